@@ -1,0 +1,115 @@
+"""RunOptions: the one list of options behind the command line, macros, dialogs and forms.
+
+A field's metadata says what a person needs to know (help text, allowed values, range); every
+front end is generated from it, so no option exists in one place only.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from deepbio.errors import OptionError
+
+__all__ = ["OUTPUTS", "RunOptions"]
+
+OUTPUTS = ("labels", "table", "image", "scores")
+RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def _option(default: Any, help: str, **rules: Any) -> Any:
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model is run on an image. None (or "auto") means: as the card and the machine say.
+
+    Raises
+    ------
+    OptionError
+        If a value is not one of the allowed ones or outside its range.
+
+    Examples
+    --------
+    >>> RunOptions(overlap=0.25).overlap
+    0.25
+    >>> RunOptions.parse({"tile": "512", "per_slice": "true"}).tile
+    512
+    """
+
+    device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:N, mps or xpu")
+    precision: str = _option("auto", "arithmetic; auto keeps the labels of fp32", choices=PRECISIONS)
+    runtime: str = _option("auto", "engine that runs the network; auto takes the fastest installed", choices=RUNTIMES)
+    tile: int | None = _option(None, "tile edge in pixels; auto follows the card and the free memory", low=16, high=16384)
+    overlap: float | None = _option(None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9)
+    batch: int | None = _option(None, "tiles computed at once", low=1, high=1024)
+    channel: str = _option("auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs")
+    per_slice: bool = _option(False, "run a 2D model on every slice of a stack")
+    threshold: float | None = _option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
+    min_size: int | None = _option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    output: tuple[str, ...] = _option(("labels", "table"), "what to return", choices=OUTPUTS)
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            _check(option.name, getattr(self, option.name), option.metadata)
+        name, _, number = self.device.partition(":")
+        if name not in ("auto", "cpu", "cuda", "mps", "xpu") or (number and not number.isdigit()):
+            raise OptionError(
+                f"The option 'device' is {self.device!r}; expected auto, cpu, cuda, cuda:N, mps or xpu."
+            )
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> RunOptions:
+        """Build options from the texts of a macro, a form or a command line.
+
+        Raises
+        ------
+        OptionError
+            For an unknown name (the nearest ones are named) or a text that cannot be read.
+        """
+        known = {option.name: option for option in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(known)}."
+                raise OptionError(f"There is no option {name!r}.", hint)
+            values[name] = _read(name, str(known[name].type), text.strip())
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> RunOptions:
+        """Return a copy with some options changed (and checked)."""
+        return replace(self, **changes)
+
+
+def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
+    if "choices" in rules:
+        for one in value if isinstance(value, tuple) else (value,):
+            if one not in rules["choices"]:
+                raise OptionError(f"The option {name!r} is {one!r}; expected one of {', '.join(rules['choices'])}.")
+    if "low" in rules and value is not None and not rules["low"] <= value <= rules["high"]:
+        raise OptionError(f"The option {name!r} is {value}; expected {rules['low']} to {rules['high']}.")
+
+
+def _read(name: str, kind: str, text: str) -> Any:
+    """Read the text of one option as the type that its annotation names."""
+    if "None" in kind and text.lower() in ("", "auto", "none"):
+        return None
+    if kind == "bool":
+        if text.lower() not in ("", "true", "false", "yes", "no", "1", "0"):
+            raise OptionError(f"The option {name!r} is {text!r}; expected true or false.")
+        return text.lower() in ("", "true", "yes", "1")  # a bare word switches on
+    if kind.startswith("tuple"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    for prefix, number in (("int", int), ("float", float)):
+        if kind.startswith(prefix):
+            try:
+                return number(text)
+            except ValueError:
+                expected = "a whole number" if number is int else "a number"
+                raise OptionError(f"The option {name!r} is {text!r}; expected {expected} or auto.") from None
+    return text
