@@ -1,0 +1,59 @@
+"""The networks that a card can name: ``NETWORKS`` maps a name to its builder.
+
+A card gives a name from this table and plain arguments; it can never name a module to import.
+torch is imported only when a network is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from deepbio.errors import CardError, MissingPackage
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["NETWORKS", "build"]
+
+
+def _unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.unet import UNet
+
+    return UNet(**arguments)
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {"unet": _unet}
+
+
+def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build the network that a card names.
+
+    Parameters
+    ----------
+    name : str
+        A key of `NETWORKS`.
+    arguments : mapping
+        Keyword arguments of its builder, as they stand on the card (lists for tuples are fine).
+
+    Returns
+    -------
+    torch.nn.Module
+        The network with random weights.
+
+    Raises
+    ------
+    CardError
+        If the name is unknown or the arguments do not fit.
+    MissingPackage
+        If torch is not installed.
+    """
+    if name not in NETWORKS:
+        raise CardError(f"The card names the network {name!r}; known are {', '.join(sorted(NETWORKS))}.")
+    if find_spec("torch") is None:
+        raise MissingPackage("torch", f"The network {name!r}", extra="torch")
+    try:
+        return NETWORKS[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise CardError(f"The network {name!r} cannot be built from the card's arguments: {error}.") from error
