@@ -1,0 +1,163 @@
+"""How good a segmentation is: Dice of classes, average precision of objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from deepbio.errors import InputMismatch
+
+__all__ = ["IOU_THRESHOLDS", "Matching", "average_precision", "dice", "match_objects", "overlap_matrix"]
+
+IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(9))
+"""Thresholds whose mean is reported: 0.5, 0.55 ... 0.9."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How predicted and true objects pair up at one threshold.
+
+    Attributes
+    ----------
+    threshold : float
+        Least intersection over union of a pair.
+    true_positive, false_positive, false_negative : int
+        Pairs, predicted objects without a partner, true objects without one.
+    """
+
+    threshold: float
+    true_positive: int
+    false_positive: int
+    false_negative: int
+
+    @property
+    def precision(self) -> float:
+        """Average precision as in the Data Science Bowl: TP / (TP + FP + FN); 1 if all are 0."""
+        total = self.true_positive + self.false_positive + self.false_negative
+        return self.true_positive / total if total else 1.0
+
+
+def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Intersection over union of every true with every predicted object.
+
+    Parameters
+    ----------
+    truth, predicted : ndarray of int, same shape
+        Label images; 0 is background. Labels need not be consecutive.
+
+    Returns
+    -------
+    ndarray of float64, shape (true objects, predicted objects)
+
+    Raises
+    ------
+    InputMismatch
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> overlap_matrix(np.array([1, 1, 1, 0]), np.array([0, 5, 5, 5])).tolist()
+    [[0.5]]
+    """
+    if truth.shape != predicted.shape:
+        raise InputMismatch(f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal.")
+    true_labels, one = np.unique(truth, return_inverse=True)
+    labels, other = np.unique(predicted, return_inverse=True)
+    size = (len(true_labels), len(labels))
+    both = np.bincount(one.ravel() * size[1] + other.ravel(), minlength=size[0] * size[1]).reshape(size)
+    union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
+    iou = both / union
+    return np.asarray(iou[true_labels != 0][:, labels != 0])
+
+
+def match_objects(
+    truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS
+) -> list[Matching]:
+    """Pair predicted with true objects, one to one, at each threshold.
+
+    As in the 2018 Data Science Bowl (Caicedo et al., doi:10.1038/s41592-019-0612-7): a pair
+    counts when its intersection over union exceeds the threshold. From 0.5 on each object has
+    at most one such partner; below, the largest set of pairs is taken.
+
+    Parameters
+    ----------
+    truth, predicted : ndarray of int, same shape
+        Label images.
+    thresholds : sequence of float
+        Values of intersection over union.
+
+    Returns
+    -------
+    list of Matching
+        One per threshold.
+
+    Examples
+    --------
+    >>> truth = np.array([[1, 1, 0, 2, 2, 2]])
+    >>> found = np.array([[3, 3, 0, 0, 4, 4]])
+    >>> [m.true_positive for m in match_objects(truth, found, (0.5, 0.9))]
+    [2, 1]
+    """
+    iou = overlap_matrix(truth, predicted)
+    result = []
+    for threshold in thresholds:
+        allowed = iou > threshold
+        if threshold >= 0.5:
+            pairs = int(allowed.sum())
+        else:
+            rows, columns = linear_sum_assignment(~allowed)
+            pairs = int(allowed[rows, columns].sum())
+        result.append(Matching(threshold, pairs, iou.shape[1] - pairs, iou.shape[0] - pairs))
+    return result
+
+
+def average_precision(
+    truth: np.ndarray, predicted: np.ndarray, thresholds: Sequence[float] = IOU_THRESHOLDS
+) -> np.ndarray:
+    """Average precision of objects at each threshold: TP / (TP + FP + FN).
+
+    Returns
+    -------
+    ndarray of float64, shape (thresholds,)
+
+    Examples
+    --------
+    >>> average_precision(np.array([1, 1, 0]), np.array([1, 1, 2]), (0.5,)).tolist()
+    [0.5]
+    """
+    return np.array([m.precision for m in match_objects(truth, predicted, thresholds)])
+
+
+def dice(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[int] | None = None) -> dict[int, float]:
+    """Dice coefficient of each class.
+
+    Parameters
+    ----------
+    truth, predicted : ndarray of int, same shape
+        Classes; 0 is background.
+    labels : sequence of int, optional
+        Classes to report; by default those in either image.
+
+    Returns
+    -------
+    dict of int to float
+        2 |A and B| / (|A| + |B|); NaN where a class is in neither image.
+
+    Examples
+    --------
+    >>> dice(np.array([1, 1, 0]), np.array([1, 0, 0]))
+    {1: 0.6666666666666666}
+    """
+    if truth.shape != predicted.shape:
+        raise InputMismatch(f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal.")
+    if labels is None:
+        labels = [int(v) for v in np.union1d(truth, predicted) if v]
+    result = {}
+    for label in labels:
+        one, other = truth == label, predicted == label
+        total = int(one.sum()) + int(other.sum())
+        result[label] = 2 * int((one & other).sum()) / total if total else float("nan")
+    return result
