@@ -1,0 +1,385 @@
+"""From the YAML of a BioImage.IO card to a :class:`~deepbio.library.card.ModelCard`.
+
+Format: https://bioimage-io.github.io/spec-bioimage-io (model description 0.5; 0.4 goes through
+:mod:`deepbio.library.legacy` first). Only what a run needs is checked here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deepbio.errors import CardError
+from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
+from deepbio.library.fields import Fields, inside, is_remote
+
+__all__ = ["STEP_IDS", "card_of_folder"]
+
+STEP_IDS = (
+    "binarize",
+    "clip",
+    "ensure_dtype",
+    "fixed_zero_mean_unit_variance",
+    "scale_linear",
+    "scale_mean_variance",
+    "scale_range",
+    "sigmoid",
+    "softmax",
+    "zero_mean_unit_variance",
+)
+
+MAX_BYTES = 2 * 1024**2
+MAX_NODES = 100_000
+NETWORK_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# id of an axis whose card gives none, and of the letters that early cards used
+_DEFAULT_IDS = {"batch": "batch", "channel": "channel", "space": "x", "time": "time", "index": "index"}
+_LETTERS = {"b": "batch", "c": "channel", "t": "time", "i": "index"}
+# libyaml's parser where the wheel has it: ten times as fast, and as safe
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Sizes = Mapping[tuple[str, str], Axis]
+
+
+def card_of_folder(root: Path) -> ModelCard:
+    """Read a card; see :func:`deepbio.library.card.read_card`."""
+    root, file = _locate(root)
+    try:
+        return _card(Fields(_load(file)), root)
+    except CardError as error:
+        raise CardError(f"The model card '{file}' is not valid: {error.message}", error.hint) from error
+
+
+def _locate(path: Path) -> tuple[Path, Path]:
+    if path.suffix == ".zip" and path.is_file():
+        raise CardError(f"'{path}' is a zip file.", f"Add it to the library first: deepbio models add {path}")
+    if path.is_file():
+        return path.parent, path
+    for name in CARD_NAMES:
+        if (path / name).is_file():
+            return path, path / name
+    found = "there is no such folder" if not path.exists() else f"it has no {CARD_NAMES[0]}"
+    raise CardError(
+        f"'{path}' is not a model package: {found}.", "A package is a folder in the BioImage.IO format."
+    )
+
+
+def _load(file: Path) -> Any:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise CardError(f"the file has {file.stat().st_size} bytes; expected at most {MAX_BYTES}.")
+        content = yaml.load(file.read_bytes(), _Loader)  # noqa: S506 (a safe loader)
+    except OSError as error:
+        raise CardError(f"it cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CardError(f"it is not YAML: {' '.join(str(error).split())}") from error
+    left, heap = MAX_NODES, [content]
+    while heap:  # aliases can make a small file endless; nobody may walk through such a card
+        node = heap.pop()
+        heap.extend(node.values() if isinstance(node, dict) else node if isinstance(node, list) else ())
+        left -= 1
+        if left < 0:
+            raise CardError(f"it has more than {MAX_NODES} entries once its aliases are followed.")
+    return content
+
+
+def _card(fields: Fields, root: Path) -> ModelCard:
+    if fields.text("type", "model") != "model":
+        raise fields.fail("type", "'model'")
+    fields = _current(fields)
+    config = fields.child("config")
+    ours = config.child("deepbio")
+    inputs, outputs, notes = _tensors(fields, root)
+    weights, more_notes = _weights(fields, ours, root)
+    return ModelCard(
+        name=root.resolve().name,
+        title=fields.text("name"),
+        description=fields.text("description", ""),
+        version=fields.text("version", ""),
+        license=fields.text("license", ""),
+        authors=tuple(_author(author) for author in fields.children("authors")),
+        citations=tuple(_citation(entry) for entry in fields.children("cite")),
+        tags=fields.texts("tags"),
+        task=ours.text("task", "") or config.child("bioimageio").text("task", ""),
+        modality=ours.texts("modality"),
+        inputs=inputs,
+        outputs=outputs,
+        weights=weights,
+        deepbio=_ours(ours),
+        config=config.values,
+        training_data=_training_data(fields, ours),
+        documentation=_file_or_none(fields, "documentation", root),
+        notes=(*notes, *more_notes),
+        root=root,
+    )
+
+
+def _current(fields: Fields) -> Fields:
+    """The card in format 0.5."""
+    version = fields.text("format_version")
+    if version.startswith("0.5."):
+        return fields
+    if version.startswith("0.4."):
+        from deepbio.library.legacy import from_0_4
+
+        return from_0_4(fields)
+    raise CardError(
+        f"its format_version is {version!r}; expected 0.5 or 0.4.",
+        "Newer: update deepbio. Older: convert it with `bioimageio update-format` (package bioimageio.core).",
+    )
+
+
+def _author(author: Fields) -> str:
+    name, affiliation = author.text("name"), author.text("affiliation", "")
+    return f"{name} ({affiliation})" if affiliation else name
+
+
+def _citation(entry: Fields) -> str:
+    doi = entry.text("doi", "")
+    link = f"doi:{doi}" if doi else entry.text("url", "")
+    return f"{entry.text('text')} {link}".strip()
+
+
+def _training_data(fields: Fields, ours: Fields) -> str:
+    data = fields.child("training_data")
+    return data.text("id", "") or data.text("name", "") or ours.text("training_data", "")
+
+
+def _ours(ours: Fields) -> Mapping[str, Any]:
+    """``config: deepbio:`` with the types of what the library itself shows checked."""
+    list(ours.children("scores"))
+    for name in ("tile", "decode", "classes", "training"):
+        ours.child(name)
+    for label in ours.mapping("classes", {}):
+        if not str(label).isdigit():
+            raise CardError(
+                f"The card's {ours.place('classes')} has the label {label!r}; expected whole numbers."
+            )
+    return ours.values
+
+
+# --- tensors ------------------------------------------------------------------------------------
+
+
+def _tensors(fields: Fields, root: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], list[str]]:
+    notes: list[str] = []
+    sizes: dict[tuple[str, str], Axis] = {}
+    found: dict[str, list[TensorSpec]] = {"inputs": [], "outputs": []}
+    for group, process in (("inputs", "preprocessing"), ("outputs", "postprocessing")):
+        entries = [(entry, entry.text("id", group[:-1])) for entry in fields.children(group)]
+        if not entries:
+            raise CardError(f"The card has no {group}; expected at least one.")
+        names = [name for _, name in entries]
+        if len(set(names)) != len(names) or set(names) & {tensor.id for tensor in found["inputs"]}:
+            raise CardError(f"The card names a tensor twice: {', '.join(names)}.")
+        for entry, name in entries:  # sizes that stand alone first: others may follow them
+            sizes.update({(name, a.id): a for a in _axes(entry) if not a.reference})
+        for entry, name in entries:
+            found[group].append(_tensor(entry, name, process, sizes, root, notes))
+    return tuple(found["inputs"]), tuple(found["outputs"]), notes
+
+
+def _tensor(entry: Fields, name: str, process: str, sizes: Sizes, root: Path, notes: list[str]) -> TensorSpec:
+    axes = tuple(_resolved(axis, sizes, entry) for axis in _axes(entry))
+    ids = [axis.id for axis in axes]
+    if len(set(ids)) != len(ids):
+        raise CardError(f"The card's {entry.place('axes')} has an axis twice: {', '.join(ids)}.")
+    data = entry.values.get("data")
+    data = data[0] if isinstance(data, list) and data else data
+    return TensorSpec(
+        id=name,
+        axes=axes,
+        channels=next(
+            (_channels(axis) for axis in entry.children("axes") if axis.text("type") == "channel"), ()
+        ),
+        steps=tuple(_step(step, ids) for step in entry.children(process)),
+        test_tensor=_test_tensor(entry, name, root, notes),
+        description=entry.text("description", ""),
+        dtype=str(data.get("type", "float32")) if isinstance(data, Mapping) else "float32",
+    )
+
+
+def _axes(entry: Fields) -> list[Axis]:
+    axes = [_axis(fields) for fields in entry.children("axes")]
+    if not axes:
+        raise entry.fail("axes", "a list of axes")
+    return axes
+
+
+def _axis(fields: Fields) -> Axis:
+    kind = fields.text("type")
+    if kind not in _DEFAULT_IDS:
+        raise fields.fail("type", f"one of {', '.join(_DEFAULT_IDS)}")
+    name = fields.text("id", _DEFAULT_IDS[kind])
+    name = _LETTERS.get(name, name)
+    if (kind == "space") != (name in SPATIAL):
+        raise fields.fail("id", f"{', '.join(SPATIAL)} for an axis of type 'space', and only there")
+    if kind == "channel":
+        return Axis(name, len(_channels(fields)), len(_channels(fields)), 0)
+    if kind == "batch":
+        fixed = fields.integer("size", 0)
+        return Axis(name, 1, 1, 0) if fixed else Axis(name)
+    return _sized(fields, name)
+
+
+def _sized(fields: Fields, name: str) -> Axis:
+    halo, scale = fields.integer("halo", 0), fields.number("scale", 1.0)
+    if scale <= 0 or halo < 0:
+        raise CardError(
+            f"The card's {fields.where} has scale {scale} and halo {halo}; expected above 0, and not below 0."
+        )
+    if not isinstance(fields.values.get("size"), Mapping):
+        size = fields.integer("size")
+        if size < 1:
+            raise fields.fail("size", "at least 1")
+        return Axis(name, size, size, 0, halo, scale=scale)
+    size_fields = fields.child("size")
+    if "tensor_id" in size_fields:
+        reference = f"{size_fields.text('tensor_id')}.{size_fields.text('axis_id')}"
+        return Axis(name, None, 1, 1, halo, reference, scale, size_fields.integer("offset", 0))
+    minimum, step = size_fields.integer("min", 1), size_fields.integer("step", 1)
+    if minimum < 1 or step < 1:
+        raise CardError(
+            f"The card's {size_fields.where} has min {minimum}, step {step}; expected at least 1."
+        )
+    return Axis(name, None, minimum, step, halo, scale=scale)
+
+
+def _resolved(axis: Axis, sizes: Sizes, entry: Fields) -> Axis:
+    """The axis with the sizes of the one that it follows."""
+    if not axis.reference:
+        return Axis(axis.id, axis.size, axis.minimum, axis.step, axis.halo)
+    tensor, _, name = axis.reference.rpartition(".")
+    other = sizes.get((tensor, _LETTERS.get(name, name)))
+    if other is None:
+        raise CardError(
+            f"The card's {entry.where} follows the size of {axis.reference!r}, which has none of its own."
+        )
+    ratio = other.scale / axis.scale
+
+    def size(number: int) -> int:
+        return int(number * ratio) + axis.offset
+
+    fixed = None if other.size is None else size(other.size)
+    minimum = max(size(other.minimum), 1)
+    step = 0 if other.step == 0 else max(int(other.step * ratio), 1)
+    return Axis(axis.id, fixed, minimum, step, axis.halo, axis.reference, ratio, axis.offset)
+
+
+def _channels(axis: Fields) -> tuple[str, ...]:
+    names = axis.texts("channel_names")
+    if len(names) == 1 and "{i}" in names[0] and "size" in axis:
+        names = tuple(names[0].replace("{i}", str(i + 1)) for i in range(axis.integer("size")))
+    if not names:
+        raise axis.fail("channel_names", "a list of names")
+    return names
+
+
+def _step(fields: Fields, axis_ids: list[str]) -> Step:
+    name = fields.text("id")
+    if name not in STEP_IDS:
+        raise CardError(
+            f"The card asks for the processing step {name!r}; known are {', '.join(STEP_IDS)}.",
+            "Steps that are code of the package are never run.",
+        )
+    kwargs = dict(fields.mapping("kwargs", {}))
+    axes = kwargs.get("axes")
+    named = [kwargs["axis"]] if "axis" in kwargs else list(axes) if isinstance(axes, (list, str)) else []
+    unknown = [axis for axis in named if axis not in axis_ids]
+    if unknown:
+        raise CardError(
+            f"The card's step {name!r} works along {unknown[0]!r}; the axes are {', '.join(axis_ids)}."
+        )
+    return Step(name, kwargs)
+
+
+def _test_tensor(entry: Fields, name: str, root: Path, notes: list[str]) -> Path | None:
+    source = entry.child("test_tensor").text("source", "")
+    if not source or is_remote(source):
+        notes.append(
+            f"The tensor {name!r} has no test file" + (f" here: it is at {source}." if source else ".")
+        )
+        return None
+    path = inside(root, source)
+    if not path.is_file():
+        notes.append(f"The test file {source!r} of the tensor {name!r} is missing.")
+        return None
+    return path
+
+
+def _file_or_none(fields: Fields, name: str, root: Path) -> Path | None:
+    value = fields.values.get(name)
+    source = str(value.get("source", "")) if isinstance(value, Mapping) else str(value or "")
+    if not source or is_remote(source):
+        return None
+    path = inside(root, source)
+    return path if path.is_file() else None
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+def _weights(fields: Fields, ours: Fields, root: Path) -> tuple[tuple[Weights, ...], list[str]]:
+    found: list[Weights] = []
+    notes: list[str] = []
+    if "network" in ours:
+        network = ours.child("network")
+        found.append(_safetensors(network, network.text("name"), network.mapping("arguments", {}), root))
+    entries = fields.child("weights")
+    for name in entries.values:
+        entry = entries.child(name)
+        source = entry.text("source", "")
+        if is_remote(source):
+            notes.append(f"The weights {name!r} are at {source}: download them by hand to use them.")
+        elif name == "pytorch_state_dict":
+            _add_state_dict(entry, found, notes, root)
+        elif name not in ("onnx", "torchscript"):
+            notes.append(f"The weights {name!r} are in a format that deepbio does not read.")
+        elif not inside(root, source).is_file():
+            notes.append(f"The weights {name!r} are not in the package: {source!r} is missing.")
+        else:
+            found.append(
+                Weights(
+                    name, inside(root, source), entry.text("sha256", ""), companions=_external(entry, root)
+                )
+            )
+    if not found:
+        raise CardError(
+            f"it has no weights that can be used. {' '.join(notes)}".strip(),
+            "deepbio reads safetensors of its own networks, ONNX and TorchScript, and downloads nothing.",
+        )
+    return tuple(found), notes
+
+
+def _safetensors(entry: Fields, name: str, arguments: Mapping[str, Any], root: Path) -> Weights:
+    # The name is looked up in the table deepbio.networks.NETWORKS; nothing is ever imported by it.
+    if not NETWORK_NAME.fullmatch(name):
+        raise CardError(
+            f"The card names the network {name!r}; expected one of deepbio's own, such as 'unet'."
+        )
+    return Weights("safetensors", inside(root, entry.text("source")), entry.text("sha256"), name, arguments)
+
+
+def _add_state_dict(entry: Fields, found: list[Weights], notes: list[str], root: Path) -> None:
+    architecture = (
+        entry.child("architecture") if isinstance(entry.values.get("architecture"), Mapping) else None
+    )
+    ours = architecture is not None and architecture.text("import_from", "") == "deepbio.networks"
+    if not ours or architecture is None or not entry.text("source", "").endswith(".safetensors"):
+        notes.append(
+            "The weights 'pytorch_state_dict' need code of the package or of another library, or are a pickle; "
+            "neither is ever run."
+        )
+    elif not found:
+        kwargs = architecture.child("kwargs")
+        found.append(_safetensors(entry, kwargs.text("name"), kwargs.mapping("arguments", {}), root))
+
+
+def _external(entry: Fields, root: Path) -> tuple[tuple[Path, str], ...]:
+    if "external_data" not in entry:
+        return ()
+    data = entry.child("external_data")
+    return ((inside(root, data.text("source")), data.text("sha256", "")),)
