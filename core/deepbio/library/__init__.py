@@ -4,6 +4,8 @@ Everything here works without torch.
 """
 
 from deepbio.library.card import Axis, ModelCard, Step, TensorSpec, Weights, read_card
+from deepbio.library.check import CheckReport, check_package, validate_package
+from deepbio.library.package import PackageContent, TensorContent, write_package
 from deepbio.library.store import (
     Problem,
     add_model,
@@ -17,12 +19,16 @@ from deepbio.library.store import (
 
 __all__ = [
     "Axis",
+    "CheckReport",
     "ModelCard",
+    "PackageContent",
     "Problem",
     "Step",
+    "TensorContent",
     "TensorSpec",
     "Weights",
     "add_model",
+    "check_package",
     "find_model",
     "is_bundled",
     "list_models",
@@ -30,4 +36,6 @@ __all__ = [
     "read_card",
     "remove_model",
     "scan_models",
+    "validate_package",
+    "write_package",
 ]

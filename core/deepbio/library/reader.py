@@ -6,7 +6,6 @@ Format: https://bioimage-io.github.io/spec-bioimage-io (model description 0.5; 0
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
 from deepbio.library.fields import Fields, inside, is_remote
+from deepbio.networks import NETWORKS
 
 __all__ = ["STEP_IDS", "card_of_folder"]
 
@@ -34,7 +34,6 @@ STEP_IDS = (
 
 MAX_BYTES = 2 * 1024**2
 MAX_NODES = 100_000
-NETWORK_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # id of an axis whose card gives none, and of the letters that early cards used
 _DEFAULT_IDS = {"batch": "batch", "channel": "channel", "space": "x", "time": "time", "index": "index"}
 _LETTERS = {"b": "batch", "c": "channel", "t": "time", "i": "index"}
@@ -327,7 +326,7 @@ def _weights(fields: Fields, ours: Fields, root: Path) -> tuple[tuple[Weights, .
     notes: list[str] = []
     if "network" in ours:
         network = ours.child("network")
-        found.append(_safetensors(network, network.text("name"), network.mapping("arguments", {}), root))
+        _add_ours(network, network, found, notes, root)
     entries = fields.child("weights")
     for name in entries.values:
         entry = entries.child(name)
@@ -341,11 +340,7 @@ def _weights(fields: Fields, ours: Fields, root: Path) -> tuple[tuple[Weights, .
         elif not inside(root, source).is_file():
             notes.append(f"The weights {name!r} are not in the package: {source!r} is missing.")
         else:
-            found.append(
-                Weights(
-                    name, inside(root, source), entry.text("sha256", ""), companions=_external(entry, root)
-                )
-            )
+            found.append(_foreign(name, entry, root))
     if not found:
         raise CardError(
             f"it has no weights that can be used. {' '.join(notes)}".strip(),
@@ -354,32 +349,33 @@ def _weights(fields: Fields, ours: Fields, root: Path) -> tuple[tuple[Weights, .
     return tuple(found), notes
 
 
-def _safetensors(entry: Fields, name: str, arguments: Mapping[str, Any], root: Path) -> Weights:
-    # The name is looked up in the table deepbio.networks.NETWORKS; nothing is ever imported by it.
-    if not NETWORK_NAME.fullmatch(name):
-        raise CardError(
-            f"The card names the network {name!r}; expected one of deepbio's own, such as 'unet'."
-        )
-    return Weights("safetensors", inside(root, entry.text("source")), entry.text("sha256"), name, arguments)
+def _foreign(format: str, entry: Fields, root: Path) -> Weights:
+    companions: tuple[tuple[Path, str], ...] = ()
+    if "external_data" in entry:  # large ONNX files keep their numbers in a second file
+        data = entry.child("external_data")
+        companions = ((inside(root, data.text("source")), data.text("sha256", "")),)
+    return Weights(
+        format, inside(root, entry.text("source")), entry.text("sha256", ""), companions=companions
+    )
+
+
+def _add_ours(file: Fields, network: Fields, found: list[Weights], notes: list[str], root: Path) -> None:
+    """Weights of one of our networks: looked up in a table, nothing is ever imported by name."""
+    name = network.text("name")
+    if name not in NETWORKS:
+        notes.append(f"The weights need the network {name!r}; known are {', '.join(NETWORKS)}.")
+        return
+    path = inside(root, file.text("source"))
+    found.append(Weights("safetensors", path, file.text("sha256"), name, network.mapping("arguments", {})))
 
 
 def _add_state_dict(entry: Fields, found: list[Weights], notes: list[str], root: Path) -> None:
-    architecture = (
-        entry.child("architecture") if isinstance(entry.values.get("architecture"), Mapping) else None
-    )
-    ours = architecture is not None and architecture.text("import_from", "") == "deepbio.networks"
-    if not ours or architecture is None or not entry.text("source", "").endswith(".safetensors"):
+    architecture = entry.values.get("architecture")
+    ours = isinstance(architecture, Mapping) and architecture.get("import_from") == "deepbio.networks"
+    if not ours or not entry.text("source", "").endswith(".safetensors"):
         notes.append(
             "The weights 'pytorch_state_dict' need code of the package or of another library, or are a pickle; "
             "neither is ever run."
         )
     elif not found:
-        kwargs = architecture.child("kwargs")
-        found.append(_safetensors(entry, kwargs.text("name"), kwargs.mapping("arguments", {}), root))
-
-
-def _external(entry: Fields, root: Path) -> tuple[tuple[Path, str], ...]:
-    if "external_data" not in entry:
-        return ()
-    data = entry.child("external_data")
-    return ((inside(root, data.text("source")), data.text("sha256", "")),)
+        _add_ours(entry, entry.child("architecture").child("kwargs"), found, notes, root)
