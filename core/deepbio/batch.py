@@ -1,0 +1,357 @@
+"""Many files, one model: results saved whole or not at all, failures isolated, done work skipped.
+
+Beside the outputs of a file lies its record, ``NAME.deepbio.json``: which input, model and options
+made them. It is what a later run skips by, so a batch that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepbio import __version__
+from deepbio.errors import (
+    Cancelled,
+    CardError,
+    DeepBioError,
+    OptionError,
+    OutputError,
+    WeightsError,
+)
+from deepbio.events import Listener, Progress, silent
+from deepbio.inputs import RECORD, SAVES, find_inputs, plan_names, read_record, split_suffix
+from deepbio.io import atomic, read, write
+from deepbio.options import RunOptions
+from deepbio.render import count_per_frame, overlay
+
+if TYPE_CHECKING:
+    from deepbio.image import Image
+    from deepbio.predict import Model
+    from deepbio.tasks import Result
+
+__all__ = ["Row", "run_many", "save_result"]
+
+SUMMARY = "summary.csv"
+
+# What a file wrong in itself raises is told in its row; these would meet every other file too.
+_STOPS = (Cancelled, OutputError, WeightsError, CardError)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one input.
+
+    Attributes
+    ----------
+    file : str
+        The input, as it was named.
+    status : {"done", "skipped", "failed"}
+        ``"skipped"``: the same input, model and options gave the outputs that are there.
+    seconds : float
+        Wall time of reading, computing and writing; of the first run, where skipped.
+    objects : int or None
+        Number of labels, where there are labels; of a time-lapse, added up over its frames.
+    message : str
+        Why it failed.
+    outputs : dict of str to Path
+        Files that were written, by kind.
+    error : Exception or None
+        The error itself.
+    """
+
+    file: str
+    status: str
+    seconds: float = 0.0
+    objects: int | None = None
+    message: str = ""
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+def run_many(
+    model: Model,
+    inputs: Sequence[str | Path],
+    output_dir: str | Path,
+    options: RunOptions | None = None,
+    *,
+    save: Sequence[str] = ("labels", "table"),
+    overwrite: bool = False,
+    on_progress: Listener = silent,
+    on_file: Callable[[Row], None] | None = None,
+) -> tuple[Row, ...]:
+    """Run a loaded model on many files and save what it finds.
+
+    A file that fails does not stop the others. ``summary.csv`` in `output_dir` (file, status,
+    seconds, objects, message) is kept up to date while the batch runs.
+
+    Parameters
+    ----------
+    model : Model
+        From :func:`deepbio.load_model`; it stays loaded.
+    inputs : sequence of str or Path
+        Files, folders (their images, not those of folders in them) and patterns such as
+        ``"plates/**/*.tif"``.
+    output_dir : str or Path
+        Made where it is missing. The outputs of ``cell.tif`` are ``cell-labels.tif``,
+        ``cell-table.csv``, ...; inputs of the same name take the name of their folder before it.
+    options : RunOptions, optional
+        How the model is run; its ``output`` follows from `save`.
+    save : sequence of {"labels", "table", "overlay", "image", "scores"}
+        What to write.
+    overwrite : bool
+        Compute again what is done, and replace files that no run has made.
+    on_progress : Listener
+        Hears stages of all files, and the stage ``"files"`` where there are several.
+    on_file : callable, optional
+        Is given the row of each file as soon as it is known.
+
+    Returns
+    -------
+    tuple of Row
+        One per input, in order.
+
+    Raises
+    ------
+    ImageError
+        If a pattern or folder has no images.
+    OptionError
+        If `save` has an unknown word, or an output would replace an input.
+    OutputError
+        If nothing can be written (no right, disk full): the other files would fail as well.
+    WeightsError, CardError
+        If the model itself is broken.
+    Cancelled
+        If `on_progress` raised it.
+    """
+    job = _Job(model, Path(output_dir), options or RunOptions(), tuple(save), overwrite)
+    names = plan_names(find_inputs(inputs), job.folder)
+    job.check(names)
+    summary = _Summary(job.folder / SUMMARY)
+    start = time.perf_counter()
+    try:
+        for number, (file, name) in enumerate(names.items()):
+            if len(names) > 1:
+                eta = (time.perf_counter() - start) / number * (len(names) - number) if number else None
+                on_progress(Progress("files", number, len(names), eta, file.name))
+            row = job.run(file, name, on_progress)
+            summary.add(row)
+            if on_file is not None:
+                on_file(row)
+    except BaseException:
+        with suppress(OutputError):  # the reason to stop matters more
+            summary.save()
+        raise
+    summary.save()
+    return tuple(summary.rows)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all files of a batch."""
+
+    model: Model
+    folder: Path
+    options: RunOptions
+    save: tuple[str, ...]
+    overwrite: bool
+
+    def check(self, names: Mapping[Path, str]) -> None:
+        """Refuse what would fail, or do harm, for every file."""
+        unknown = [word for word in self.save if word not in SAVES]
+        if unknown or not self.save:
+            raise OptionError(f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}.")
+        taken = {file.resolve() for file in names}
+        for file, name in names.items():
+            for path in self.outputs(file, name).values():
+                if path.resolve() in taken:
+                    raise OptionError(
+                        f"The result {path.name!r} of {file.name!r} would replace an input of that name.",
+                        "Give another output folder with -o.",
+                    )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"The output folder '{self.folder}' cannot be made: {error.strerror or error}.",
+                "Give another one with -o.",
+            ) from error
+
+    def outputs(self, file: Path, name: str) -> dict[str, Path]:
+        """The files that are to be written for an input, by kind."""
+        suffixes = {"table": ".csv", "overlay": ".png"}
+        pixels = _pixel_suffix(file)
+        return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
+
+    def run(self, file: Path, name: str, on_progress: Listener) -> Row:
+        """Process one input, unless that is done; its own errors become its row."""
+        record = self.folder / f"{name}{RECORD}"
+        outputs = self.outputs(file, name)
+        start = time.perf_counter()
+        try:
+            wanted = self._wanted(file)
+            if not self.overwrite:
+                found = read_record(record)
+                if found and all(found.get(key) == value for key, value in wanted.items()) and _all_there(outputs):
+                    return Row(str(file), "skipped", found["seconds"], found["objects"], outputs=outputs)
+                if not found:
+                    _refuse_existing(outputs)
+            image = read(file, lazy=True)
+            options = self.options.replace(output=_needed(self.save))
+            result = self.model.run(image, options, on_progress=on_progress)
+            objects = sum(count_per_frame(result.labels)) if result.labels is not None else None
+            seconds = round(time.perf_counter() - start, 3)
+            facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
+            save_result(result, image, outputs, record=record, facts=facts, title=f"{file.name}   {self.model.card.name}")
+        except _Exists as error:
+            return Row(str(file), "failed", message=str(error), error=error)
+        except _STOPS:
+            raise
+        except Exception as error:  # noqa: BLE001 - isolated: told in the summary and by the exit code
+            seconds = round(time.perf_counter() - start, 3)
+            return Row(str(file), "failed", seconds, message=_message(error), error=error)
+        return Row(str(file), "done", round(time.perf_counter() - start, 3), objects, outputs=outputs)
+
+    def _wanted(self, file: Path) -> dict[str, Any]:
+        """What the record says when the outputs are those that this job would make."""
+        card = self.model.card
+        return {
+            "input": _identity(file),
+            "model": {
+                "name": card.name,
+                "version": card.version,
+                "weights": [weights.sha256 for weights in card.weights],
+            },
+            "options": _listed(asdict(self.options)),
+            "save": list(self.save),
+        }
+
+
+def save_result(
+    result: Result,
+    image: Image,
+    outputs: Mapping[str, Path],
+    *,
+    record: Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> None:
+    """Write the parts of a result: all of them, or none.
+
+    Parameters
+    ----------
+    result : Result
+        What a model found.
+    image : Image
+        What it found it in (for the overlay).
+    outputs : mapping of str to Path
+        Where each kind of :data:`SAVES` goes.
+    record : Path, optional
+        Where the record goes, as JSON.
+    facts : mapping, optional
+        The record.
+    title : str
+        Heading of the overlay.
+
+    Raises
+    ------
+    OptionError
+        If the model does not give what is to be saved.
+    OutputError
+        If a file cannot be written; those of the other kinds are then not there either.
+    """
+    with ExitStack() as files:
+        if record is not None:
+            # entered first, so renamed last: a record stands for outputs that are there
+            text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
+            files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
+        for kind, path in outputs.items():
+            temporary = files.enter_context(atomic(path))
+            if kind == "overlay":
+                _write_overlay(temporary, image, result, title)
+            else:
+                write(temporary, _part(result, kind))
+
+
+def _identity(file: Path) -> dict[str, Any]:
+    """Say which file this is, and in which state."""
+    try:
+        state = file.stat()
+    except OSError:
+        return {"path": str(file.resolve())}  # reading it will say what is wrong
+    return {"path": str(file.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+
+
+def _pixel_suffix(file: Path) -> str:
+    """Suffix of label maps and images: the input's, where that keeps a patient's geometry, else TIFF."""
+    suffix = split_suffix(file)[1]
+    return {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(suffix, ".tif")
+
+
+def _needed(save: Sequence[str]) -> tuple[str, ...]:
+    """What the model has to return for what is to be saved."""
+    return tuple(dict.fromkeys("labels" if kind == "overlay" else kind for kind in save))
+
+
+def _part(result: Result, kind: str) -> Any:
+    part = getattr(result, kind)
+    if part is None:
+        raise OptionError(f"This model gives no {kind}.", "Ask for something else with --save.")
+    return part
+
+
+def _write_overlay(path: Path, image: Image, result: Result, title: str) -> None:
+    overlay(image, _part(result, "labels"), title=title).save(path, format="PNG")
+
+
+class _Exists(OutputError):
+    """A file that no run has made is in the way: the trouble of one input, not of all."""
+
+
+def _refuse_existing(outputs: Mapping[str, Path]) -> None:
+    for path in outputs.values():
+        if path.exists():
+            raise _Exists(f"'{path}' exists already, and no run has made it.", "Use --overwrite to replace it.")
+
+
+def _all_there(outputs: Mapping[str, Path]) -> bool:
+    return all(path.exists() for path in outputs.values())
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _message(error: Exception) -> str:
+    return str(error) if isinstance(error, DeepBioError) else f"{type(error).__name__}: {error}"
+
+
+class _Summary:
+    """``summary.csv``, written anew at most once a second and when the batch ends."""
+
+    columns = ("file", "status", "seconds", "objects", "message")
+
+    def __init__(self, path: Path) -> None:
+        self.rows: list[Row] = []
+        self._path = path
+        self._saved = 0.0
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        if time.monotonic() - self._saved > 1:
+            self.save()
+
+    def save(self) -> None:
+        with atomic(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            for row in self.rows:
+                objects = "" if row.objects is None else row.objects
+                writer.writerow([row.file, row.status, f"{row.seconds:.3f}", objects, row.message])
+        self._saved = time.monotonic()

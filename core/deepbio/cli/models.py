@@ -1,0 +1,167 @@
+"""``deepbio models``: the library of models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from deepbio.cli.common import JsonOption, command, err, out, print_json
+
+app = typer.Typer(help="The model library: list, show, check, add, remove.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def _default(context: typer.Context) -> None:
+    """List, show, check, add and remove models; alone it lists them."""
+    if context.invoked_subcommand is None:
+        list_all()
+
+
+@app.command("list")
+@command
+def list_all(
+    task: Annotated[str | None, typer.Option("--task", help="Only models for this task.")] = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only for this kind of image.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """List the models that are here."""
+    from deepbio.library import scan_models
+
+    cards, problems = scan_models()
+    cards = tuple(c for c in cards if task in (None, c.task) and (modality is None or modality in c.modality))
+    rows = [card.summary() for card in cards]
+    if json:
+        print_json({"models": rows, "problems": [{"name": p.name, "message": str(p.error)} for p in problems]})
+        return
+    if not rows:
+        err.print("There is no such model here.")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "task", "images", "input", "score", "licence"):
+        table.add_column(heading)
+    for row in rows:
+        shown = (row["name"], row["task"], ", ".join(row["modality"]), row["input"], _score(row["score"]), row["license"])
+        table.add_row(*(Text(str(cell)) for cell in shown))
+    out.print(table, soft_wrap=False)
+    for problem in problems:
+        err.print(Text.assemble(("Warning: ", "bold yellow"), f"{problem.name} is left out. {problem.error}"))
+
+
+@app.command("show")
+@command
+def show(name: NameArgument, json: JsonOption = False) -> None:
+    """Show all that a model's card says: scores, data, licence, inputs, weights."""
+    from deepbio.library import find_model
+
+    facts = find_model(name).describe()
+    if json:
+        print_json(facts)
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for key, value in facts.items():
+        if value not in ("", [], {}, None):
+            table.add_row(Text(key.replace("_", " "), style="bold"), Text(_lines(key, value)))
+    out.print(table, soft_wrap=False)
+
+
+@app.command("check")
+@command
+def check(
+    name: NameArgument,
+    standard: Annotated[
+        bool, typer.Option("--format", help="Also validate against the BioImage.IO specification (extra 'zoo').")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a model on its own test input and compare with the output that its package expects.
+
+    Exits with 6 when they differ.
+    """
+    from deepbio.library import find_model
+    from deepbio.library.check import check_package, validate_package
+    from deepbio.predict import run_tensors
+
+    card = find_model(name)
+    report = check_package(card, run_tensors)
+    complaints = tuple(validate_package(card.root)) if standard else ()
+    passed = report.passed and not complaints
+    if json:
+        print_json({"passed": passed, "format": list(complaints), **asdict(report)})
+    else:
+        for output in report.outputs:
+            verdict = output.message or "as expected"
+            out.print(f"{output.id}: {verdict} (largest difference {output.difference:.2g}, {report.seconds:.1f} s)")
+        for message in (*report.messages, *complaints):
+            out.print(message)
+        out.print(f"{card.name}: {'passed' if passed else 'FAILED'}")
+    if not passed:
+        raise typer.Exit(6)
+
+
+@app.command("add")
+@command
+def add(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or zip in the BioImage.IO format.", show_default=False)],
+    name: Annotated[str | None, typer.Option("--name", help="Name to give it; default: from its card.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of yours that has this name.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Add a model package to your library."""
+    from deepbio.library import add_model
+
+    card = add_model(source, name=name, replace=replace)
+    if json:
+        print_json(card.summary())
+    else:
+        out.print(f"Added {card.name} ({card.title}) in {card.root}")
+        for note in card.notes:
+            err.print(Text.assemble(("Note: ", "bold"), note))
+
+
+@app.command("remove")
+@command
+def remove(name: NameArgument, json: JsonOption = False) -> None:
+    """Remove a model that you added."""
+    from deepbio.library import remove_model
+
+    remove_model(name)
+    if json:
+        print_json({"removed": name})
+    else:
+        out.print(f"Removed {name}")
+
+
+def _score(row: Mapping[str, Any]) -> str:
+    """One held-out score as people write it: ``AP50 0.91 (fluorescence, val)``."""
+    if not row:
+        return ""
+    value = row.get("value")
+    number = f"{value:.3f}" if isinstance(value, float) else str(value)
+    about = ", ".join(str(row[key]) for key in ("subset", "split") if row.get(key))
+    return f"{row.get('metric', '')} {number}" + (f" ({about})" if about else "")
+
+
+def _lines(key: str, value: Any) -> str:
+    """One or several lines for an entry of a card."""
+    if key == "score":
+        return _score(value)
+    if key == "scores":
+        return "\n".join(_score(row) + (f", n = {row['n']}" if "n" in row else "") for row in value)
+    if isinstance(value, Mapping):
+        return "\n".join(f"{name}: {item}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_entry(item) for item in value)
+    return str(value)
+
+
+def _entry(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{name} {part}" for name, part in item.items() if part not in ("", [], {}))
+    return str(item)

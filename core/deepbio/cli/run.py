@@ -1,0 +1,122 @@
+"""``deepbio run``: a model on one file or ten thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from deepbio.cli.common import JsonOption, command, describe, err, out, print_json
+from deepbio.cli.listeners import listening
+from deepbio.cli.options import with_run_options
+from deepbio.inputs import SAVES
+from deepbio.options import RunOptions
+
+if TYPE_CHECKING:
+    from deepbio.batch import Row
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Name ('deepbio models' lists them) or folder of a model.", show_default=False),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+
+
+@command
+@with_run_options
+def run(
+    model: ModelArgument,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Images, folders of images, patterns.", show_default=False),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.", show_default=False)
+    ],
+    *,
+    save: Annotated[str, typer.Option("--save", help=f"What to write, of {','.join(SAVES)}.")] = "labels,table",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    options: RunOptions,
+) -> None:
+    """Run MODEL on images and save what it finds.
+
+    For cell.tif the results are cell-labels.tif, cell-table.csv, ... in the output folder, beside
+    cell.deepbio.json, which tells how they were made. What is done already is skipped, so a
+    stopped run can be started again. summary.csv lists all files.
+    """
+    from deepbio.batch import run_many
+    from deepbio.inputs import find_inputs
+    from deepbio.predict import load_model
+
+    kinds = [word.strip() for word in save.split(",") if word.strip()]
+    files = find_inputs(inputs)
+    loaded = load_model(model, device=options.device)
+    with listening(json=json, quiet=quiet) as listener:
+        rows = run_many(
+            loaded,
+            files,
+            output,
+            options,
+            save=kinds,
+            overwrite=overwrite,
+            on_progress=listener,
+            on_file=_teller(json=json, quiet=quiet, alone=len(files) == 1),
+        )
+    _finish(rows, output, json=json, quiet=quiet)
+
+
+def _teller(*, json: bool, quiet: bool, alone: bool) -> Callable[[Row], None]:
+    """Tell each row as the switches ask for; the error of a single file is told once, at the end."""
+
+    def as_json(row: Row) -> None:
+        fields = {"file": row.file, "status": row.status, "seconds": row.seconds, "objects": row.objects}
+        fields["outputs"] = {kind: str(path) for kind, path in row.outputs.items()}
+        if row.error is not None:
+            fields |= describe(row.error)
+        print_json({"event": "file", **fields})
+
+    def as_line(row: Row) -> None:
+        if row.status == "failed":
+            if alone:
+                return
+            err.print(Text.assemble(("Failed: ", "bold red"), f"{row.file}: {row.message}"))
+        elif not quiet:
+            out.print(_line(row))
+
+    return as_json if json else as_line
+
+
+def _line(row: Row) -> str:
+    if row.status == "skipped":
+        return f"{row.file}: done already, skipped"
+    objects = "" if row.objects is None else f"{row.objects} object{'' if row.objects == 1 else 's'}, "
+    names = ", ".join(path.name for path in row.outputs.values())
+    return f"{row.file}: {objects}{row.seconds:.1f} s -> {names}"
+
+
+def _finish(rows: Sequence[Row], output: Path, *, json: bool, quiet: bool) -> None:
+    """Say how it went in all; leave with the error of a single file, or 1 when some of many failed."""
+    failed = [row for row in rows if row.error is not None]
+    if len(rows) == 1 and failed and failed[0].error is not None:
+        raise failed[0].error
+    counts = {status: sum(row.status == status for row in rows) for status in ("done", "skipped", "failed")}
+    if json:
+        print_json({"event": "summary", **counts, "folder": str(output)})
+    elif not quiet:
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        out.print(f"{told}; results and summary.csv are in {output}")
+    if failed:
+        if not json:
+            err.print(Text.assemble(("Error: ", "bold red"), f"{len(failed)} of {len(rows)} files failed."))
+            err.print(Text.assemble(("Hint: ", "bold"), f"'{output / 'summary.csv'}' says why, file by file."))
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    app.command("run")(run)

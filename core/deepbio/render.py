@@ -1,0 +1,348 @@
+"""A picture of a result: the image, its outlined objects and its labels, side by side.
+
+Made with pillow and numpy alone, so that it works wherever deepbio does. Large images are reduced
+while they are read, in bands of rows, so memory follows the picture and not the image.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+
+from deepbio.image import Image, LabelMap
+
+__all__ = ["count_per_frame", "label_colors", "outlines", "overlay", "stretch"]
+
+PANEL = 560  # pixels along the longer edge of a panel, about
+FRAMES = 4  # of a stack or time-lapse, at most
+GAP = 8
+STRIP = 30
+INK = (32, 34, 38)
+PAPER = (255, 255, 255)
+# Of several channels without colours of their own: told apart by most colour-blind people too.
+CHANNEL_COLORS = ((255, 255, 255),), ((0, 255, 0), (255, 0, 255)), ((0, 170, 255), (0, 255, 0), (255, 60, 60))
+
+
+def overlay(image: Image, labels: LabelMap, *, title: str = "") -> Picture.Image:
+    """Draw image, outlines and labels side by side; of stacks and time-lapses some frames, one under the other.
+
+    Parameters
+    ----------
+    image : Image
+        Any axes of ``"TCZYX"``; pixels are read in bands.
+    labels : LabelMap
+        On the same grid.
+    title : str
+        Stands above the panels, followed by the number of objects.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+
+    Examples
+    --------
+    >>> labels = LabelMap(np.pad(np.array([[1, 1], [2, 2]]), 4))
+    >>> overlay(Image(labels.array * 100.0), labels, title="two.tif").mode
+    'RGB'
+    """
+    frames = list(_frames(labels))
+    height, width = labels.shape[-2:]
+    panel = PANEL if len(frames) == 1 else PANEL * 2 // 3
+    reduce = max(1, -(-max(height, width) // (2 * panel)))  # a big image may take two times the panel
+    enlarge = max(1, round(panel / max(height, width)))
+    windows = _windows(image, frames, reduce)
+    rows = [_row(image, labels, frame, (reduce, enlarge), windows) for frame in frames]
+    captions = [frame.caption for frame in frames] if len(frames) > 1 else []
+    scale = enlarge / reduce
+    return _page(rows, captions, f"{title}   {_counted(labels)}".strip(), _scale_bar(image, scale, rows[0][0].width))
+
+
+def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map `low`..`high` to 0..255 as uint8, cut off outside; a flat image becomes mid grey.
+
+    Examples
+    --------
+    >>> stretch(np.array([0.0, 5.0, 10.0, 20.0]), 0.0, 10.0).tolist()
+    [0, 128, 255, 255]
+    """
+    if not high > low:
+        return np.full(pixels.shape, 128, np.uint8)
+    scaled = (np.nan_to_num(pixels.astype(np.float32)) - low) / (high - low)
+    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def outlines(labels: np.ndarray) -> np.ndarray:
+    """Pixels of objects that touch something else: a line one pixel wide inside each object.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (y, x)
+
+    Returns
+    -------
+    ndarray of bool, shape (y, x)
+
+    Examples
+    --------
+    >>> outlines(np.array([[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 2]])).astype(int).tolist()
+    [[0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
+    """
+    edge = np.zeros(labels.shape, bool)
+    down = labels[1:] != labels[:-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    across = labels[:, 1:] != labels[:, :-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    return edge & (labels > 0)
+
+
+def count_per_frame(labels: LabelMap) -> list[int]:
+    """Count the different labels of each frame; one number where there is no time.
+
+    Examples
+    --------
+    >>> count_per_frame(LabelMap(np.array([[[0, 1]], [[3, 4]]]), "TYX"))
+    [1, 2]
+    """
+    frames = range(labels.shape[0]) if "T" in labels.axes else [...]
+    return [int(np.count_nonzero(_present(np.asarray(labels.array[frame])))) for frame in frames]
+
+
+def _present(labels: np.ndarray) -> np.ndarray:
+    """The labels that are there; by ticking off, as sorting takes seconds for a large image."""
+    top = int(labels.max())
+    if int(labels.min()) < 0 or top > 4 * labels.size + 2**16:
+        return np.unique(labels)
+    seen = np.zeros(top + 1, bool)
+    seen[labels.ravel()] = True
+    return np.flatnonzero(seen)
+
+
+@cache
+def label_colors() -> np.ndarray:
+    """256 colours for labels, neighbours in number far apart in colour; none dark.
+
+    Hues follow the golden angle, and brightness and saturation change with a period that does not
+    divide it, so labels that are near in number (and so often in place) look different.
+
+    Returns
+    -------
+    ndarray of uint8, shape (256, 3)
+        Row 0 is the background, black.
+    """
+    styles = ((1.0, 0.75), (0.85, 1.0), (1.0, 0.45), (0.75, 0.7), (1.0, 1.0))  # (value, saturation)
+    colors = [(0.0, 0.0, 0.0)]
+    for number in range(1, 256):
+        value, saturation = styles[number % len(styles)]
+        colors.append(colorsys.hsv_to_rgb(number * 0.6180339887 % 1.0, saturation, value))
+    mixed = np.array(colors)
+    light = mixed @ (0.299, 0.587, 0.114)
+    white = np.clip((0.33 - light) / (1 - light), 0, 1)[:, np.newaxis]  # blue on black is hard to see
+    white[0] = 0
+    table = ((mixed * (1 - white) + white) * 255).round().astype(np.uint8)
+    table.setflags(write=False)
+    return table
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One plane of a stack or time-lapse."""
+
+    where: dict[str, int]
+    caption: str
+
+
+def _frames(labels: LabelMap) -> Iterator[_Frame]:
+    """Planes to show: frames of a time-lapse (middle slice), else slices of a stack, evenly spread."""
+    sizes = {axis: labels.shape[labels.axes.index(axis)] for axis in "TZ" if axis in labels.axes}
+    middle = {axis: size // 2 for axis, size in sizes.items()}
+    along = next((axis for axis in "TZ" if sizes.get(axis, 1) > 1), None)
+    if along is None:
+        yield _Frame(middle, "")
+        return
+    size = sizes[along]
+    count = min(FRAMES, size)
+    if along == "T":
+        shown = np.linspace(0, size - 1, count).round().astype(int)
+    else:  # the ends of a stack are often empty
+        shown = ((np.arange(count) + 0.5) * size / count).astype(int)
+    for number in shown:
+        yield _Frame({**middle, along: int(number)}, f"{along.lower()} = {number + 1} of {size}")
+
+
+def _plane(array: Any, axes: str, where: dict[str, int], reduce: int) -> np.ndarray:
+    """Read one plane, or one plane per channel, keeping the mean (float32) of blocks of `reduce` squared pixels."""
+    height, width = array.shape[-2:]
+    lead = tuple(where.get(axis, 0) if axis != "C" else slice(None) for axis in axes[:-2])
+    if reduce == 1:
+        return np.asarray(array[lead])
+    rows, columns = height // reduce, width // reduce
+    band = max(1, 512 // reduce)
+    parts = []
+    for first in range(0, rows, band):
+        last = min(first + band, rows)
+        pixels = np.asarray(array[(*lead, slice(first * reduce, last * reduce), slice(0, columns * reduce))])
+        blocks = pixels.reshape(*pixels.shape[:-2], last - first, reduce, columns, reduce)
+        parts.append(blocks.mean(axis=(-3, -1), dtype=np.float32))
+    return np.concatenate(parts, axis=-2)
+
+
+def _label_plane(labels: LabelMap, where: dict[str, int], reduce: int) -> np.ndarray:
+    """Read one plane of labels, every `reduce`-th pixel of it."""
+    height, width = labels.shape[-2:]
+    lead = tuple(where.get(axis, 0) for axis in labels.axes[:-2])
+    if reduce == 1:
+        return np.asarray(labels.array[lead])
+    rows, columns = height // reduce, width // reduce
+    band = max(1, 512 // reduce)
+    parts = []
+    for first in range(0, rows, band):
+        last = min(first + band, rows)
+        pixels = np.asarray(labels.array[(*lead, slice(first * reduce, last * reduce), slice(0, columns * reduce))])
+        parts.append(pixels[reduce // 2 :: reduce, reduce // 2 :: reduce])
+    return np.concatenate(parts)
+
+
+def _windows(image: Image, frames: list[_Frame], reduce: int) -> np.ndarray | None:
+    """Display range of each channel, shape (channels, 2), the same for all frames; None for 8-bit colour."""
+    if image.is_rgb and image.dtype == np.uint8:
+        return None
+    values = [_channels_first(image, frame.where, reduce) for frame in (frames[0], frames[-1])]
+    sample = np.concatenate([value.reshape(len(value), -1) for value in values], axis=1)
+    sample = np.where(np.isfinite(sample), sample, np.nan)
+    if image.is_rgb:  # one range for all three, or the colours would change
+        return np.tile(np.nanpercentile(sample, (0.1, 99.9)), (3, 1))
+    return np.nanpercentile(sample, (0.5, 99.8), axis=1).T
+
+
+def _channels_first(image: Image, where: dict[str, int], reduce: int) -> np.ndarray:
+    """One plane as (channel, y, x); of many channels the first three."""
+    plane = _plane(image.array, image.axes, where, reduce)
+    return plane[:3] if "C" in image.axes else plane[np.newaxis]
+
+
+def _colored(image: Image, where: dict[str, int], reduce: int, windows: np.ndarray | None) -> np.ndarray:
+    """One plane as people look at it, uint8 (y, x, 3)."""
+    planes = _channels_first(image, where, reduce)
+    if windows is None:
+        return np.moveaxis(np.clip(planes + 0.5, 0, 255).astype(np.uint8), 0, -1)
+    grey = np.stack([stretch(plane, *window) for plane, window in zip(planes, windows, strict=True)])
+    if image.is_rgb:
+        return np.moveaxis(grey, 0, -1)
+    colors = np.array(CHANNEL_COLORS[len(grey) - 1], np.float32)
+    mixed = np.tensordot(grey.astype(np.float32), colors / 255, axes=(0, 0))
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+def _row(
+    image: Image, labels: LabelMap, frame: _Frame, sizes: tuple[int, int], windows: np.ndarray | None
+) -> list[Picture.Image]:
+    """The three panels of one frame."""
+    reduce, enlarge = sizes
+    pixels = _enlarged(_colored(image, frame.where, reduce, windows), enlarge)
+    numbers = _enlarged(_label_plane(labels, frame.where, reduce), enlarge)
+    painted = label_colors()[np.where(numbers > 0, (numbers - 1) % 255 + 1, 0)]
+    outlined = pixels.copy()
+    edge = outlines(numbers)
+    outlined[edge] = _outline_color(pixels, image.is_rgb)
+    return [Picture.fromarray(panel) for panel in (pixels, outlined, painted)]
+
+
+def _outline_color(pixels: np.ndarray, is_rgb: bool) -> tuple[int, int, int]:
+    """Yellow, which stands out from fluorescence and from purple stain; on a white ground green or red."""
+    if pixels.mean() < 175:
+        return 255, 221, 0
+    return (0, 150, 0) if is_rgb else (255, 40, 40)
+
+
+def _enlarged(pixels: np.ndarray, times: int) -> np.ndarray:
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _counted(labels: LabelMap) -> str:
+    counts = count_per_frame(labels)
+    few, many = min(counts), max(counts)
+    number = str(few) if few == many else f"{few} to {many}"
+    if labels.names:
+        text = f"{number} of {len(labels.names)} classes"
+    else:
+        text = f"{number} object{'' if number == '1' else 's'}"
+    return text if len(counts) == 1 else f"{text} in each of {len(counts)} frames"
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A scale bar: its length in pixels of the picture, and what it stands for."""
+
+    pixels: int
+    text: str
+
+
+def _scale_bar(image: Image, scale: float, width: int) -> _Bar | None:
+    """A round length near a fifth of the panel; None where no pixel size is known."""
+    symbol = {"micrometer": "um", "millimeter": "mm"}.get(image.grid.unit)
+    if symbol is None:
+        return None
+    per_pixel = image.grid.spacing[-1] / scale
+    wanted = width / 5 * per_pixel
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step for step in (1, 2, 5) if step * power <= wanted) * power
+    return _Bar(max(1, round(length / per_pixel)), f"{length:g} {symbol}")
+
+
+def _page(rows: list[list[Picture.Image]], captions: list[str], title: str, bar: _Bar | None) -> Picture.Image:
+    """Lay the panels out under a strip with the title."""
+    width, height = rows[0][0].size
+    row_height = height + GAP
+    page = Picture.new("RGB", (3 * width + 4 * GAP, STRIP + len(rows) * row_height + GAP), PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((GAP, STRIP / 2 + GAP / 2), _fitting(title, page.width - 2 * GAP), INK, _font(17), anchor="lm")
+    for number, panels in enumerate(rows):
+        top = STRIP + GAP + number * row_height
+        for column, panel in enumerate(panels):
+            page.paste(panel, (GAP + column * (width + GAP), top))
+        if captions:
+            _boxed(draw, (GAP, top), captions[number], right=False)
+    if bar is not None:
+        _draw_bar(draw, bar, right=GAP + width - 10, bottom=STRIP + GAP + height - 10)
+    return page
+
+
+def _fitting(text: str, width: int) -> str:
+    """Shorten a text that is too wide, in its middle."""
+    font = _font(17)
+    if font.getlength(text) <= width:
+        return text
+    keep = len(text)
+    while keep > 2 and font.getlength(f"{text[: keep // 2]}...{text[-(keep // 2) :]}") > width:
+        keep -= 1
+    return f"{text[: keep // 2]}...{text[-(keep // 2) :]}"
+
+
+def _boxed(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, *, right: bool) -> None:
+    """White text on a dark box, legible on any image."""
+    font = _font(13)
+    wide = font.getlength(text) + 10
+    left = place[0] - (wide if right else 0)
+    draw.rectangle((left, place[1], left + wide, place[1] + 19), INK)
+    draw.text((left + 5, place[1] + 10), text, PAPER, font, anchor="lm")
+
+
+def _draw_bar(draw: ImageDraw.ImageDraw, bar: _Bar, *, right: int, bottom: int) -> None:
+    draw.rectangle((right - bar.pixels - 1, bottom - 6, right + 1, bottom), INK)
+    draw.rectangle((right - bar.pixels, bottom - 5, right, bottom - 1), PAPER)
+    _boxed(draw, (right + 2, bottom - 28), bar.text, right=True)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
