@@ -1,0 +1,76 @@
+"""Networks whose arrays are not (batch, channel, z, y, x): the one place where axes are reordered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deepbio.engine.device import Device
+from deepbio.engine.runtimes import Runtime
+from deepbio.errors import CardError
+from deepbio.library.card import SPATIAL, ModelCard, TensorSpec
+
+__all__ = ["arranged", "network_shape"]
+
+
+def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a batch of one tile, in the order of the network's own axes.
+
+    Raises
+    ------
+    CardError
+        If the card asks for what the engine cannot give (several inputs, other axes).
+    """
+    if len(card.inputs) != 1:
+        names = ", ".join(tensor.id for tensor in card.inputs)
+        raise CardError(f"The model '{card.name}' has {len(card.inputs)} inputs ({names}); expected one.")
+    sizes = dict(zip(_spatial(card.input), tile, strict=True))
+    sizes |= {"batch": 1, "channel": len(card.input.channels) or 1}
+    return tuple(sizes[name] for name in _known_axes(card, card.input))
+
+
+def arranged(runtime: Runtime, card: ModelCard) -> Runtime:
+    """The runtime, behind a change of axes where the card's tensors need one."""
+    inputs, outputs = _known_axes(card, card.input), _known_axes(card, card.output)
+    usual = ("batch", "channel", *_spatial(card.input))
+    if inputs == usual and outputs == usual:
+        return runtime
+    return _Arranged(runtime, inputs, outputs)
+
+
+class _Arranged:
+    """A runtime whose network takes and gives its axes in another order, or without channels."""
+
+    def __init__(self, runtime: Runtime, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        self._runtime = runtime
+        self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
+        self.device: Device = runtime.device
+        self._inputs, self._outputs = inputs, outputs
+        self._usual = ("batch", "channel", *(name for name in SPATIAL if name in inputs))
+
+    def __call__(self, batch: np.ndarray) -> Any:
+        if "channel" not in self._inputs:
+            batch = batch[:, 0]
+        names = [name for name in self._usual if name in self._inputs]
+        given = batch.transpose([names.index(name) for name in self._inputs])
+        scores = self._runtime(np.ascontiguousarray(given))
+        names = [name for name in self._usual if name in self._outputs]
+        order = [self._outputs.index(name) for name in names]
+        scores = scores.transpose(order) if isinstance(scores, np.ndarray) else scores.permute(order)
+        return scores if "channel" in self._outputs else scores[:, None]
+
+
+def _spatial(tensor: TensorSpec) -> tuple[str, ...]:
+    return tuple(name for name in SPATIAL if name in tensor.axis_ids)
+
+
+def _known_axes(card: ModelCard, tensor: TensorSpec) -> tuple[str, ...]:
+    """Names of a tensor's axes, if they are batch first, then channel and space in any order."""
+    names = tensor.axis_ids
+    if names[:1] != ("batch",) or set(names) - {"batch", "channel", *SPATIAL}:
+        raise CardError(
+            f"The tensor '{tensor.id}' of the model '{card.name}' has the axes {', '.join(names)}; expected batch "
+            "first, then channel, z, y and x as far as there are."
+        )
+    return names

@@ -1,0 +1,139 @@
+"""Makes the plan for one image from the card, the device and what the user asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from deepbio.engine.device import Device
+from deepbio.engine.ladder import Rung, make_rungs
+from deepbio.engine.memory import tile_bytes
+from deepbio.engine.tiling import TilePlan, plan_tiles
+from deepbio.errors import CardError
+from deepbio.library.card import ModelCard
+
+__all__ = ["first_rung", "ladder_for", "plan_for"]
+
+_EDGE = {2: 512, 3: 128}  # pixels; on a CPU larger tiles are slower (cache) and take more memory
+_LARGE_EDGE = {2: 1024, 3: 160}  # on an accelerator
+_SMALL_EDGE = {2: 64, 3: 32}
+_SHARE = 0.5  # of the free memory, for the forward
+_CHANNELS = 64  # at full resolution, where the card does not say
+_MOST_AT_ONCE = 16
+_EFFECTIVE = 3  # the part of the receptive field that matters is about a third of it
+
+
+def first_rung(
+    card: ModelCard,
+    device: Device,
+    *,
+    precision: str = "auto",
+    tile: int | Sequence[int] | None = None,
+    batch: int | None = None,
+) -> Rung:
+    """Largest tile and batch to begin with.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Its ``config: deepbio: tile: size`` is the tile, unless the memory that is free says less.
+    device : Device
+        Where the network runs.
+    precision : str
+        As in RunOptions.
+    tile : int or sequence of int, optional
+        What the user asked for: kept, whatever the memory.
+    batch : int, optional
+        Tiles at once; by default 1 on the CPU, else what fits.
+
+    Raises
+    ------
+    CardError
+        If the card's tile does not have the network's number of axes.
+    """
+    ndim = card.ndim
+    fixed = tuple(axis.size for axis in card.input.spatial)
+    channels = _full_resolution_channels(card)
+    budget = int(device.free() * _SHARE)
+    if tile is not None:
+        size = (tile,) * ndim if isinstance(tile, int) else tuple(tile)
+    else:
+        size = _card_tile(card) or ((_EDGE if device.kind == "cpu" else _LARGE_EDGE)[ndim],) * ndim
+        while tile_bytes(size, channels=channels) > budget and max(size) > _SMALL_EDGE[ndim]:
+            size = tuple(max(min(t, _SMALL_EDGE[ndim]), t // 2) for t in size)
+    size = tuple(only or t for t, only in zip(size, fixed, strict=True))
+    if batch is None:
+        fits = budget // tile_bytes(size, channels=channels)
+        batch = 1 if device.kind == "cpu" else max(1, min(_MOST_AT_ONCE, fits))
+    return Rung(device, precision, size, batch)
+
+
+def ladder_for(card: ModelCard, first: Rung) -> tuple[Rung, ...]:
+    """The ladder for this card: tiles never smaller than what its network takes."""
+    axes = card.input.spatial
+    floor = [max(axis.minimum, _SMALL_EDGE[card.ndim]) for axis in axes]
+    return make_rungs(first, minimum=floor, fixed=[axis.size for axis in axes])
+
+
+def plan_for(
+    card: ModelCard, spatial_shape: Sequence[int], rung: Rung, *, overlap: float | None = None
+) -> TilePlan:
+    """Tiles for one image.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Sizes that the network takes, and the overlap.
+    spatial_shape : sequence of int
+        Size of the image.
+    rung : Rung
+        Largest tile and batch.
+    overlap : float, optional
+        What the user asked for; by default the card's ``config: deepbio: tile: overlap``, else what
+        the output's halo or the network's receptive field ask for, 0.125 to 0.5.
+    """
+    axes = card.input.spatial
+    if overlap is None:
+        overlap = _card_overlap(card, rung.tile)
+    return plan_tiles(
+        spatial_shape,
+        tile=rung.tile,
+        overlap=overlap,
+        batch=rung.batch,
+        multiple_of=[axis.step or 1 for axis in axes],
+        minimum=[axis.minimum for axis in axes],
+        fixed=[axis.size for axis in axes],
+    )
+
+
+def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
+    """The tile that the card names, or None."""
+    size: Any = card.deepbio.get("tile", {}).get("size")
+    if size is None:
+        return None
+    if len(size) != card.ndim or min(size) < 1:
+        raise CardError(
+            f"The card '{card.name}' has a tile of {list(size)}; expected {card.ndim} positive numbers."
+        )
+    return tuple(int(t) for t in size)
+
+
+def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float:
+    """The overlap that the card asks for, as a fraction of the tile."""
+    said = card.deepbio.get("tile", {}).get("overlap")
+    if said is not None:
+        return float(said)
+    halo = max((2 * axis.halo / t for axis, t in zip(card.output.spatial, tile, strict=True)), default=0.0)
+    field = card.deepbio.get("network", {}).get("receptive_field", ())
+    reach = max((r / _EFFECTIVE / t for r, t in zip(field, tile, strict=False)), default=0.0)
+    return min(0.5, max(0.125, halo, reach))
+
+
+def _full_resolution_channels(card: ModelCard) -> int:
+    """Channels of the network's first stage, inputs or outputs, whichever are most."""
+    features = [
+        weights.arguments["features"][0] for weights in card.weights if "features" in dict(weights.arguments)
+    ]
+    tensors = [len(card.input.channels), math.ceil(len(card.output.channels) / 3)]
+    return max(*tensors, max(features, default=_CHANNELS), 1)

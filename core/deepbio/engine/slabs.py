@@ -1,0 +1,257 @@
+"""Runs a network over an image tile by tile and hands out finished bands.
+
+Memory is bounded by the tile times the cross-section of the image: one band of scores, as high as a
+tile, rolls along the first axis; rows that no later tile touches are handed out. The source
+is read strip by strip, never whole. The same lines work on numpy arrays and on torch tensors
+that stay on their device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from deepbio.engine.runtimes import Runtime
+from deepbio.engine.tiling import TilePlan, blending_weights
+from deepbio.errors import InputMismatch
+from deepbio.events import Listener, Stage, silent
+
+__all__ = ["ArraySource", "Source", "predict_scores", "predict_slabs"]
+
+
+class Source(Protocol):
+    """An image that is read part by part."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size ``(C, *spatial)``."""
+
+    def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
+        """Pixels from `start` up to `stop` (spatial, inside the image): float32 ``(C, *size)``."""
+
+
+class ArraySource:
+    """A source over an array-like of shape ``(C, *spatial)``.
+
+    Examples
+    --------
+    >>> source = ArraySource(np.arange(12).reshape(1, 3, 4))
+    >>> source.read((1, 0), (3, 2)).tolist()
+    [[[4.0, 5.0], [8.0, 9.0]]]
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size ``(C, *spatial)``."""
+        return tuple(self._array.shape)
+
+    def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
+        """Pixels from `start` up to `stop` as float32."""
+        key = (slice(None), *map(slice, start, stop))
+        return np.asarray(self._array[key], dtype=np.float32)
+
+
+def predict_slabs(
+    source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Predict an image and hand out bands along its first spatial axis as they become final.
+
+    Parameters
+    ----------
+    source : Source
+        The normalised image, shape ``(C, *spatial)``.
+    runtime : Runtime
+        Runs the network on a batch of tiles.
+    plan : TilePlan
+        The tiles, made for the image's size.
+    listener : Listener
+        Told after each batch; raises Cancelled to stop between two batches.
+    item : str
+        The file or frame, for the listener.
+
+    Yields
+    ------
+    start, stop : int
+        Rows along the first spatial axis; the bands follow each other without gap.
+    scores : ndarray, float32, shape (K, stop - start, ...)
+        Blended scores, an array of the caller's own.
+
+    Raises
+    ------
+    InputMismatch
+        If plan and image disagree, or the network's output has another size than its input.
+    """
+    if tuple(source.shape[1:]) != plan.shape:
+        raise InputMismatch(
+            f"The tiles were planned for an image of {plan.shape} pixels; this one has {source.shape[1:]}."
+        )
+    stage = Stage(listener, "predict", plan.count, item)
+    reader = _Reader(source, plan)
+    band: _Band | None = None
+    for row, following in enumerate((*plan.starts[0][1:], plan.shape[0])):
+        for tiles in plan.batches(row):
+            scores = _checked(runtime(reader.fill(tiles)), len(tiles), plan)
+            if band is None:
+                band = _Band(plan, runtime, scores)
+            band.add(tiles, scores)
+            del scores  # let go before the next forward
+            stage.step(len(tiles))
+        if band is not None:
+            yield band.take(following)
+
+
+def predict_scores(
+    source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
+) -> np.ndarray:
+    """Predict an image whole; :func:`predict_slabs` with all bands put together.
+
+    Returns
+    -------
+    ndarray, float32, shape (K, *spatial)
+        Blended scores.
+    """
+    whole: np.ndarray | None = None
+    for start, stop, scores in predict_slabs(source, runtime, plan, listener=listener, item=item):
+        if whole is None:
+            if stop == plan.shape[0]:
+                return scores
+            whole = np.empty((scores.shape[0], *plan.shape), np.float32)
+        whole[:, start:stop] = scores
+    assert whole is not None, "a plan has at least one tile"  # noqa: S101
+    return whole
+
+
+class _Reader:
+    """Reads strips of the source and fills batches of tiles, padded by reflection.
+
+    A strip holds all tiles that differ along the last axis only, so rows of a file that is
+    stored row by row are read once per strip and not once per tile.
+    """
+
+    def __init__(self, source: Source, plan: TilePlan) -> None:
+        self._source, self._plan = source, plan
+        row = math.prod(len(starts) for starts in plan.starts[1:])
+        size = min(plan.batch, row)
+        self._buffer = np.empty((size, source.shape[0], *plan.tile), np.float32)
+        self._strip: np.ndarray | None = None
+        self._strip_index: tuple[int, ...] | None = None
+
+    def fill(self, tiles: Sequence[tuple[int, ...]]) -> np.ndarray:
+        """Batch of these tiles, ``(N, C, *tile)``; the same buffer in every call."""
+        plan = self._plan
+        for slot, index in zip(self._buffer, tiles, strict=False):
+            strip = self._read(index[:-1])
+            start = plan.starts[-1][index[-1]]
+            low, high = _inside(start, plan.tile[-1], plan.shape[-1])
+            part = strip[..., low:high]
+            for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
+                if starts[0] < 0 or size > n:
+                    part = part.take(_reflected(starts[0], size, n), axis=axis + 1)
+            slot[...] = part
+        return self._buffer[: len(tiles)]
+
+    def _read(self, index: tuple[int, ...]) -> np.ndarray:
+        if self._strip is None or index != self._strip_index:
+            plan = self._plan
+            spans = [
+                _inside(plan.starts[axis][i], plan.tile[axis], plan.shape[axis])
+                for axis, i in enumerate(index)
+            ]
+            spans.append((0, plan.shape[-1]))
+            self._strip = None  # let go of the last strip before the next one is read
+            self._strip = self._source.read(tuple(low for low, _ in spans), tuple(high for _, high in spans))
+            self._strip_index = index
+        return self._strip
+
+
+class _Band:
+    """Scores of one row of tiles, added up in place and rolled along the first axis.
+
+    It lives where the runtime's scores live, unless it does not fit there: then in main memory.
+    """
+
+    def __init__(self, plan: TilePlan, runtime: Runtime, scores: Any) -> None:
+        self._plan = plan
+        self._base = 0
+        shape = (scores.shape[1], min(plan.tile[0], plan.shape[0]), *plan.shape[1:])
+        self._on_device = not isinstance(scores, np.ndarray)
+        if self._on_device and 4 * math.prod(shape) > runtime.device.free() // 2:
+            self._on_device = False
+        weights = blending_weights(plan)
+        self._band: Any
+        self._weights: Any
+        if self._on_device:
+            self._band = scores.new_zeros(shape)
+            self._weights = [[scores.new_tensor(w) for w in axis] for axis in weights]
+        else:
+            self._band = np.zeros(shape, np.float32)
+            self._weights = weights
+
+    def add(self, tiles: Sequence[tuple[int, ...]], scores: Any) -> None:
+        """Add weighted tiles; `scores` is scratch space afterwards."""
+        plan = self._plan
+        if not self._on_device and not isinstance(scores, np.ndarray):
+            scores = scores.cpu().numpy()
+        for n, index in enumerate(tiles):
+            inner: list[slice] = [slice(None)]
+            outer: list[slice] = [slice(None)]
+            for axis, i in enumerate(index):
+                start = plan.starts[axis][i]
+                low, high = _inside(start, plan.tile[axis], plan.shape[axis])
+                inner.append(slice(low - start, high - start))
+                offset = self._base if axis == 0 else 0
+                outer.append(slice(low - offset, high - offset))
+            part = scores[n][tuple(inner)]
+            for axis, i in enumerate(index):
+                if len(plan.starts[axis]) > 1:  # else the weight is one
+                    part *= self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis))
+            self._band[tuple(outer)] += part
+
+    def take(self, stop: int) -> tuple[int, int, np.ndarray]:
+        """Hand out the rows before `stop`, which are final, and roll on to there."""
+        start, rows = self._base, stop - self._base
+        done = self._band[:, :rows]
+        final = done.to("cpu", copy=True).numpy() if self._on_device else done.copy()
+        kept = self._band.shape[1] - rows
+        if kept:
+            tail = self._band[:, rows:]
+            # Source and target overlap where neighbours share more than half of their rows.
+            self._band[:, :kept] = tail.clone() if self._on_device else tail.copy()
+        self._band[:, kept:] = 0
+        self._base = stop
+        return start, stop, final
+
+
+def _inside(start: int, size: int, n: int) -> tuple[int, int]:
+    """The part of a tile that lies inside the image."""
+    return max(start, 0), min(start + size, n)
+
+
+def _reflected(start: int, size: int, n: int) -> np.ndarray:
+    """Indices into ``n`` pixels for a tile that reaches beyond them, mirrored as often as needed.
+
+    The edge pixel is not repeated; an image of one pixel is repeated.
+    """
+    if n == 1:
+        return np.zeros(size, int)
+    period = 2 * (n - 1)
+    index = np.arange(start, start + size) % period
+    return np.minimum(index, period - index)
+
+
+def _checked(scores: Any, count: int, plan: TilePlan) -> Any:
+    """Scores if their shape is (N, K, *tile)."""
+    shape = tuple(scores.shape)
+    if len(shape) != 2 + len(plan.tile) or shape[0] != count or shape[2:] != plan.tile:
+        raise InputMismatch(
+            f"The network answers {count} tiles of {plan.tile} pixels with an array of shape {shape}; "
+            f"expected ({count}, K, {', '.join(map(str, plan.tile))}).",
+            "Networks that change the size of the image cannot be run in tiles.",
+        )
+    return scores

@@ -1,0 +1,194 @@
+"""Which tiles an image is cut into, and how much each counts where they overlap.
+
+The plan is made from sizes alone, so the same image always gets the same tiles. Blending weights are
+a Gaussian window per axis (standard deviation an eighth of the tile, as in nnU-Net and MONAI),
+divided by their sum along that axis. Because the tiles form a grid, the product over the axes is
+one at every pixel: weighted tiles are simply added, and no map of weights is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepbio.errors import OptionError
+
+__all__ = ["TilePlan", "blending_weights", "plan_tiles"]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Where the tiles of one image are.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Size of the image along its spatial axes.
+    tile : tuple of int
+        Size of every tile.
+    starts : tuple of tuple of int
+        First pixel of the tiles along each axis, in order. Negative where the image is smaller than
+        the tile and is padded on both sides; such an axis has one tile.
+    batch : int
+        Most tiles in a batch.
+    overlap : float
+        Least overlap of neighbours, as a fraction of the tile.
+
+    Examples
+    --------
+    >>> plan = plan_tiles((1000, 300), tile=(512, 512), overlap=0.125, multiple_of=(16, 16))
+    >>> plan.tile, plan.starts, plan.count
+    ((368, 304), ((0, 316, 632), (-2,)), 3)
+    """
+
+    shape: tuple[int, ...]
+    tile: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+    batch: int = 1
+    overlap: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """Number of tiles."""
+        return math.prod(len(starts) for starts in self.starts)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Size of the image with the padding that the tiles need."""
+        return tuple(max(n, t) for n, t in zip(self.shape, self.tile, strict=True))
+
+    def batches(self, row: int) -> Iterator[list[tuple[int, ...]]]:
+        """Indices (one per axis) of the tiles of a row along the first axis, in batches.
+
+        The batches of a row are of nearly equal size, so the last is not a remainder of one.
+        """
+        indices = list(itertools.product((row,), *(range(len(starts)) for starts in self.starts[1:])))
+        parts = math.ceil(len(indices) / self.batch)
+        bounds = [len(indices) * i // parts for i in range(parts + 1)]
+        for start, stop in itertools.pairwise(bounds):
+            yield indices[start:stop]
+
+
+def plan_tiles(
+    spatial_shape: Sequence[int],
+    *,
+    tile: Sequence[int],
+    overlap: float = 0.125,
+    batch: int = 1,
+    multiple_of: Sequence[int] | None = None,
+    minimum: Sequence[int] | None = None,
+    fixed: Sequence[int | None] | None = None,
+) -> TilePlan:
+    """Cut an image into tiles that cover it with the least work.
+
+    Along each axis the number of tiles follows from the tile and the overlap that are asked
+    for; the tiles are then spread evenly and made as small as that number allows. So the last tile
+    never nearly repeats the one before it: 520 pixels are two tiles of 288, not two of 512.
+
+    Parameters
+    ----------
+    spatial_shape : sequence of int
+        Size of the image, ``([z,] y, x)``, each at least 1.
+    tile : sequence of int
+        Largest tile; rounded down to a size that the network takes.
+    overlap : float
+        Least overlap of neighbours, as a fraction of the tile, from 0 to 0.9.
+    batch : int
+        Most tiles in a batch.
+    multiple_of : sequence of int, optional
+        Step between the sizes that the network takes, per axis. Default 1.
+    minimum : sequence of int, optional
+        Smallest size that the network takes: ``minimum + n * multiple_of`` are all of them.
+        By default the step itself.
+    fixed : sequence of (int or None), optional
+        The only size that the network takes along an axis, or None.
+
+    Returns
+    -------
+    TilePlan
+        An image smaller than a tile gets one tile, padded to the next size that the network takes.
+
+    Raises
+    ------
+    OptionError
+        If the numbers of axes differ, or a number is outside its range.
+    """
+    shape = tuple(int(n) for n in spatial_shape)
+    axes = len(shape)
+    steps = tuple(multiple_of or (1,) * axes)
+    minima = tuple(minimum or steps)
+    only = tuple(fixed or (None,) * axes)
+    if not len(tile) == len(steps) == len(minima) == len(only) == axes:
+        raise OptionError(
+            f"The image has {axes} spatial axes, but the tile is {tuple(tile)}, the step {steps}, "
+            f"the minimum {minima} and the fixed size {only}."
+        )
+    if not 0 <= overlap <= 0.9 or batch < 1 or min(*shape, *tile, *minima) < 1:
+        raise OptionError(
+            f"A plan needs an overlap of 0 to 0.9 and positive sizes; found overlap {overlap}, batch {batch}, "
+            f"image {shape}, tile {tuple(tile)}, minimum {minima}."
+        )
+    cuts = [
+        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)))
+        for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
+    ]
+    return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
+
+
+def _cut_axis(
+    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int]
+) -> tuple[int, tuple[int, ...]]:
+    """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
+    minimum, step = sizes
+
+    def at_least(size: int) -> int:
+        return minimum + max(0, math.ceil((size - minimum) / step)) * step
+
+    largest = fixed or max(minimum, minimum + (tile - minimum) // step * step)
+    if n <= largest:
+        size = fixed or at_least(n)
+        return size, (-((size - n) // 2),)
+    stride = max(1, int(largest * (1 - overlap)))
+    count = math.ceil((n - largest) / stride) + 1
+    size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
+    return size, tuple((n - size) * i // (count - 1) for i in range(count))
+
+
+def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Weights of the tiles along each axis, which add up to one at every pixel.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        The tiles.
+
+    Returns
+    -------
+    tuple of tuple of ndarray
+        For each axis, for each start, float32 of the tile's size. Exactly 1 where no other tile
+        lies, so there the scores are the network's own.
+
+    Examples
+    --------
+    >>> plan = plan_tiles((6,), tile=(4,), overlap=0.5)
+    >>> first, last = blending_weights(plan)[0]
+    >>> print(first.round(3), first[2:] + last[:2])
+    [1. 1. 0.982 0.018] [1. 1.]
+    """
+    axes = zip(plan.padded, plan.tile, plan.starts, strict=True)
+    return tuple(_axis_weights(n, size, starts) for n, size, starts in axes)
+
+
+def _axis_weights(n: int, size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    if len(starts) == 1:
+        return (np.ones(size, np.float32),)
+    position = (np.arange(size) - (size - 1) / 2) / (size / 8)
+    window = np.exp(-0.5 * position**2)
+    total = np.zeros(n)
+    for start in starts:
+        total[start : start + size] += window
+    return tuple((window / total[start : start + size]).astype(np.float32) for start in starts)

@@ -1,0 +1,105 @@
+"""Plans: cover, sizes that the network takes, no needless tiles; weights that add up to one."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from deepbio.engine.tiling import blending_weights, plan_tiles
+from deepbio.errors import OptionError
+
+SIZES = (1, 2, 5, 16, 17, 63, 64, 65, 100, 127, 129, 500, 513, 1000, 4096)
+
+
+@pytest.mark.parametrize("tile", [1, 16, 50, 64, 512])
+@pytest.mark.parametrize("overlap", [0.0, 0.125, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize(("step", "minimum"), [(1, 1), (16, 16), (16, 5), (7, 20)])
+def test_tiles_cover_an_axis_in_sizes_that_the_network_takes(tile, overlap, step, minimum):
+    for n in SIZES:
+        plan = plan_tiles((n,), tile=(tile,), overlap=overlap, multiple_of=(step,), minimum=(minimum,))
+        (size,), (starts,) = plan.tile, plan.starts
+        assert size >= minimum, n
+        assert (size - minimum) % step == 0, n
+        assert size <= max(tile, minimum), n
+        if len(starts) == 1:
+            assert starts[0] <= 0 < n <= starts[0] + size
+            assert size < n + step or size == minimum, n
+            continue
+        assert starts[0] == 0
+        assert starts[-1] + size == n
+        for one, following in pairwise(starts):
+            assert one < following <= one + max(1, math.ceil(size * (1 - overlap))), n
+
+
+@pytest.mark.parametrize(
+    ("n", "expected_size", "expected_starts"),
+    [
+        (512, 512, (0,)),
+        (520, 288, (0, 232)),  # not two tiles of 512
+        (500, 512, (-6,)),
+        (960, 512, (0, 448)),
+        (4096, 512, (0, 448, 896, 1344, 1792, 2240, 2688, 3136, 3584)),
+    ],
+)
+def test_known_cuts(n, expected_size, expected_starts):
+    plan = plan_tiles((n,), tile=(512,), overlap=0.125, multiple_of=(16,))
+    assert plan.tile == (expected_size,)
+    assert plan.starts == (expected_starts,)
+
+
+@pytest.mark.parametrize("n", [1, 300, 512, 513, 900])
+def test_a_fixed_size_is_kept(n):
+    plan = plan_tiles((n, 700), tile=(64, 64), overlap=0.125, fixed=(512, None), multiple_of=(1, 16))
+    assert plan.tile[0] == 512
+    assert plan.tile[1] <= 64
+    assert plan.starts[0][-1] + 512 >= n
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(1, [1] * 9), (4, [3, 3, 3]), (8, [4, 5]), (100, [9])])
+def test_batches_of_a_row_are_of_nearly_equal_size(batch, expected):
+    plan = plan_tiles((4096, 4096), tile=(512, 512), overlap=0.125, batch=batch)
+    batches = list(plan.batches(3))
+    assert [len(b) for b in batches] == expected
+    assert [i for b in batches for i in b] == [(3, x) for x in range(9)]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.125, 0.5, 0.8])
+@pytest.mark.parametrize("shape", [(37, 101), (5, 64, 33)])
+def test_weights_add_up_to_one_everywhere(shape, overlap):
+    plan = plan_tiles(shape, tile=(16,) * len(shape), overlap=overlap)
+    for n, size, starts, weights in zip(
+        plan.padded, plan.tile, plan.starts, blending_weights(plan), strict=True
+    ):
+        total = np.zeros(n)
+        for start, weight in zip(starts, weights, strict=True):
+            assert weight.dtype == np.float32
+            assert (weight > 0).all()
+            total[start : start + size] += weight
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_the_window_is_a_gaussian_of_an_eighth_of_the_tile():
+    plan = plan_tiles((96,), tile=(64,), overlap=0.5)
+    first, second = blending_weights(plan)[0]
+    position = np.array([10.0, 20.0])  # pixels from the border of the overlap, in the second tile
+    distance = np.stack([position + 32 - 31.5, position - 31.5])
+    window = np.exp(-0.5 * (distance / 8) ** 2)
+    np.testing.assert_allclose(second[10:21:10], window[1] / window.sum(0), rtol=1e-5)
+    assert (first[:32] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tile": (64,)},
+        {"overlap": 0.95},
+        {"overlap": -0.1},
+        {"batch": 0},
+        {"tile": (0, 64)},
+        {"multiple_of": (16, 16, 16)},
+    ],
+)
+def test_impossible_plans_are_refused(wrong):
+    with pytest.raises(OptionError):
+        plan_tiles((100, 100), **({"tile": (64, 64)} | wrong))
