@@ -15,10 +15,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["OFFSET_UNIT", "channel_names", "instance_targets", "object_weights"]
+from deepbio.tasks.decode import OFFSET_UNIT
 
-OFFSET_UNIT = 16.0
-"""Pixels per unit of the offset channels: keeps their values near those of the others."""
+__all__ = ["channel_names", "instance_targets", "object_weights"]
 
 
 def channel_names(dims: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from deepbio.metrics import average_precision, dice
-from deepbio.tasks.decode import decode_classes, decode_instances
+from deepbio.tasks.decode import Decoder, decode
 from deepbio.training.data import Case, load_sample
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import normalise
@@ -44,9 +44,9 @@ def validate(network: nn.Module, cases: Sequence[Case], plan: Plan, *, device: t
         sample = load_sample(case, plan.channels)
         scores = predict_whole(network, normalise(sample, plan), device)
         if plan.target == "instances":
-            value = float(average_precision(sample.labels, decode_instances(scores), (0.5,))[0])
+            value = float(average_precision(sample.labels, decode(scores, Decoder()), (0.5,))[0])
         else:
-            values = dice(sample.labels, decode_classes(scores), range(1, plan.classes + 1))
+            values = dice(sample.labels, decode(scores, Decoder("classes")), range(1, plan.classes + 1))
             value = float(np.nanmean(list(values.values()))) if not np.isnan(list(values.values())).all() else 1.0
         found.setdefault(case.group, []).append(value)
     groups = {group: float(np.mean(values)) for group, values in sorted(found.items())}

@@ -1,0 +1,254 @@
+"""The way in: load a model, run it on an image."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from deepbio.engine.device import Device, choose_device
+from deepbio.engine.ladder import Rung
+from deepbio.engine.planning import first_rung
+from deepbio.engine.runtime import describe_runtime, open_runtime
+from deepbio.engine.runtimes import Runtime
+from deepbio.engine.steps import apply_steps
+from deepbio.errors import CardError, ImageError
+from deepbio.events import Listener, silent
+from deepbio.image import Image
+from deepbio.library import ModelCard, find_model
+from deepbio.options import RunOptions
+from deepbio.tasks import Result
+from deepbio.tasks.segment import segment
+
+__all__ = ["Model", "load_model", "run", "run_tensors"]
+
+_TASKS = {"segment": segment, "": segment}  # a foreign card does not name its task
+
+
+class Model:
+    """A card with its network on a device; stays loaded between runs.
+
+    Made by :func:`load_model`. As a context manager it lets the network go at the end.
+
+    Attributes
+    ----------
+    card : ModelCard
+        What the model is.
+    device : str
+        The device asked for.
+    """
+
+    def __init__(self, card: ModelCard, device: str = "auto") -> None:
+        if card.task not in _TASKS:
+            raise CardError(
+                f"The model '{card.name}' is for the task {card.task!r}; this version runs {sorted(filter(None, _TASKS))}."
+            )
+        self.card = card
+        self.device = device
+        self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+
+    def run(self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent) -> Result:
+        """Run the model on an image.
+
+        Parameters
+        ----------
+        image : Image
+            What to analyse; large images may be array-likes that slice.
+        options : RunOptions, optional
+            How.
+        on_progress : Listener
+            Hears tiles, frames and notices; may raise `Cancelled`.
+
+        Returns
+        -------
+        Result
+            ``result.labels.grid == image.grid``.
+
+        Raises
+        ------
+        InputMismatch
+            If the image is not what the model takes.
+        OutOfMemory
+            If memory runs out even with small tiles on the CPU.
+        """
+        if not isinstance(image, Image):
+            raise ImageError(
+                f"Expected an Image, found {type(image).__name__}.", "Use deepbio.read(path) or deepbio.Image(array, axes)."
+            )
+        options = options or RunOptions()
+        start = time.perf_counter()
+        device = self._choose_device(options)
+        first = first_rung(
+            self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
+        )
+
+        def open_for(rung: Rung, listener: Listener) -> Runtime:
+            return self._open(rung, options.runtime, listener)
+
+        result = _TASKS[self.card.task](image, self.card, open_for, first, options, listener=on_progress)
+        record = self._record(dict(result.record), options, time.perf_counter() - start)
+        return Result(result.labels, result.table, result.image, result.scores, record)
+
+    def close(self) -> None:
+        """Let the network and its memory go; the next run loads it again."""
+        self._runtimes.clear()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _choose_device(self, options: RunOptions) -> Device:
+        asked = options.device if options.device != "auto" else self.device
+        return choose_device(asked, runtime=options.runtime)
+
+    def _open(self, rung: Rung, runtime: str, listener: Listener) -> Runtime:
+        key = (rung.device.name, runtime, rung.precision)
+        if key not in self._runtimes:
+            if any(name != rung.device.name for name, _, _ in self._runtimes):
+                self._runtimes.clear()  # the ladder has left that device
+            self._runtimes[key] = open_runtime(
+                self.card,
+                device=rung.device,
+                runtime=runtime,
+                precision=rung.precision,
+                tile=rung.tile,
+                listener=listener,
+            )
+        return self._runtimes[key]
+
+    def _record(self, record: dict[str, Any], options: RunOptions, seconds: float) -> dict[str, Any]:
+        from deepbio import __version__
+
+        runtime = record.pop("runtime", None)
+        defaults = asdict(RunOptions())
+        chosen = {k: v for k, v in asdict(options).items() if v != defaults[k]}
+        return {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.weights_hash,
+            "task": self.card.task or "segment",
+            **(describe_runtime(runtime) if runtime is not None else {}),
+            **record,
+            "seconds_total": round(seconds, 4),
+            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},
+            "deepbio": __version__,
+            "python": platform.python_version(),
+        }
+
+
+def load_model(name_or_path: str | Path | ModelCard, *, device: str = "auto") -> Model:
+    """Load a model by its name, or from the folder of a package.
+
+    The network itself is opened at the first run, when tile and precision are known; its weights'
+    hashes are compared then.
+
+    Parameters
+    ----------
+    name_or_path : str, Path or ModelCard
+        A name from ``list_models()``, or a folder with a ``bioimageio.yaml``.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:N"``, ``"mps"`` or ``"xpu"``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModel
+        If there is no such model; the hint names the nearest.
+    OptionError
+        If the device is not one of those.
+    """
+    RunOptions(device=device)  # checks the name
+    card = name_or_path if isinstance(name_or_path, ModelCard) else find_model(name_or_path)
+    return Model(card, device)
+
+
+def run(
+    image: Image | str | Path,
+    model: Model | str | Path,
+    options: RunOptions | None = None,
+    *,
+    on_progress: Listener = silent,
+) -> Result:
+    """Run a model on an image once.
+
+    Parameters
+    ----------
+    image : Image or path
+        What to analyse; a path is read first.
+    model : Model, str or path
+        The model, its name or its folder. To run it on many images, load it once.
+    options : RunOptions, optional
+        How.
+    on_progress : Listener
+        Hears tiles, frames and notices; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        Labels, table, image or scores, and a record.
+    """
+    if isinstance(image, str | Path):
+        from deepbio.io import read
+
+        image = read(image)
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return loaded.run(image, options, on_progress=on_progress)
+
+
+def run_tensors(card: ModelCard, tensors: Mapping[str, np.ndarray], *, runtime: str = "auto") -> dict[str, np.ndarray]:
+    """Run a card's network on whole tensors, as its own test does.
+
+    Parameters
+    ----------
+    card : ModelCard
+        The model.
+    tensors : mapping of str to ndarray
+        Inputs by id, in the axes of the card, before pre-processing.
+    runtime : str
+        As in RunOptions.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Outputs by id, after post-processing.
+    """
+    spec = card.input
+    if spec.id not in tensors:
+        raise CardError(f"The card's input is {spec.id!r}; found {sorted(tensors)}.")
+    batch = np.array(tensors[spec.id], np.float32)
+    axes = spec.axis_ids
+    # each image of the batch has statistics of its own
+    without = tuple(axis for axis in axes if axis != "batch")
+    at = axes.index("batch") if "batch" in axes else None
+    images = [batch] if at is None else list(np.moveaxis(batch, at, 0))
+    order = [without.index(name) for name in ("channel", *"zyx") if name in without]
+    ready = np.stack([apply_steps(image, without, spec.steps).transpose(order) for image in images])
+    if "channel" not in without:
+        ready = ready[:, None]
+    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[2:])
+    scores = np.array(network(np.ascontiguousarray(ready)))
+    results = [_arranged(one, card) for one in scores]
+    return {card.output.id: np.stack(results) if at is not None else results[0]}
+
+
+def _arranged(scores: np.ndarray, card: ModelCard) -> np.ndarray:
+    """Scores (K, [z,] y, x) after post-processing, in the card's own axes without batch."""
+    spec = card.output
+    names = tuple(axis for axis in ("channel", *"zyx") if axis in spec.axis_ids)
+    if "channel" not in names:
+        scores = scores[0]
+    ready = apply_steps(scores, names, spec.steps)
+    return ready.transpose([names.index(axis) for axis in spec.axis_ids if axis != "batch"])

@@ -1,0 +1,208 @@
+"""From scores to labels, for one window of an image.
+
+The instance channels are those of ``deepbio.training.targets``: foreground before the sigmoid,
+depth, and one offset per axis. Two ways lead from them to objects, each in one pass:
+
+* ``watershed``: cores where the depth is high are the seeds; a watershed on the depth
+  (Beucher & Meyer, 1993; implemented in scikit-image) gives each foreground pixel to one of them.
+* ``votes``: each foreground pixel votes for the place that its offset points to; the peaks of
+  the smoothed votes are the centres, and a pixel belongs to the peak nearest to its vote
+  (a Hough transform, as in Neven et al., CVPR 2019, doi:10.1109/CVPR.2019.00904).
+
+Both look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
+that much give the objects of the whole image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from deepbio.errors import CardError
+
+__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "split_objects"]
+
+OFFSET_UNIT = 16.0
+"""Pixels per unit of the offset channels: keeps their values near those of the others."""
+
+METHODS = ("watershed", "votes", "threshold", "classes")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How scores become labels; stands on the card under ``decode``.
+
+    Attributes
+    ----------
+    method : {"watershed", "votes", "threshold", "classes"}
+        For instances one of the first two; "threshold" makes connected components of channel 0;
+        "classes" takes the channel with the highest score (0 is background).
+    threshold : float
+        Probability from which a pixel is foreground.
+    seed : float
+        Depth from which a pixel belongs to an object's core (watershed).
+    smoothing : float
+        Standard deviation in pixels of the Gaussian that smooths depth or votes.
+    peak : float
+        Least height of a centre, in smoothed votes per pixel (votes).
+    separation : int
+        Centres are highest within so many pixels (votes).
+    min_size : int
+        Objects with fewer pixels are dropped.
+    reach : int
+        Largest extent in pixels of an object for which windows agree with the whole.
+    logits : bool
+        Whether channel 0 is before the sigmoid; else it is a probability.
+    """
+
+    method: str = "watershed"
+    threshold: float = 0.5
+    seed: float = 0.6
+    smoothing: float = 0.7
+    peak: float = 2.0
+    separation: int = 2
+    min_size: int = 12
+    reach: int = 128
+    logits: bool = True
+
+    @classmethod
+    def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
+        """Read the card's entries.
+
+        Raises
+        ------
+        CardError
+            For an unknown method or entry.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = set(entries) - known
+        if unknown or entries.get("method", "watershed") not in METHODS:
+            raise CardError(
+                f"The card's 'decode' has {dict(entries)}; known are the entries {sorted(known)} and the methods {METHODS}."
+            )
+        return cls(**entries)
+
+    @property
+    def instances(self) -> bool:
+        """Whether labels are objects rather than classes."""
+        return self.method != "classes"
+
+    def replace(self, **changes: Any) -> Decoder:
+        """Return a copy with some entries changed."""
+        return replace(self, **changes)
+
+
+def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
+    """Labels of a whole image.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (K, [z,] y, x)
+        Scores of the network.
+    decoder : Decoder
+        How to read them.
+
+    Returns
+    -------
+    ndarray of int32, shape ([z,] y, x)
+        Classes, or objects numbered from 1 in the order of their seeds.
+    """
+    if not decoder.instances:
+        return scores.argmax(0).astype(np.int32)
+    labels, _ = split_objects(scores, decoder)
+    area = np.bincount(labels.ravel())
+    kept = area >= decoder.min_size
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+
+
+def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
+    """Objects of a window, small ones included, and where each has its seed.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (K, [z,] y, x)
+        Scores of the network.
+    decoder : Decoder
+        How to read them.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape ([z,] y, x)
+        Objects, 1 to n in the order of their anchors.
+    anchors : ndarray of int64, shape (n,)
+        Flat index, in the window, of the first pixel of each object's seed. It is the same in
+        every window that holds the object, so it identifies the object.
+    """
+    foreground = _foreground(scores[0], decoder)
+    if decoder.method == "threshold":
+        labels, count = ndimage.label(foreground)
+        return labels, _first_pixels(labels, count)
+    if decoder.method == "votes":
+        return _by_votes(scores, foreground, decoder)
+    return _by_watershed(scores, foreground, decoder)
+
+
+def _foreground(score: np.ndarray, decoder: Decoder) -> np.ndarray:
+    threshold = decoder.threshold
+    if decoder.logits:
+        if not 0 < threshold < 1:
+            return np.full(score.shape, threshold <= 0)
+        threshold = math.log(threshold / (1 - threshold))
+    return np.asarray(score > threshold)
+
+
+def _first_pixels(labels: np.ndarray, count: int) -> np.ndarray:
+    """Flat index of the first pixel of each label 1 to `count`."""
+    flat = np.flatnonzero(labels)
+    first = np.full(count + 1, labels.size, np.int64)
+    # written backwards, so that the first pixel of a label is the last one written
+    first[labels.ravel()[flat[::-1]]] = flat[::-1]
+    return first[1:]
+
+
+def _by_watershed(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
+    relief = ndimage.gaussian_filter(scores[1], decoder.smoothing, truncate=3)
+    core = (relief > decoder.seed) & foreground
+    components, count = ndimage.label(foreground)
+    # a component whose depth stays low is one object: all of it is the seed
+    seeded = np.zeros(count + 1, bool)
+    seeded[components[core]] = True
+    core |= ~seeded[components] & foreground
+    seeds, count = ndimage.label(core, np.ones((3,) * core.ndim))
+    anchors = _first_pixels(seeds, count)
+    np.negative(relief, out=relief)
+    return watershed(relief, seeds, mask=foreground).astype(np.int32, copy=False), anchors
+
+
+def _by_votes(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
+    shape = foreground.shape
+    pixels = np.flatnonzero(foreground)
+    votes = _vote(scores, foreground, pixels)
+    # a second look from where the first one pointed: offsets are most exact near the centre
+    again = foreground.ravel()[votes]
+    votes[again] = _vote(scores, foreground, votes[again])
+    heat = np.bincount(votes, minlength=foreground.size).reshape(shape).astype(np.float32)
+    heat = ndimage.gaussian_filter(heat, decoder.smoothing, truncate=3)
+    top = ndimage.maximum_filter(heat, 2 * decoder.separation + 1)
+    seeds, count = ndimage.label((heat == top) & (heat > decoder.peak), np.ones((3,) * len(shape)))
+    labels = np.zeros(foreground.size, np.int32)
+    if count:
+        nearest = ndimage.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
+        labels[pixels] = seeds[tuple(nearest)].ravel()[votes]
+    return labels.reshape(shape), _first_pixels(seeds, count)
+
+
+def _vote(scores: np.ndarray, foreground: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Flat index of the place that each pixel (flat index) points to."""
+    places = []
+    for axis, (at, size) in enumerate(zip(np.unravel_index(pixels, foreground.shape), foreground.shape, strict=True)):
+        offset = scores[2 + axis].ravel()[pixels] * OFFSET_UNIT
+        places.append(np.clip(np.rint(at + offset), 0, size - 1).astype(np.int64))
+    return np.asarray(np.ravel_multi_index(places, foreground.shape))

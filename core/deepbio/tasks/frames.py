@@ -1,0 +1,190 @@
+"""The parts of an image that a network takes one at a time: channels, frames, slices.
+
+Here, and only here, the axes of an image meet those of a network's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepbio.engine.steps import prepare
+from deepbio.errors import InputMismatch
+from deepbio.image import Image
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
+
+__all__ = ["Frame", "FrameSource", "View", "input_channels", "split_frames"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One spatial image of a longer one.
+
+    Attributes
+    ----------
+    view : View
+        Its pixels, shape (C, [z,] y, x), read when sliced.
+    index : tuple of int
+        Where its labels belong in an array with the image's axes without C: (), (t,), (z,) or (t, z).
+    name : str
+        For progress: ``"frame 3"``, ``"frame 3, slice 2"`` or empty.
+    t, z : int or None
+        Position in time and, for slices, in depth.
+    """
+
+    view: View
+    index: tuple[int, ...]
+    name: str
+    t: int | None = None
+    z: int | None = None
+
+
+class View:
+    """An array-like of shape (C, [z,] y, x) into one frame of an image; reads only what is sliced.
+
+    Examples
+    --------
+    >>> image = Image(np.arange(24).reshape(2, 3, 4), "TYX")
+    >>> View(image, [None], {"T": 1})[:, 1:2, :2].tolist()
+    [[[16, 17]]]
+    """
+
+    def __init__(self, image: Image, channels: list[int | None], fixed: dict[str, int]) -> None:
+        self._image, self._channels, self._fixed = image, channels, fixed
+        spatial = [image.size(axis) for axis in image.axes if axis in "ZYX" and axis not in fixed]
+        self.shape = (len(channels), *spatial)
+        self.dtype = image.dtype
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        keys = list(key) if isinstance(key, tuple) else [key]
+        if Ellipsis in keys:
+            at = keys.index(Ellipsis)
+            keys[at : at + 1] = [slice(None)] * (len(self.shape) - len(keys) + 1)
+        keys += [slice(None)] * (len(self.shape) - len(keys))
+        wanted = self._channels[keys[0]]
+        if not isinstance(wanted, list):
+            return self._read(wanted, keys[1:])
+        return np.stack([self._read(channel, keys[1:]) for channel in wanted])
+
+    def _read(self, channel: int | None, spatial: list[Any]) -> np.ndarray:
+        left = iter(spatial)
+        full = []
+        for axis in self._image.axes:
+            if axis == "C":
+                full.append(channel or 0)
+            elif axis in self._fixed:
+                full.append(self._fixed[axis])
+            else:
+                full.append(0 if axis == "T" else next(left))
+        return np.asarray(self._image.array[tuple(full)])
+
+
+class FrameSource:
+    """A frame, normalised tile by tile as the card says: the engine's source.
+
+    Statistics that the normalisation needs are found here, in one pass over the frame.
+
+    Raises
+    ------
+    InputMismatch
+        If the frame has NaN or infinite pixels.
+    """
+
+    def __init__(self, view: View, card: ModelCard) -> None:
+        self._view = view
+        axes = ("channel", *"zyx"[3 - (len(view.shape) - 1) :])
+        self._normalise = prepare(view, axes, card.input.steps)
+        self._channels = input_channels(card)
+        self.shape = (self._channels, *view.shape[1:])
+
+    def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
+        """Normalised pixels, float32, shape (C, *(stop - start))."""
+        key = (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
+        block = self._normalise(np.array(self._view[key], np.float32))
+        if block.shape[0] == self._channels:
+            return block
+        return np.broadcast_to(block, (self._channels, *block.shape[1:]))
+
+
+def input_channels(card: ModelCard) -> int:
+    """Channels that the network takes."""
+    if "channel" not in card.input.axis_ids:
+        return 1
+    return card.input.axis("channel").size or len(card.input.channels) or 1
+
+
+def split_frames(image: Image, card: ModelCard, options: RunOptions) -> Iterator[Frame]:
+    """List the parts of an image that the model takes one at a time.
+
+    Raises
+    ------
+    InputMismatch
+        If the image's channels or spatial axes are not what the model takes; the hint offers
+        the option that helps.
+    """
+    slices = _slices(image, card, options)
+    channels = _channels(image, card, options)
+    frames: list[int | None] = list(range(image.size("T"))) if "T" in image.axes else [None]
+    return (_frame(image, channels, t, z) for t in frames for z in slices)
+
+
+def _frame(image: Image, channels: list[int | None], t: int | None, z: int | None) -> Frame:
+    fixed = {axis: at for axis, at in (("T", t), ("Z", z)) if at is not None}
+    told = [f"{word} {at + 1}" for word, at in (("frame", t), ("slice", z)) if at is not None]
+    return Frame(View(image, channels, fixed), tuple(fixed.values()), ", ".join(told), t, z)
+
+
+def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | None]:
+    depth = "Z" in image.axes
+    if card.ndim == 3 and not depth:
+        raise InputMismatch(
+            f"The model '{card.name}' segments 3D stacks; the image is 2D ({_sizes(image)}).",
+            "Give it a stack, or choose a 2D model.",
+        )
+    if card.ndim == 3 or not depth:
+        return [None]
+    if image.size("Z") > 1 and not options.per_slice:
+        raise InputMismatch(
+            f"The model '{card.name}' is 2D; the image is a stack of {image.size('Z')} slices ({_sizes(image)}).",
+            "Set per_slice=true (on the command line --per-slice) to run it on every slice.",
+        )
+    return list(range(image.size("Z")))
+
+
+def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[int | None]:
+    count, wanted = image.size("C"), input_channels(card)
+    repeats = card.deepbio.get("grey") == "repeat"
+    if options.channel not in ("auto", "all"):
+        if wanted > 1 and not repeats:
+            raise InputMismatch(f"The model '{card.name}' takes {wanted} channels; one was chosen.", "Leave 'channel' on auto.")
+        return [_find_channel(image, options.channel)]
+    if count == 1 and (wanted == 1 or repeats):
+        return [0 if "C" in image.axes else None]
+    # three channels of fluorescence are not a colour picture
+    if count == wanted and (image.is_rgb or not repeats):
+        return list(range(count))
+    expected = "one grey channel or RGB" if repeats else f"{wanted} channel{'s' * (wanted > 1)}"
+    names = f" ({', '.join(image.channels)})" if image.channels else ""
+    raise InputMismatch(
+        f"The model '{card.name}' takes {expected}; the image has {count} channel{'s' * (count > 1)}{names}.",
+        f"Choose one with channel=1 to channel={count}, or by its name." if wanted == 1 or repeats else "",
+    )
+
+
+def _find_channel(image: Image, wanted: str) -> int | None:
+    count = image.size("C")
+    lowered = [name.lower() for name in image.channels]
+    if wanted.lower() in lowered:
+        return lowered.index(wanted.lower())
+    if wanted.isdigit() and 1 <= int(wanted) <= count:
+        return int(wanted) - 1 if "C" in image.axes else None
+    names = f", named {', '.join(image.channels)}" if image.channels else ""
+    raise InputMismatch(f"There is no channel {wanted!r}; the image has {count}{names}.", "Channels are counted from 1.")
+
+
+def _sizes(image: Image) -> str:
+    return " x ".join(f"{axis}={n}" for axis, n in zip(image.axes, image.shape, strict=True))

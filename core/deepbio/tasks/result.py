@@ -1,0 +1,37 @@
+"""What a model gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepbio.image import Image, LabelMap, Table
+
+__all__ = ["Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outputs of one run; those that were not asked for, or that the task has not, are None.
+
+    Attributes
+    ----------
+    labels : LabelMap or None
+        Objects or classes, on the grid of the input.
+    table : Table or None
+        Measurements of the objects.
+    image : Image or None
+        A restored or generated image.
+    scores : Image or None
+        What the network gave, after the card's post-processing, one channel each.
+    record : mapping
+        How the result came about: model, version, weights hash, device, runtime, precision,
+        tile, overlap, seconds of each stage, versions. Plain values only.
+    """
+
+    labels: LabelMap | None = None
+    table: Table | None = None
+    image: Image | None = None
+    scores: Image | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,269 @@
+"""Segmentation: scores become labels, frame by frame, on the grid of the input."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.planning import ladder_for, plan_for
+from deepbio.engine.runtimes import Runtime
+from deepbio.engine.slabs import predict_slabs
+from deepbio.engine.steps import apply_output_steps, needs_whole
+from deepbio.errors import InputMismatch
+from deepbio.events import Listener, Notice, Stage, silent
+from deepbio.image import Image, LabelMap, Table
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
+from deepbio.tasks.decode import Decoder
+from deepbio.tasks.frames import Frame, FrameSource, View, split_frames
+from deepbio.tasks.measure import measure_objects
+from deepbio.tasks.result import Result
+from deepbio.tasks.stitch import label_bands
+
+__all__ = ["Opener", "decoder_of", "segment"]
+
+Opener = Callable[[Rung, Listener], Runtime]
+_IN_MEMORY = 2 * 2**30  # labels of more bytes lie in a file that the system pages
+
+Bands = Iterator[tuple[int, int, np.ndarray]]
+
+
+def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
+    """How this card's scores become labels; None where nobody can say.
+
+    A foreign card with one output channel is read as a probability of foreground.
+    """
+    entries = card.deepbio.get("decode")
+    if entries is not None:
+        decoder = Decoder.from_card(entries)
+    elif len(card.output.channels) <= 1:
+        squashed = any(step.id == "sigmoid" for step in card.output.steps)
+        decoder = Decoder("threshold", logits=not squashed and not _is_probability(card))
+    else:
+        return None
+    changes = {"threshold": options.threshold, "min_size": options.min_size}
+    return decoder.replace(**{name: value for name, value in changes.items() if value is not None})
+
+
+def _is_probability(card: ModelCard) -> bool:
+    return "prob" in (card.output.id + card.output.description).lower()
+
+
+def segment(
+    image: Image,
+    card: ModelCard,
+    open_runtime: Opener,
+    first: Rung,
+    options: RunOptions,
+    *,
+    listener: Listener = silent,
+) -> Result:
+    """Segment an image with a model.
+
+    Parameters
+    ----------
+    image : Image
+        Any size; its pixels are read part by part.
+    card : ModelCard
+        What the network takes and gives.
+    open_runtime : callable
+        Gives the network on the device and in the precision of a rung.
+    first : Rung
+        Device, precision, tile and batch to begin with.
+    options : RunOptions
+        What the user asked for.
+    listener : Listener
+        Hears tiles, frames and notices; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        ``labels`` (objects are numbered from 1 in each frame; slices of one stack go on counting),
+        ``table``, ``scores``.
+    """
+    frames = list(split_frames(image, card, options))
+    decoder = decoder_of(card, options)
+    job = _Job(image, card, open_runtime, options, decoder, listener)
+    if decoder is None and "labels" in options.output:
+        listener(Notice(f"The card of '{card.name}' does not say how its scores become labels; scores are returned.", "warning"))
+    ladder = list(ladder_for(card, first))
+    whole = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
+    for frame in frames:
+        ladder = job.run(frame, ladder)
+        if whole:
+            whole.step()
+    return job.result()
+
+
+@dataclass
+class _Job:
+    """One image on its way through a network."""
+
+    image: Image
+    card: ModelCard
+    open_runtime: Opener
+    options: RunOptions
+    decoder: Decoder | None
+    listener: Listener
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list)
+    labels: Any = None
+    scores: Any = None
+    counted: tuple[int | None, int] = (None, 0)
+
+    def run(self, frame: Frame, ladder: list[Rung]) -> list[Rung]:
+        """Segment one frame; return the ladder from the rung that worked."""
+        with self._timed("prepare"):
+            source = FrameSource(frame.view, self.card)
+        used: list[Rung] = []
+
+        def attempt(rung: Rung) -> int:
+            used.append(rung)
+            return self._attempt(frame, source, rung)
+
+        count = with_ladder(attempt, ladder, self.listener)
+        if self.decoder is not None:
+            self._number(frame, count)
+            if self.decoder.instances and "table" in self.options.output:
+                with self._timed("measure"):
+                    self.tables.append(self._measure(frame))
+        return ladder[len(used) - 1 :]
+
+    def _attempt(self, frame: Frame, source: FrameSource, rung: Rung) -> int:
+        with self._timed("open"):
+            runtime = self.open_runtime(rung, self.listener)
+        plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
+        self.facts = {"tile": list(plan.tile), "tiles": plan.count, "batch": rung.batch, "overlap": plan.overlap}
+        self.facts["runtime"] = runtime
+        bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
+        bands = self._processed(bands)
+        if "scores" in self.options.output or self.decoder is None:
+            bands = self._kept(frame, bands)
+        if self.decoder is None:
+            for _ in bands:
+                pass
+            return 0
+        out = self._labels_of(frame)
+        with self._timed("instances"):
+            count = label_bands(bands, self.decoder, out, listener=self.listener, item=frame.name)
+        self.seconds["instances"] -= self.facts.pop("inside", 0.0)
+        return count
+
+    def _timed(self, name: str) -> _Timer:
+        return _Timer(self.seconds, name)
+
+    def _watched(self, bands: Bands) -> Bands:
+        """Add up the time that the network takes: it runs while labels wait for the next band."""
+        inside = 0.0
+        while True:
+            start = time.perf_counter()
+            band = next(bands, None)
+            spent = time.perf_counter() - start
+            inside += spent
+            self.seconds["predict"] = self.seconds.get("predict", 0.0) + spent
+            self.facts["inside"] = inside
+            if band is None:
+                return
+            yield band
+
+    def _processed(self, bands: Bands) -> Bands:
+        """Apply the card's post-processing, on the whole where it needs statistics."""
+        steps = self.card.output.steps
+        if not steps:
+            yield from bands
+        elif needs_whole(steps):
+            parts = list(bands)
+            scores = apply_output_steps(np.concatenate([part for _, _, part in parts], axis=1), steps)
+            yield 0, scores.shape[1], scores
+        else:
+            for start, stop, part in bands:
+                yield start, stop, apply_output_steps(part, steps)
+
+    def _kept(self, frame: Frame, bands: Bands) -> Bands:
+        """Pass the bands on and keep their scores, in the axes of the image with C for the scores."""
+        for start, stop, part in bands:
+            if self.scores is None:
+                shape = [self.image.size(axis) for axis in self._axes()]
+                at = 1 if "T" in self.image.axes else 0
+                self.scores = _allocate((*shape[:at], part.shape[0], *shape[at:]), np.float32)
+            key: list[Any] = [frame.t] if frame.t is not None else []
+            key += [slice(None)] + ([frame.z] if frame.z is not None else [])
+            self.scores[(*key, slice(start, stop))] = part
+            yield start, stop, part
+
+    def _axes(self) -> str:
+        return self.image.axes.replace("C", "")
+
+    def _labels_of(self, frame: Frame) -> Any:
+        if self.labels is None:
+            self.labels = _allocate(tuple(self.image.size(axis) for axis in self._axes()), np.int32)
+        return self.labels[frame.index] if frame.index else self.labels
+
+    def _number(self, frame: Frame, count: int) -> None:
+        """Go on counting through the slices of a stack, so that one number is one object."""
+        before = self.counted[1] if frame.z is not None and self.counted[0] == (frame.t or 0) else 0
+        if before and self.decoder is not None and self.decoder.instances:
+            out = self._labels_of(frame)
+            out[out > 0] += before
+        self.counted = (frame.t or 0, before + count)
+
+    def _measure(self, frame: Frame) -> Table:
+        named: list[int | None] = list(range(self.image.size("C"))) if "C" in self.image.axes else [None]
+        fixed = {axis: at for axis, at in (("T", frame.t), ("Z", frame.z)) if at is not None}
+        grid = self.image.grid if frame.z is None else self.image.plane(0).grid
+        names = self.image.channels or tuple(f"channel_{i + 1}" for i in range(len(named)))
+        table = measure_objects(self._labels_of(frame), View(self.image, named, fixed), grid, channels=names)
+        first = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
+        placed = {word: np.full(len(table), at) for word, at in first.items()}
+        return Table({**placed, **table.columns}, table.units)
+
+    def result(self) -> Result:
+        image, decoder = self.image, self.decoder
+        labels = scores = None
+        if decoder is not None and "labels" in self.options.output:
+            names = {} if decoder.instances else self.card.classes
+            labels = LabelMap(self.labels, self._axes(), image.grid, names, image.frame_interval)
+        if self.scores is not None:
+            at = 1 if "T" in image.axes else 0
+            axes = self._axes()[:at] + "C" + self._axes()[at:]
+            channels = self.card.output.channels if len(self.card.output.channels) == self.scores.shape[at] else ()
+            scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
+        table = Table.concatenate(self.tables) if self.tables else None
+        record = {**self.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}
+        return Result(labels=labels, table=table, scores=scores, record=record)
+
+
+class _Timer:
+    """Adds the wall time of a block to a sum."""
+
+    def __init__(self, sums: dict[str, float], name: str) -> None:
+        self._sums, self._name = sums, name
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._sums[self._name] = self._sums.get(self._name, 0.0) + time.perf_counter() - self._start
+
+
+def _allocate(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Zeros; in a temporary file, gone with the array, where they would fill the memory."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= _IN_MEMORY:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile(prefix="deepbio-") as file:
+        try:
+            file.truncate(size)
+        except OSError as error:
+            raise InputMismatch(
+                f"The result needs {size / 2**30:.1f} GiB in {tempfile.gettempdir()!r}: {error.strerror}.",
+                "Make space there, or set TMPDIR to another folder.",
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=shape)

@@ -1,0 +1,158 @@
+"""Labels of an image of any size, from bands of scores as they become final.
+
+Objects are found in windows: a few bands with a margin on both sides. An object is known by the
+place of its seed, which is the same in every window that sees all of it; so objects that
+cross the border of a window are whole, and the result does not depend on where windows end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from deepbio.events import Listener, Stage, silent
+from deepbio.tasks.decode import Decoder, split_objects
+
+__all__ = ["label_bands"]
+
+_WINDOW_PIXELS = 2**23
+_MARGIN = 16  # beyond an object's reach: smoothing, and its neighbours' rims
+
+Bands = Iterable[tuple[int, int, np.ndarray]]
+
+
+def label_bands(
+    bands: Bands,
+    decoder: Decoder,
+    out: Any,
+    *,
+    listener: Listener = silent,
+    item: str = "",
+    window_pixels: int = _WINDOW_PIXELS,
+) -> int:
+    """Write the labels of an image band by band.
+
+    Parameters
+    ----------
+    bands : iterable of (start, stop, scores)
+        Consecutive bands along the first axis; scores are float32, shape (K, stop - start, ...).
+    decoder : Decoder
+        How scores become labels.
+    out : array-like of int32, shape ([z,] y, x)
+        Where labels are written; needs slicing only (memory maps are fine).
+    listener : Listener
+        Told after each window.
+    item : str
+        The file or frame, for the listener.
+    window_pixels : int
+        Pixels of a window, margins included, where the margins leave room.
+
+    Returns
+    -------
+    int
+        Number of objects, or of classes present.
+    """
+    if decoder.method == "classes":
+        present: set[int] = set()
+        for start, stop, scores in bands:
+            out[start:stop] = scores.argmax(0)
+            present.update(np.unique(out[start:stop]).tolist())
+        return len(present - {0})
+    if decoder.method == "threshold":
+        return _label_components(bands, decoder, out)
+    stitcher = _Stitcher(decoder, out, window_pixels)
+    stage: Stage | None = None
+    for start, stop, scores in bands:
+        stage = stage or Stage(listener, "instances", out.shape[0], item)
+        stage.step(stitcher.add(start, stop, scores))
+    return stitcher.finish()
+
+
+def _label_components(bands: Bands, decoder: Decoder, out: Any) -> int:
+    """Connected components have no bounded reach: their mask is kept whole, a byte per pixel."""
+    mask = np.zeros(out.shape, bool)
+    for start, stop, scores in bands:
+        mask[start:stop] = split_objects(scores, decoder)[0] > 0
+    labels, count = ndimage.label(mask)
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    lut = _kept(area, decoder.min_size)
+    out[...] = lut[labels]
+    return int(lut.max(initial=0))
+
+
+def _kept(area: np.ndarray, min_size: int) -> np.ndarray:
+    """New label for each old one: 0 for those that are too small, else consecutive."""
+    kept = area >= max(min_size, 1)
+    kept[0] = False
+    return np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+
+
+class _Stitcher:
+    """Collects bands, finds objects in windows, and gives each object one number."""
+
+    def __init__(self, decoder: Decoder, out: Any, window_pixels: int) -> None:
+        self._decoder, self._out = decoder, out
+        self._margin = decoder.reach + _MARGIN
+        across = math.prod(out.shape[1:])
+        self._core = max(window_pixels // across - 2 * self._margin, self._margin, 1)
+        self._bands: list[tuple[int, int, np.ndarray]] = []
+        self._done = 0
+        self._numbers: dict[int, int] = {}  # flat index of the anchor -> provisional label
+        self._area = np.zeros(1, np.int64)  # pixels by provisional label
+
+    def add(self, start: int, stop: int, scores: np.ndarray) -> int:
+        """Take the next band; return how many rows were labelled."""
+        self._bands.append((start, stop, scores))
+        before, height = self._done, self._out.shape[0]
+        while self._done < height:
+            core = min(self._done + self._core, height)
+            # a last window that would be smaller than a margin is done with the one before
+            core = height if height - core < self._margin else core
+            if stop < min(core + self._margin, height):
+                break
+            self._label(core)
+        return self._done - before
+
+    def _label(self, core_stop: int) -> None:
+        """Label the rows from those done up to `core_stop`, looking a margin further."""
+        first = max(self._done - self._margin, 0)
+        last = min(core_stop + self._margin, self._out.shape[0])
+        window = self._window(first, last)
+        labels, anchors = split_objects(window, self._decoder)
+        anchors = anchors + first * math.prod(self._out.shape[1:])
+        core = labels[self._done - first : core_stop - first]
+        present = np.flatnonzero(np.bincount(core.ravel(), minlength=1))
+        lut = np.zeros(len(anchors) + 1, np.int32)
+        for label in present[present > 0]:
+            lut[label] = self._numbers.setdefault(int(anchors[label - 1]), len(self._numbers) + 1)
+        numbered = lut[core]
+        area = np.bincount(numbered.ravel(), minlength=len(self._numbers) + 1)
+        area[: len(self._area)] += self._area
+        self._area = area
+        self._out[self._done : core_stop] = numbered
+        self._done = core_stop
+
+    def _window(self, first: int, last: int) -> np.ndarray:
+        """Scores of these rows; bands that no later window needs are let go."""
+        self._bands = [band for band in self._bands if band[1] > first]
+        parts = [
+            scores[:, max(first - start, 0) : last - start] for start, stop, scores in self._bands if start < last
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def finish(self) -> int:
+        """Drop small objects, number the rest in the order of their anchors; return how many."""
+        self._bands = []
+        order = [self._numbers[anchor] for anchor in sorted(self._numbers)]
+        area = np.concatenate([self._area[:1], self._area[order]]) if order else self._area
+        lut = np.zeros(len(order) + 1, np.int32)
+        new = _kept(area, self._decoder.min_size)
+        lut[order] = new[1:]
+        rows = max(1, _WINDOW_PIXELS // math.prod(self._out.shape[1:]))
+        for start in range(0, self._out.shape[0], rows):
+            self._out[start : start + rows] = lut[self._out[start : start + rows]]
+        return int(new.max(initial=0))
