@@ -3,9 +3,9 @@
 Steps that need statistics of the whole image (percentiles, mean, deviation) look at it once, with
 bounded memory, in :func:`prepare`; what comes back is applied tile by tile. Formulas:
 https://bioimage-io.github.io/spec-bioimage-io (preprocessing and postprocessing of model 0.5).
-Where the text leaves room, bioimageio.core 0.11 was followed (noted at the place), except in one
-thing: every step sees what the step before it made, while bioimageio.core takes the statistics
-of all steps from the raw image.
+Where the text leaves room, bioimageio.core 0.11 was followed (noted at the place), except that
+every step sees what the step before it made (bioimageio.core takes the statistics of all steps from
+the raw image) and that ``eps`` of the card is used (bioimageio.core takes 1e-6).
 """
 
 from __future__ import annotations
@@ -42,13 +42,12 @@ class Normaliser:
         Parameters
         ----------
         block : ndarray
-            Raw pixels, with the axes that were given to :func:`prepare`. A writeable float32
-            array is changed in place.
+            Raw pixels, with the axes that were given to :func:`prepare`; left as they are.
 
         Returns
         -------
         ndarray of float32
-            Of the same shape.
+            A new array of the same shape.
 
         Raises
         ------
@@ -57,8 +56,7 @@ class Normaliser:
         """
         if not self._finite:
             check_finite(block)
-        pixels = np.require(block, np.float32, "W")
-        return _chain(self._transforms, pixels)
+        return _chain(self._transforms, np.array(block, np.float32))
 
 
 def prepare(
@@ -132,7 +130,7 @@ def apply_steps(
     Parameters
     ----------
     array : ndarray
-        Pixels or scores; a writeable float32 array is changed in place.
+        Pixels or scores; left as they are.
     axes : sequence of str
         Names of its axes; here statistics along any of them are possible.
     steps : sequence of Step
@@ -155,8 +153,15 @@ def apply_steps(
     >>> apply_steps(np.array([[-1.0, 0.5, 7.0]]), ("y", "x"), [Step("clip", {"min": 0, "max": 1})]).tolist()
     [[0.0, 0.5, 1.0]]
     """
-    names = tuple(axes)
-    pixels = np.require(array, np.float32, "W")
+    return _apply(np.array(array, np.float32), tuple(axes), steps, references)
+
+
+def _apply(
+    pixels: np.ndarray,
+    names: tuple[str, ...],
+    steps: Sequence[Step],
+    references: Mapping[str, ArrayLike] | None,
+) -> np.ndarray:
     for step in steps:
         measure = ArrayMeasure(pixels, names) if _reads(step) else None
         pixels = _compile(step, names, measure, _same, _measures(references, names))(pixels)
@@ -168,11 +173,25 @@ def apply_output_steps(
     steps: Sequence[Step],
     references: Mapping[str, ArrayLike] | None = None,
 ) -> np.ndarray:
-    """Apply post-processing to the scores of one image, shape (K, [z,] y, x); see `apply_steps`.
+    """Apply post-processing to the scores of one image; see :func:`apply_steps`.
 
-    Bands of an image may be given one by one where :func:`needs_whole` says no.
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (K, [z,] y, x)
+        Scores; changed in place, since they may be large. Bands of an image may be given one by
+        one where :func:`needs_whole` says no.
+    steps : sequence of Step
+        Steps in order.
+    references : mapping of str to array-like, optional
+        Unprocessed tensors, with the same axes, that steps may refer to by name.
+
+    Returns
+    -------
+    ndarray of float32
+        Of the same shape.
     """
-    return apply_steps(scores, ("channel", *SPATIAL[-(scores.ndim - 1) :]), steps, references)
+    axes = ("channel", *SPATIAL[len(SPATIAL) + 1 - scores.ndim :])
+    return _apply(np.require(scores, np.float32, "W"), axes, steps, references)
 
 
 def needs_whole(steps: Sequence[Step]) -> bool:
