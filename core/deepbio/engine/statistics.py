@@ -200,21 +200,23 @@ class HistogramMeasure(_ByChannel):
         for values, counts in zip(*self._table(axes, transform), strict=True):
             order = np.argsort(values, kind="stable")
             last = np.cumsum(counts[order])  # one behind the last place that each value takes when sorted
-            found.append([_place(values[order], last, fraction, method) for fraction in fractions])
+            row = []
+            for fraction in fractions:
+                below, above, weight = _places(int(last[-1]), fraction, method)
+                low, high = values[order[np.searchsorted(last, [below, above], side="right")]].tolist()
+                row.append(low + (high - low) * weight)
+            found.append(row)
         return [self._shaped(column) for column in zip(*found, strict=True)]
 
 
-def _place(values: np.ndarray, last: np.ndarray, fraction: float, method: str) -> float:
-    """Value at a fraction of sorted values of which each occurs several times."""
-    total = int(last[-1])
+def _places(total: int, fraction: float, method: str) -> tuple[int, int, float]:
+    """Two places among `total` sorted values and the weight of the second, as in numpy.quantile."""
     if method == "inverted_cdf":
         place = max(math.ceil(total * fraction) - 1, 0)
-        return float(values[np.searchsorted(last, place, side="right")])
+        return place, place, 0.0
     position = (total - 1) * fraction
     below = math.floor(position)
-    pair = np.searchsorted(last, [below, min(below + 1, total - 1)], side="right")
-    low, high = values[pair].astype(np.float64)
-    return float(low + (high - low) * (position - below))
+    return below, min(below + 1, total - 1), position - below
 
 
 class StreamMeasure(_ByChannel):
@@ -246,8 +248,13 @@ class StreamMeasure(_ByChannel):
             parts.append(rows[:, skip::stride].copy())
             skip = (skip - rows.shape[1]) % stride
         values = self._grouped(np.concatenate(parts, axis=1), axes)
-        found = np.quantile(values.astype(np.float64), fractions, axis=1, method=method)  # type: ignore[call-overload]
-        return [self._shaped(column) for column in found]
+        places = [_places(values.shape[1], fraction, method) for fraction in fractions]
+        values.partition(sorted({place for below, above, _ in places for place in (below, above)}), axis=1)
+        found = []
+        for below, above, weight in places:
+            low, high = values[:, [below, above]].astype(np.float64).T
+            found.append(self._shaped(low + (high - low) * weight))
+        return found
 
     def _stride(self) -> int:
         """Every how many pixels are taken; no divisor of a row, so that all columns take part."""
