@@ -36,7 +36,9 @@ class TensorContent:
         For an input, the sizes allowed along each spatial axis: ``minimum + n * step``. Empty
         fixes the sizes to those of `test`. An output follows the first input.
     halo : tuple of int
-        For an output, pixels at each side that are not to be trusted; empty for none.
+        For an output, pixels at each side that other programs should cut off when they tile;
+        empty for none. The input's `minimum` is raised to leave something (which the format
+        wants), as far as the size of `test` allows; beyond that the halo is made smaller.
     steps : sequence of Step
         Pre-processing of an input, post-processing of an output.
     description : str
@@ -96,7 +98,8 @@ class PackageContent:
         The rest of ``config: deepbio:`` (``decode``, ``tile``, ``grey``, ``classes``,
         ``training``...): plain values, numpy numbers are converted.
     tolerance : tuple of float
-        Relative and absolute difference at which the self-test passes.
+        Relative and absolute difference at which the self-test passes. The format does not
+        allow an absolute one above 1 % of the largest test output; the default holds then.
     files : mapping of str to Path
         Further files by name, such as a training curve; a ``.png`` named ``cover.png`` is the
         cover.

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,7 @@ def write_package(root: Path | str, content: PackageContent, *, replace: bool = 
 
 
 def _write(folder: Path, content: PackageContent) -> None:
-    entries: dict[str, list[dict[str, Any]]] = {"inputs": [], "outputs": []}
-    first = content.inputs[0].id or "input"
-    for group, tensors in (("inputs", content.inputs), ("outputs", content.outputs)):
-        for number, tensor in enumerate(tensors):
-            name = tensor.id or (group[:-1] if number == 0 else f"{group[:-1]}_{number}")
-            entries[group].append(_tensor(folder, tensor, name, None if group == "inputs" else first))
+    entries = _tensors(folder, content)
     weights, network = _weights(folder, content)
     for name, path in content.files.items():
         shutil.copyfile(path, folder / name)
@@ -138,7 +134,6 @@ def _write(folder: Path, content: PackageContent) -> None:
         "training_data": content.training_data,
         "scores": list(content.scores),
     }
-    relative, absolute = content.tolerance
     card = {
         "format_version": FORMAT_VERSION,
         "type": "model",
@@ -156,20 +151,38 @@ def _write(folder: Path, content: PackageContent) -> None:
         **entries,
         "weights": weights,
         "config": {
-            "bioimageio": {
-                "reproducibility_tolerance": [
-                    {
-                        "relative_tolerance": relative,
-                        "absolute_tolerance": absolute,
-                        "mismatched_elements_per_million": 0,
-                    }
-                ]
-            },
+            **_tolerance(content),
             "deepbio": {name: value for name, value in ours.items() if value not in ("", [], {})},
         },
     }
     text = yaml.dump(_plain(card), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     (folder / "bioimageio.yaml").write_text(text, encoding="utf-8")
+
+
+def _tensors(folder: Path, content: PackageContent) -> dict[str, list[dict[str, Any]]]:
+    first = _with_room(content)
+    name = first.id or "input"
+    entries: dict[str, list[dict[str, Any]]] = {"inputs": [], "outputs": []}
+    for number, tensor in enumerate((first, *content.inputs[1:])):
+        label = tensor.id or (f"input_{number}" if number else "input")
+        entries["inputs"].append(_tensor(folder, tensor, label, first, None))
+    for number, tensor in enumerate(content.outputs):
+        label = tensor.id or (f"output_{number}" if number else "output")
+        entries["outputs"].append(_tensor(folder, tensor, label, first, name))
+    return entries
+
+
+def _tolerance(content: PackageContent) -> dict[str, Any]:
+    """Tolerance of the self-test, unless the format would call it too large for these outputs."""
+    relative, absolute = content.tolerance
+    if absolute > 0.01 * min(float(tensor.test.max()) for tensor in content.outputs):
+        return {}
+    row = {
+        "relative_tolerance": relative,
+        "absolute_tolerance": absolute,
+        "mismatched_elements_per_million": 0,
+    }
+    return {"bioimageio": {"reproducibility_tolerance": [row]}}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -203,7 +216,9 @@ def _weights(folder: Path, content: PackageContent) -> tuple[dict[str, Any], dic
     return weights, network
 
 
-def _tensor(folder: Path, tensor: TensorContent, name: str, follows: str | None) -> dict[str, Any]:
+def _tensor(
+    folder: Path, tensor: TensorContent, name: str, first: TensorContent, follows: str | None
+) -> dict[str, Any]:
     np.save(folder / f"test_{name}.npy", tensor.test, allow_pickle=False)
     entry: dict[str, Any] = {
         "id": name,
@@ -211,7 +226,7 @@ def _tensor(folder: Path, tensor: TensorContent, name: str, follows: str | None)
         "axes": [
             {"type": "batch"},
             {"type": "channel", "channel_names": list(tensor.channels)},
-            *_spatial_axes(tensor, follows),
+            *_spatial_axes(tensor, first, follows),
         ],
         "data": {"type": tensor.test.dtype.name},
         "test_tensor": _file(folder, f"test_{name}.npy"),
@@ -229,19 +244,42 @@ def _tensor(folder: Path, tensor: TensorContent, name: str, follows: str | None)
     return entry
 
 
-def _spatial_axes(tensor: TensorContent, follows: str | None) -> list[dict[str, Any]]:
+def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | None) -> list[dict[str, Any]]:
     shape = tensor.test.shape[2:]
     axes: list[dict[str, Any]] = []
     for k, name in enumerate(SPATIAL[len(SPATIAL) - len(shape) :]):
         axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
         if follows is not None:
             axis["size"] = {"tensor_id": follows, "axis_id": name}
-            if tensor.halo and tensor.halo[k]:
-                axis["halo"] = tensor.halo[k]
+            halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
+            if halo:
+                axis["halo"] = halo
         elif tensor.minimum:
-            axis["size"] = {"min": tensor.minimum[k], "step": tensor.step[k] if tensor.step else 1}
+            axis["size"] = {"min": _smallest(tensor, k), "step": tensor.step[k] if tensor.step else 1}
         axes.append(axis)
     return axes
+
+
+def _smallest(tensor: TensorContent, k: int) -> int:
+    return tensor.minimum[k] if tensor.minimum else int(tensor.test.shape[2 + k])
+
+
+def _with_room(content: PackageContent) -> TensorContent:
+    """First input, its smallest size raised so that cutting off the halos leaves something.
+
+    The format wants ``minimum > 2 * halo``; but the test input must stay one of the sizes.
+    """
+    first = content.inputs[0]
+    halos = [tensor.halo for tensor in content.outputs if tensor.halo]
+    if not first.minimum or not halos:
+        return first
+    minimum = []
+    for k, low in enumerate(first.minimum):
+        step = first.step[k] if first.step else 1
+        missing = max(2 * max(halo[k] for halo in halos) + 1 - low, 0)
+        raised = low + -(-missing // step) * step
+        minimum.append(min(raised, int(first.test.shape[2 + k])))
+    return replace_field(first, minimum=tuple(minimum))
 
 
 def _steps(steps: Sequence[Step], first: str, last: str) -> list[dict[str, Any]]:
