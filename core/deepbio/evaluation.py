@@ -17,7 +17,7 @@ from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
     from deepbio.predict import Model
-    from deepbio.training.data import Case
+    from deepbio.cases import Case
 
 __all__ = ["CaseScore", "GroupScore", "choose_split", "evaluate", "group_scores"]
 

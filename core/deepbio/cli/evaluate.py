@@ -53,7 +53,7 @@ def evaluate(
     from deepbio.evaluation import choose_split, group_scores
     from deepbio.evaluation import evaluate as score
     from deepbio.predict import load_model
-    from deepbio.training.data import read_cases
+    from deepbio.cases import read_cases
 
     cases = choose_split(read_cases(data), split)
     loaded = load_model(model, device=options.device)

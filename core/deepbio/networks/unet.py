@@ -7,13 +7,15 @@ Methods 18:203 (2021, doi:10.1038/s41592-020-01008-z).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["UNet"]
+__all__ = ["UNet", "fold_norms"]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -23,6 +25,7 @@ _NORM = {
     ("instance", 2): nn.InstanceNorm2d,
     ("instance", 3): nn.InstanceNorm3d,
 }
+_NORMS = ("batch", "instance", "none")
 _SLOPE = 0.01  # of the leaky rectifier
 
 
@@ -47,9 +50,10 @@ class UNet(nn.Module):
         Convolutions in each decoder stage.
     encoder : {"plain", "residual"}
         Kind of encoder stage.
-    norm : {"batch", "instance"}
+    norm : {"batch", "instance", "none"}
         Normalisation after each convolution. With "batch" the scores of a pixel do not depend
-        on the tile that it lies in, beyond the receptive field.
+        on the tile that it lies in, beyond the receptive field. "none" is for a trained network
+        whose batch normalisation was folded into its convolutions (`fold_norms`).
     deep_supervision : bool
         In training mode, return scores at every decoder resolution but the two coarsest.
 
@@ -77,7 +81,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         stages = len(features)
-        if dims not in _CONV or (norm, dims) not in _NORM or encoder not in ("plain", "residual"):
+        if dims not in _CONV or norm not in _NORMS or encoder not in ("plain", "residual"):
             raise ValueError(f"no U-Net with dims={dims!r}, norm={norm!r}, encoder={encoder!r}")
         self.dims, self.in_channels, self.out_channels = dims, in_channels, out_channels
         self.strides = _per_stage(strides or (1,) + (2,) * (stages - 1), stages, dims, "strides")
@@ -145,18 +149,18 @@ class UNet(nn.Module):
         return tuple(self._receptive_field(axis) for axis in range(self.dims))
 
     def _receptive_field(self, axis: int) -> int:
-        reach, jump = 1, 1
-        for stage, stride in enumerate(self.strides):
+        """Follow one score down the decoder and up the encoder, at the worst alignment."""
+        stages = range(len(self.strides))
+        width = 1
+        for stage in stages[:-1]:
+            width += (self.kernels[stage][axis] - 1) * self.decoder_convs
+            width = -(-(width - 1) // self.strides[stage + 1][axis]) + 1
+        for stage in reversed(stages):
             blocks = self.convs[stage] * (2 if self.encoder_kind == "residual" else 1)
             grow = self.kernels[stage][axis] - 1
-            reach += grow * jump  # the first convolution strides
-            jump *= stride[axis]
-            reach += grow * jump * (blocks - 1)
-        for stage in reversed(range(len(self.strides) - 1)):
-            reach += jump  # upsampling: a pixel may come from either side
-            jump //= self.strides[stage + 1][axis]
-            reach += (self.kernels[stage][axis] - 1) * jump * self.decoder_convs
-        return reach
+            width += grow * (blocks - 1)
+            width = (width - 1) * self.strides[stage][axis] + 1 + grow  # the first one strides
+        return width
 
 
 def _per_stage(
@@ -174,6 +178,8 @@ def _convolution(
 ) -> nn.Sequential:
     """Convolution and normalisation, without the rectifier."""
     padding = tuple(k // 2 for k in kernel)
+    if norm == "none":
+        return nn.Sequential(_CONV[dims](inputs, outputs, kernel, stride, padding))
     return nn.Sequential(
         _CONV[dims](inputs, outputs, kernel, stride, padding, bias=False),
         _NORM[norm, dims](outputs, affine=True),
@@ -241,3 +247,30 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, a=_SLOPE)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def fold_norms(network: UNet) -> UNet:
+    """Return the network for prediction: batch normalisation folded into the convolutions.
+
+    It gives the same scores with fewer operations and has no heads for deep supervision; its
+    parameters are those of ``UNet(..., norm="none", deep_supervision=False)``.
+
+    Parameters
+    ----------
+    network : UNet
+        Trained, in evaluation mode.
+
+    Returns
+    -------
+    UNet
+        A copy; with instance normalisation, which cannot be folded, only the heads are dropped.
+    """
+    folded = copy.deepcopy(network).eval()
+    folded.heads, folded.deep_supervision = folded.heads[:1], False
+    for module in list(folded.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Sequential) and len(child) == 2:
+                conv, norm = child
+                if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                    setattr(module, name, nn.Sequential(fuse_conv_bn_eval(conv, norm)))
+    return folded

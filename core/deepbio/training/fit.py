@@ -19,7 +19,7 @@ from deepbio.errors import WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
 from deepbio.networks import build
-from deepbio.training.data import Case
+from deepbio.cases import Case
 from deepbio.training.losses import class_loss, deep_loss, instance_loss
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import PatchSampler

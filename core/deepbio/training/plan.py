@@ -13,7 +13,7 @@ import yaml
 from deepbio.errors import ImageError, OptionError
 from deepbio.io import atomic
 from deepbio.training.augment import Augmentation
-from deepbio.training.data import Case, load_sample
+from deepbio.cases import Case, load_sample
 from deepbio.training.targets import channel_names
 
 __all__ = ["Fingerprint", "Plan", "make_fingerprint", "make_plan", "read_plan", "write_plan"]

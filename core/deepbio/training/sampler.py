@@ -14,7 +14,7 @@ from skimage.measure import label as connected
 from deepbio.engine.steps import prepare
 from deepbio.library.card import Step
 from deepbio.training.augment import change_intensity, draw_patch
-from deepbio.training.data import Case, Sample, load_sample
+from deepbio.cases import Case, Sample, load_sample
 from deepbio.training.plan import Plan
 from deepbio.training.targets import instance_targets, object_weights
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from deepbio.metrics import average_precision, dice
 from deepbio.tasks.decode import Decoder, decode
-from deepbio.training.data import Case, load_sample
+from deepbio.cases import Case, load_sample
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import normalise
 

@@ -1,0 +1,14 @@
+"""Training: a data set becomes a plan, the plan a network, the network a model package."""
+
+from deepbio.errors import MissingPackage
+
+try:
+    import torch as _torch  # noqa: F401 - to say at once what is missing
+except ImportError as error:
+    raise MissingPackage("torch", "Training", extra="train") from error
+
+from deepbio.training.package import Description
+from deepbio.training.plan import Plan, read_plan, write_plan
+from deepbio.training.run import propose_plan, train
+
+__all__ = ["Description", "Plan", "propose_plan", "read_plan", "train", "write_plan"]
