@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,48 +123,57 @@ def _from_folder(folder: Path) -> list[Case]:
         for path in _image_files(part / "images"):
             stem = path.name.split(".")[0]
             if stem not in labels:
-                raise ImageError(f"The image {str(path)!r} has no label file of the same name in {str(labels_dir)!r}.")
+                raise ImageError(
+                    f"The image {str(path)!r} has no label file of the same name in {str(labels_dir)!r}."
+                )
             cases.append(Case(path, labels[stem], split=split))
     return cases
 
 
 def _image_files(folder: Path) -> list[Path]:
-    suffixes = tuple(io.image_suffixes())
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(suffixes))
+    return sorted(path for path in folder.iterdir() if _is_image(path))
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(tuple(io.image_suffixes()))
 
 
 def _from_csv(path: Path) -> list[Case]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [{(key or "").strip().lower(): value for key, value in row.items()} for row in csv.DictReader(file)]
+        rows = [{(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file)]
     if not rows:
         raise ImageError(f"The data set {str(path)!r} has no rows.")
-    columns = rows[0]
-    image = _first(columns, _IMAGE_COLUMNS)
-    labels = _first(columns, _LABEL_COLUMNS)
-    by_id = "id" in columns and image is None
-    if not by_id and (image is None or labels is None):
+    image, labels = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _LABEL_COLUMNS)
+    if image and labels:
+        pairs = [(path.parent / row[image], path.parent / row[labels]) for row in rows]
+    elif "id" in rows[0]:
+        pairs = [_by_id(path, row["id"]) for row in rows]
+    else:
         raise ImageError(
-            f"The data set {str(path)!r} has the columns {sorted(columns)}; expected 'image' and 'label', or 'id'."
+            f"The data set {str(path)!r} has the columns {sorted(rows[0])}; "
+            "expected 'image' and 'label', or 'id'."
         )
-    group = _first(columns, _GROUP_COLUMNS)
-    folders = {}
-    if by_id:
-        folders = {name: {f.name.split(".")[0]: f for f in _image_files(path.parent / name)} for name in ("images", "labels")}
-    cases = []
-    for row in rows:
-        if by_id:
-            files = [folders[name].get(row["id"]) for name in ("images", "labels")]
-            if None in files:
-                raise ImageError(f"The row 'id={row['id']}' of {str(path)!r} has no file of this name in images/ and labels/.")
-            one, other = files
-        else:
-            one, other = path.parent / row[str(image)], path.parent / row[str(labels)]
-        assert one is not None and other is not None  # noqa: S101 - for the type checker, tested above
-        for file in (one, other):
-            if not file.is_file():
-                raise ImageError(f"{str(path)!r} names the file {str(file)!r}, which does not exist.")
-        cases.append(Case(one, other, row.get(group or "", "") or "", (row.get("split") or "").strip().lower()))
-    return cases
+    for missing in (file for pair in pairs for file in pair if not file.is_file()):
+        raise ImageError(f"{str(path)!r} names the file {str(missing)!r}, which does not exist.")
+    group = _first(rows[0], _GROUP_COLUMNS)
+    return [
+        Case(one, other, row.get(group, "") if group else "", row.get("split", "").strip().lower())
+        for (one, other), row in zip(pairs, rows, strict=True)
+    ]
+
+
+def _by_id(index: Path, name: str) -> tuple[Path, Path]:
+    """Image and label file of this name beside an index."""
+    found = []
+    for folder in ("images", "labels"):
+        files = [f for f in (index.parent / folder).glob(f"{glob.escape(name)}.*") if _is_image(f)]
+        if len(files) != 1:
+            raise ImageError(
+                f"The row 'id={name}' of {str(index)!r} has {len(files)} image files of this name in "
+                f"{folder!r}; expected one."
+            )
+        found.append(files[0])
+    return found[0], found[1]
 
 
 def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
@@ -219,7 +229,9 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
     image = io.read(case.image)
     labels = io.read_labels(case.labels)
     if "T" in image.axes or "T" in labels.axes:
-        raise InputMismatch(f"{str(case.image)!r} has a time axis; training takes single frames.", "Save the frames as files.")
+        raise InputMismatch(
+            f"{str(case.image)!r} has a time axis; training takes single frames.", "Save the frames as files."
+        )
     if image.grid.shape != labels.grid.shape:
         raise InputMismatch(
             f"{str(case.image)!r} has size {image.grid.shape}, its labels have {labels.grid.shape}; they must be equal."
@@ -237,8 +249,6 @@ def with_channels(image: Image, channels: int | None) -> np.ndarray:
     array = image.numpy()
     if "C" not in image.axes:
         array = array[None]
-    elif image.axes.startswith("ZC"):  # pragma: no cover - the axis order is fixed by Image
-        raise AssertionError(image.axes)
     if channels is None or array.shape[0] == channels:
         return array
     if array.shape[0] == 1:

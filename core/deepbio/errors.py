@@ -127,9 +127,7 @@ class Cancelled(DeepBioError):
         super().__init__(message, hint)
 
 
-def _rebuild(
-    kind: type[DeepBioError], message: str, hint: str, state: dict[str, object]
-) -> DeepBioError:
+def _rebuild(kind: type[DeepBioError], message: str, hint: str, state: dict[str, object]) -> DeepBioError:
     """Rebuild an error whose constructor does not take (message, hint), for pickle."""
     error = kind.__new__(kind)
     DeepBioError.__init__(error, message, hint)

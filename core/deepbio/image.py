@@ -70,7 +70,7 @@ class Grid:
     shape: tuple[int, ...]
     spacing: tuple[float, ...] = ()
     origin: tuple[float, ...] = ()
-    direction: np.ndarray = field(default=None)  # type: ignore[assignment]
+    direction: np.ndarray = field(default=None)  # type: ignore[arg-type]
     unit: str = "pixel"
 
     def __post_init__(self) -> None:
@@ -94,7 +94,12 @@ class Grid:
             raise ImageError(f"The direction matrix is singular: {direction.tolist()}.")
         if self.unit not in UNITS:
             raise ImageError(f"The unit must be one of {UNITS}, found {self.unit!r}.")
-        for name, value in (("shape", shape), ("spacing", spacing), ("origin", origin), ("direction", direction)):
+        for name, value in (
+            ("shape", shape),
+            ("spacing", spacing),
+            ("origin", origin),
+            ("direction", direction),
+        ):
             object.__setattr__(self, name, value)
 
     @property

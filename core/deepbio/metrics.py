@@ -63,7 +63,9 @@ def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     [[0.5]]
     """
     if truth.shape != predicted.shape:
-        raise InputMismatch(f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal.")
+        raise InputMismatch(
+            f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal."
+        )
     true_labels, one = np.unique(truth, return_inverse=True)
     labels, other = np.unique(predicted, return_inverse=True)
     size = (len(true_labels), len(labels))
@@ -152,7 +154,9 @@ def dice(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[int] | None 
     {1: 0.6666666666666666}
     """
     if truth.shape != predicted.shape:
-        raise InputMismatch(f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal.")
+        raise InputMismatch(
+            f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal."
+        )
     if labels is None:
         labels = [int(v) for v in np.union1d(truth, predicted) if v]
     result = {}

@@ -43,11 +43,19 @@ class RunOptions:
 
     device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:N, mps or xpu")
     precision: str = _option("auto", "arithmetic; auto keeps the labels of fp32", choices=PRECISIONS)
-    runtime: str = _option("auto", "engine that runs the network; auto takes the fastest installed", choices=RUNTIMES)
-    tile: int | None = _option(None, "tile edge in pixels; auto follows the card and the free memory", low=16, high=16384)
-    overlap: float | None = _option(None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9)
+    runtime: str = _option(
+        "auto", "engine that runs the network; auto takes the fastest installed", choices=RUNTIMES
+    )
+    tile: int | None = _option(
+        None, "tile edge in pixels; auto follows the card and the free memory", low=16, high=16384
+    )
+    overlap: float | None = _option(
+        None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9
+    )
     batch: int | None = _option(None, "tiles computed at once", low=1, high=1024)
-    channel: str = _option("auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs")
+    channel: str = _option(
+        "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
+    )
     per_slice: bool = _option(False, "run a 2D model on every slice of a stack")
     threshold: float | None = _option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = _option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
@@ -76,7 +84,9 @@ class RunOptions:
         for name, text in texts.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(known)}."
+                hint = (
+                    f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(known)}."
+                )
                 raise OptionError(f"There is no option {name!r}.", hint)
             values[name] = _read(name, str(known[name].type), text.strip())
         return cls(**values)
@@ -90,7 +100,9 @@ def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
     if "choices" in rules:
         for one in value if isinstance(value, tuple) else (value,):
             if one not in rules["choices"]:
-                raise OptionError(f"The option {name!r} is {one!r}; expected one of {', '.join(rules['choices'])}.")
+                raise OptionError(
+                    f"The option {name!r} is {one!r}; expected one of {', '.join(rules['choices'])}."
+                )
     if "low" in rules and value is not None and not rules["low"] <= value <= rules["high"]:
         raise OptionError(f"The option {name!r} is {value}; expected {rules['low']} to {rules['high']}.")
 

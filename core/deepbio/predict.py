@@ -53,7 +53,9 @@ class Model:
         self.device = device
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
 
-    def run(self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent) -> Result:
+    def run(
+        self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent
+    ) -> Result:
         """Run the model on an image.
 
         Parameters
@@ -79,7 +81,8 @@ class Model:
         """
         if not isinstance(image, Image):
             raise ImageError(
-                f"Expected an Image, found {type(image).__name__}.", "Use deepbio.read(path) or deepbio.Image(array, axes)."
+                f"Expected an Image, found {type(image).__name__}.",
+                "Use deepbio.read(path) or deepbio.Image(array, axes).",
             )
         options = options or RunOptions()
         start = time.perf_counter()
@@ -208,7 +211,9 @@ def run(
     return loaded.run(image, options, on_progress=on_progress)
 
 
-def run_tensors(card: ModelCard, tensors: Mapping[str, np.ndarray], *, runtime: str = "auto") -> dict[str, np.ndarray]:
+def run_tensors(
+    card: ModelCard, tensors: Mapping[str, np.ndarray], *, runtime: str = "auto"
+) -> dict[str, np.ndarray]:
     """Run a card's network on whole tensors, as its own test does.
 
     Parameters

@@ -56,4 +56,6 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     try:
         return NETWORKS[name](**arguments)
     except (TypeError, ValueError) as error:
-        raise CardError(f"The network {name!r} cannot be built from the card's arguments: {error}.") from error
+        raise CardError(
+            f"The network {name!r} cannot be built from the card's arguments: {error}."
+        ) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 __all__ = ["UNet", "fold_norms"]
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_NORM = {
+_CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_NORM: dict[tuple[str, int], Any] = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,
     ("instance", 2): nn.InstanceNorm2d,
@@ -64,7 +65,7 @@ class UNet(nn.Module):
     (torch.Size([1, 4, 20, 36]), (4, 4))
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a card names them one by one
         self,
         dims: int,
         in_channels: int,
@@ -105,7 +106,9 @@ class UNet(nn.Module):
             for i in range(stages - 1)
         )
         self.decoder = nn.ModuleList(
-            _plain_stage(dims, 2 * features[i], features[i], self.kernels[i], (1,) * dims, decoder_convs, norm)
+            _plain_stage(
+                dims, 2 * features[i], features[i], self.kernels[i], (1,) * dims, decoder_convs, norm
+            )
             for i in range(stages - 1)
         )
         heads = max(1, stages - 2) if deep_supervision else 1
@@ -169,7 +172,9 @@ def _per_stage(
     """Spell out one value per stage and axis."""
     spelt = tuple((v,) * dims if isinstance(v, int) else tuple(v) for v in values)
     if len(spelt) != stages or any(len(v) != dims or min(v) < 1 for v in spelt):
-        raise ValueError(f"{what} must have one entry per stage ({stages}), each of {dims} axes; found {values}")
+        raise ValueError(
+            f"{what} must have one entry per stage ({stages}), each of {dims} axes; found {values}"
+        )
     return spelt
 
 
@@ -209,7 +214,13 @@ class _ResidualBlock(nn.Module):
     """Two convolutions and a shortcut: He et al., CVPR 2016 (doi:10.1109/CVPR.2016.90)."""
 
     def __init__(
-        self, dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], norm: str
+        self,
+        dims: int,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        norm: str,
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(
@@ -218,7 +229,9 @@ class _ResidualBlock(nn.Module):
             _convolution(dims, outputs, outputs, kernel, (1,) * dims, norm),
         )
         same = inputs == outputs and set(stride) == {1}
-        self.shortcut = nn.Identity() if same else _convolution(dims, inputs, outputs, (1,) * dims, stride, norm)
+        self.shortcut = (
+            nn.Identity() if same else _convolution(dims, inputs, outputs, (1,) * dims, stride, norm)
+        )
         self.rectifier = nn.LeakyReLU(_SLOPE, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +249,9 @@ def _residual_stage(
     norm: str,
 ) -> nn.Sequential:
     blocks = [
-        _ResidualBlock(dims, inputs if i == 0 else outputs, outputs, kernel, stride if i == 0 else (1,) * dims, norm)
+        _ResidualBlock(
+            dims, inputs if i == 0 else outputs, outputs, kernel, stride if i == 0 else (1,) * dims, norm
+        )
         for i in range(count)
     ]
     return nn.Sequential(*blocks)
@@ -270,7 +285,7 @@ def fold_norms(network: UNet) -> UNet:
     for module in list(folded.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Sequential) and len(child) == 2:
-                conv, norm = child
-                if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-                    setattr(module, name, nn.Sequential(fuse_conv_bn_eval(conv, norm)))
+                conv: Any = child[0]
+                if isinstance(child[1], nn.BatchNorm2d | nn.BatchNorm3d):
+                    setattr(module, name, nn.Sequential(fuse_conv_bn_eval(conv, child[1])))
     return folded

@@ -167,7 +167,9 @@ def _first_pixels(labels: np.ndarray, count: int) -> np.ndarray:
     return first[1:]
 
 
-def _by_watershed(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
+def _by_watershed(
+    scores: np.ndarray, foreground: np.ndarray, decoder: Decoder
+) -> tuple[np.ndarray, np.ndarray]:
     relief = ndimage.gaussian_filter(scores[1], decoder.smoothing, truncate=3)
     core = (relief > decoder.seed) & foreground
     components, count = ndimage.label(foreground)
@@ -178,7 +180,8 @@ def _by_watershed(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) 
     seeds, count = ndimage.label(core, np.ones((3,) * core.ndim))
     anchors = _first_pixels(seeds, count)
     np.negative(relief, out=relief)
-    return watershed(relief, seeds, mask=foreground).astype(np.int32, copy=False), anchors
+    labels: np.ndarray = watershed(relief, seeds, mask=foreground)  # type: ignore[no-untyped-call]
+    return labels.astype(np.int32, copy=False), anchors
 
 
 def _by_votes(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +205,9 @@ def _by_votes(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> t
 def _vote(scores: np.ndarray, foreground: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Flat index of the place that each pixel (flat index) points to."""
     places = []
-    for axis, (at, size) in enumerate(zip(np.unravel_index(pixels, foreground.shape), foreground.shape, strict=True)):
+    for axis, (at, size) in enumerate(
+        zip(np.unravel_index(pixels, foreground.shape), foreground.shape, strict=True)
+    ):
         offset = scores[2 + axis].ravel()[pixels] * OFFSET_UNIT
         places.append(np.clip(np.rint(at + offset), 0, size - 1).astype(np.int64))
     return np.asarray(np.ravel_multi_index(places, foreground.shape))

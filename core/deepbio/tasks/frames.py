@@ -160,7 +160,10 @@ def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[int | 
     repeats = card.deepbio.get("grey") == "repeat"
     if options.channel not in ("auto", "all"):
         if wanted > 1 and not repeats:
-            raise InputMismatch(f"The model '{card.name}' takes {wanted} channels; one was chosen.", "Leave 'channel' on auto.")
+            raise InputMismatch(
+                f"The model '{card.name}' takes {wanted} channels; one was chosen.",
+                "Leave 'channel' on auto.",
+            )
         return [_find_channel(image, options.channel)]
     if count == 1 and (wanted == 1 or repeats):
         return [0 if "C" in image.axes else None]
@@ -183,7 +186,9 @@ def _find_channel(image: Image, wanted: str) -> int | None:
     if wanted.isdigit() and 1 <= int(wanted) <= count:
         return int(wanted) - 1 if "C" in image.axes else None
     names = f", named {', '.join(image.channels)}" if image.channels else ""
-    raise InputMismatch(f"There is no channel {wanted!r}; the image has {count}{names}.", "Channels are counted from 1.")
+    raise InputMismatch(
+        f"There is no channel {wanted!r}; the image has {count}{names}.", "Channels are counted from 1."
+    )
 
 
 def _sizes(image: Image) -> str:

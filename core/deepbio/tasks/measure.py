@@ -82,12 +82,18 @@ class _Sums:
         self._grow(size)
         where = [axis.astype(np.float64) for axis in np.unravel_index(inside, labels.shape)]
         where[0] += start
-        terms = [None, *where, *(where[a] * where[b] for a in range(self._dims) for b in range(a, self._dims))]
+        terms = [
+            None,
+            *where,
+            *(where[a] * where[b] for a in range(self._dims) for b in range(a, self._dims)),
+        ]
         before = self._sums[0].copy()
         for row, weight in zip(self._sums, terms, strict=False):
             row += np.bincount(ids, weight, minlength=size)
         if image is not None:
-            self._add_intensities(ids, image.reshape(self._channels, -1)[:, inside].astype(np.float64), before)
+            self._add_intensities(
+                ids, image.reshape(self._channels, -1)[:, inside].astype(np.float64), before
+            )
 
     def _add_intensities(self, ids: np.ndarray, values: np.ndarray, before: np.ndarray) -> None:
         size = self._sums.shape[1]

@@ -91,7 +91,12 @@ def segment(
     decoder = decoder_of(card, options)
     job = _Job(image, card, open_runtime, options, decoder, listener)
     if decoder is None and "labels" in options.output:
-        listener(Notice(f"The card of '{card.name}' does not say how its scores become labels; scores are returned.", "warning"))
+        listener(
+            Notice(
+                f"The card of '{card.name}' does not say how its scores become labels; scores are returned.",
+                "warning",
+            )
+        )
     ladder = list(ladder_for(card, first))
     whole = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
     for frame in frames:
@@ -140,7 +145,12 @@ class _Job:
         with self._timed("open"):
             runtime = self.open_runtime(rung, self.listener)
         plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
-        self.facts = {"tile": list(plan.tile), "tiles": plan.count, "batch": rung.batch, "overlap": plan.overlap}
+        self.facts = {
+            "tile": list(plan.tile),
+            "tiles": plan.count,
+            "batch": rung.batch,
+            "overlap": plan.overlap,
+        }
         self.facts["runtime"] = runtime
         bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
         bands = self._processed(bands)
@@ -233,7 +243,9 @@ class _Job:
         if self.scores is not None:
             at = 1 if "T" in image.axes else 0
             axes = self._axes()[:at] + "C" + self._axes()[at:]
-            channels = self.card.output.channels if len(self.card.output.channels) == self.scores.shape[at] else ()
+            channels = (
+                self.card.output.channels if len(self.card.output.channels) == self.scores.shape[at] else ()
+            )
             scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
         table = Table.concatenate(self.tables) if self.tables else None
         record = {**self.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}

@@ -140,7 +140,9 @@ class _Stitcher:
         """Scores of these rows; bands that no later window needs are let go."""
         self._bands = [band for band in self._bands if band[1] > first]
         parts = [
-            scores[:, max(first - start, 0) : last - start] for start, stop, scores in self._bands if start < last
+            scores[:, max(first - start, 0) : last - start]
+            for start, stop, scores in self._bands
+            if start < last
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 

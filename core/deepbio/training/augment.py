@@ -132,7 +132,11 @@ def _random_matrix(dims: int, settings: Augmentation, rng: np.random.Generator) 
     zoom = np.exp(rng.uniform(low, high)) * np.exp(rng.uniform(-0.1, 0.1, dims))
     matrix = np.eye(dims)
     turn = np.deg2rad(settings.rotation)
-    planes = [(1, 2)] if dims == 3 and settings.in_plane else [(a, b) for a in range(dims) for b in range(a + 1, dims)]
+    planes = (
+        [(1, 2)]
+        if dims == 3 and settings.in_plane
+        else [(a, b) for a in range(dims) for b in range(a + 1, dims)]
+    )
     for a, b in planes:
         angle = rng.uniform(-turn, turn)
         rotation = np.eye(dims)
@@ -188,7 +192,9 @@ def change_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.G
 
 
 def _change_colour(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    gain = (1 + rng.uniform(-settings.colour, settings.colour, (3,) + (1,) * (image.ndim - 1))).astype(np.float32)
+    gain = (1 + rng.uniform(-settings.colour, settings.colour, (3,) + (1,) * (image.ndim - 1))).astype(
+        np.float32
+    )
     grey = np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2])
     if grey:
         if rng.uniform() < settings.tint:

@@ -56,7 +56,10 @@ def choose_decoder(scored: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> Cali
     smallest = np.percentile(np.concatenate([_sizes(labels) for _, labels, _ in scored]), 1)
     base = Decoder(reach=reach, min_size=max(1, int(smallest // 2)))
     watershed = [
-        base.replace(threshold=t, seed=s, smoothing=g) for t in _THRESHOLDS for s in _SEEDS for g in _SMOOTHINGS
+        base.replace(threshold=t, seed=s, smoothing=g)
+        for t in _THRESHOLDS
+        for s in _SEEDS
+        for g in _SMOOTHINGS
     ]
     votes = [
         base.replace(method="votes", threshold=t, smoothing=g, peak=p, separation=r)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepbio.cases import Case
 from deepbio.errors import WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
 from deepbio.networks import build
-from deepbio.cases import Case
 from deepbio.training.losses import class_loss, deep_loss, instance_loss
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import PatchSampler
@@ -87,7 +87,7 @@ class _Trainer:
         if isinstance(scores, Tensor):
             scores = [scores]
         loss = deep_loss(self.loss, scores, torch.from_numpy(targets).to(self.device))
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
         nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP)
         self.scaler.step(self.optimiser)
@@ -101,7 +101,9 @@ class _Trainer:
     def _move_average(self) -> None:
         """Exponential moving average of weights; short at first so that it follows the start."""
         decay = min(self.plan.ema, self.state.step / (self.state.step + 10))
-        for kept, new in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+        for kept, new in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
             if kept.dtype.is_floating_point:
                 kept.lerp_(new, 1 - decay)
             else:
@@ -228,8 +230,12 @@ def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
         right.plot(steps, [row.get(name, math.nan) for row in history], label=f"val {name}", **style)
     right.set_ylim(0, 1)
     right.set_ylabel("validation score")
-    lines, labels = (sum(pair, []) for pair in zip(left.get_legend_handles_labels(), right.get_legend_handles_labels(), strict=True))
-    right.legend(lines, labels, loc="lower right")
+    handles = [
+        (line, name)
+        for axes in (left, right)
+        for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    ]
+    right.legend(*zip(*handles, strict=True), loc="lower right")
     with atomic(folder / "history.png") as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 

@@ -62,9 +62,7 @@ def instance_loss(scores: Tensor, targets: Tensor) -> Tensor:
     return loss + _OFFSET_WEIGHT * (weight * foreground * miss).sum() / inside
 
 
-def deep_loss(
-    loss: Callable[[Tensor, Tensor], Tensor], scores: Sequence[Tensor], targets: Tensor
-) -> Tensor:
+def deep_loss(loss: Callable[[Tensor, Tensor], Tensor], scores: Sequence[Tensor], targets: Tensor) -> Tensor:
     """Weighted sum of `loss` over the resolutions of deep supervision (1, 1/2, 1/4...).
 
     Coarser targets are the finest ones taken at every second pixel: no new labels arise.
@@ -75,6 +73,8 @@ def deep_loss(
         axes = 2 if targets.dtype.is_floating_point else 1
         size = score.shape[2:]
         full = targets.shape[axes:]
-        key = (slice(None),) * axes + tuple(slice(None, None, f // s) for f, s in zip(full, size, strict=True))
+        key = (slice(None),) * axes + tuple(
+            slice(None, None, f // s) for f, s in zip(full, size, strict=True)
+        )
         total = total + weight / sum(weights) * loss(score.float(), targets[key])
     return total

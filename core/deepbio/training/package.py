@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,52 +23,16 @@ from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks import build
 from deepbio.networks.unet import UNet, fold_norms
 from deepbio.tasks.decode import Decoder
+from deepbio.training.description import Description
 from deepbio.training.plan import Plan
 from deepbio.training.targets import channel_names
 
-__all__ = ["Description", "export_onnx", "package_content"]
+__all__ = ["export_onnx", "package_content"]
 
 _OPSET = 18
 _OVERLAP = 0.125
 _TILE = {2: 512, 3: 128}
 _SAMPLE_EDGE = {2: 256, 3: 64}
-
-
-@dataclass(frozen=True)
-class Description:
-    """What people should know of a model, for its card.
-
-    Attributes
-    ----------
-    title, summary : str
-        Its name for people, and one sentence.
-    license : str
-        SPDX name.
-    authors, citations : sequence of mapping
-        As in `PackageContent`.
-    documentation : str
-        Markdown.
-    training_data : str
-        Name or address of the data.
-    modality, tags : sequence of str
-        Kinds of images, and words to find it by.
-    class_names : mapping of int to str
-        Names of the classes by label; empty for instances.
-    version : str
-        Of the model.
-    """
-
-    title: str = "Segmentation model"
-    summary: str = "Trained with deepbio train."
-    license: str = "CC-BY-4.0"
-    authors: Sequence[Mapping[str, str]] = ({"name": "unknown"},)
-    citations: Sequence[Mapping[str, str]] = ()
-    documentation: str = ""
-    training_data: str = ""
-    modality: Sequence[str] = ()
-    tags: Sequence[str] = ()
-    class_names: Mapping[int, str] = field(default_factory=dict)
-    version: str = "0.1.0"
 
 
 @contextmanager
@@ -101,7 +65,10 @@ def package_content(
     arguments = {**plan.network["arguments"], "deep_supervision": False}
     if arguments.get("norm") == "batch":
         arguments["norm"] = "none"
-    rounded = {name: value.half() if value.is_floating_point() else value for name, value in folded.state_dict().items()}
+    rounded = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in folded.state_dict().items()
+    }
     final = build(plan.network["name"], arguments).eval()
     final.load_state_dict({name: value.float() for name, value in rounded.items()})
     steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
@@ -125,7 +92,9 @@ def package_content(
             test=expected[None],
             channels=_output_channels(plan, about),
             halo=tuple(round(_OVERLAP / 2 * _TILE[plan.dims]) for _ in range(plan.dims)),
-            description="scores; foreground is before the sigmoid" if plan.target == "instances" else "scores before softmax",
+            description="scores; foreground is before the sigmoid"
+            if plan.target == "instances"
+            else "scores before softmax",
         )
         yield PackageContent(
             title=about.title,
@@ -228,8 +197,8 @@ def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> None:
     dynamic = torch.export.Dim.DYNAMIC
     # two images, since an axis of size 1 would be taken as constant
     example = torch.zeros(2, *shape)
-    axes = {0: dynamic} | {axis: dynamic for axis in range(2, example.ndim)}
-    with warnings.catch_warnings(), _quiet("torch.onnx"):
+    axes = {0: dynamic} | dict.fromkeys(range(2, example.ndim), dynamic)
+    with warnings.catch_warnings(), _Quiet("torch.onnx"):
         # torch's own exporter uses what torch has deprecated
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -270,7 +239,7 @@ def _store_as_half(graph: Any, onnx: Any) -> None:
     del graph.value_info[:]
 
 
-class _quiet:
+class _Quiet:
     """Keep a logger at errors for a while."""
 
     def __init__(self, name: str) -> None:

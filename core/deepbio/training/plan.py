@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from deepbio.cases import Case, load_sample
 from deepbio.errors import ImageError, OptionError
 from deepbio.io import atomic
 from deepbio.training.augment import Augmentation
-from deepbio.cases import Case, load_sample
 from deepbio.training.targets import channel_names
 
 __all__ = ["Fingerprint", "Plan", "make_fingerprint", "make_plan", "read_plan", "write_plan"]
@@ -162,12 +162,16 @@ def make_fingerprint(cases: Sequence[Case]) -> Fingerprint:
         diameters.append(_diameter(area[present], dims))
         foreground.append(float(area[1:].sum() / area.sum()))
         for label in present[:_CLASS_LIMIT]:
-            fractions[int(label)] = fractions.get(int(label), 0.0) + float(area[label] / area.sum()) / len(chosen)
+            fractions[int(label)] = fractions.get(int(label), 0.0) + float(area[label] / area.sum()) / len(
+                chosen
+            )
         pixels.append(sample.image.reshape(-1)[:: max(1, sample.image.size // 20000)].astype(np.float64))
     if len({len(size) for size in sizes}) > 1:
         raise ImageError("The data set mixes 2D and 3D images; train one model for each.")
     if not labels:
-        raise ImageError("No case of the data set has any label.", "Check that the label files are label images.")
+        raise ImageError(
+            "No case of the data set has any label.", "Check that the label files are label images."
+        )
     values, spread = np.concatenate(pixels), np.concatenate(diameters)
     low, middle, high = np.percentile(values, (0.5, 50, 99.5))
     groups: dict[str, int] = {}
@@ -228,7 +232,9 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
     classes = 1 if target == "instances" else max(seen.class_fractions, default=1)
     channels = max(seen.channels)
     if any(count not in (1, channels) for count in seen.channels):
-        raise ImageError(f"The images have {seen.channels} channels; expected one number, or grey beside colour.")
+        raise ImageError(
+            f"The images have {seen.channels} channels; expected one number, or grey beside colour."
+        )
     spacing = np.array(seen.spacing)
     # an axis that is sampled coarser waits with its downsampling until the others have caught up
     strides = _strides(spacing, np.array(seen.smallest), seen.dims)
@@ -240,12 +246,17 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         "out_channels": scores,
         "features": features,
         "strides": [list(s) for s in strides],
-        "kernels": [[1 if spacing[a] > 3 * spacing.min() and i == 0 else 3 for a in range(seen.dims)] for i in range(len(strides))],
+        "kernels": [
+            [1 if spacing[a] > 3 * spacing.min() and i == 0 else 3 for a in range(seen.dims)]
+            for i in range(len(strides))
+        ],
         "norm": "batch" if seen.dims == 2 else "instance",
         "deep_supervision": True,
     }
     divisor = np.prod(strides, axis=0)
-    wanted = np.array([192] * 2 if seen.dims == 2 else [96] * 3) / (1 if seen.dims == 2 else spacing / spacing.min())
+    wanted = np.array([192] * 2 if seen.dims == 2 else [96] * 3) / (
+        1 if seen.dims == 2 else spacing / spacing.min()
+    )
     patch = np.minimum(np.ceil(wanted / divisor), np.maximum(np.array(seen.smallest) // divisor, 1)) * divisor
     anisotropic = seen.dims == 3 and spacing.max() > 1.5 * spacing.min()
     augmentation = Augmentation(
@@ -253,7 +264,11 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         in_plane=bool(anisotropic),
         mirror=tuple(range(seen.dims)),
     )
-    typical = np.pi / 4 * seen.object_diameter[1] ** 2 if seen.dims == 2 else np.pi / 6 * seen.object_diameter[1] ** 3
+    typical = (
+        np.pi / 4 * seen.object_diameter[1] ** 2
+        if seen.dims == 2
+        else np.pi / 6 * seen.object_diameter[1] ** 3
+    )
     return Plan(
         target=target,
         dims=seen.dims,
@@ -266,7 +281,11 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         normalisation=[
             {
                 "id": "scale_range",
-                "kwargs": {"axes": ["channel", *"zyx"[3 - seen.dims :]], "min_percentile": 1.0, "max_percentile": 99.8},
+                "kwargs": {
+                    "axes": ["channel", *"zyx"[3 - seen.dims :]],
+                    "min_percentile": 1.0,
+                    "max_percentile": 99.8,
+                },
             }
         ],
         augmentation=augmentation,
@@ -307,13 +326,15 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))["plan"]
-        content["augmentation"] = Augmentation(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in content.get("augmentation", {}).items()}
-        )
+        entries: dict[str, Any] = content.get("augmentation", {})
+        ranges = {name: tuple(value) for name, value in entries.items() if isinstance(value, list)}
+        content["augmentation"] = Augmentation(**(entries | ranges))
         plan = Plan(**content)
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         known = ", ".join(f.name for f in fields(Plan))
-        raise OptionError(f"{str(path)!r} is not a training plan: {error}.", f"Known fields: {known}.") from error
+        raise OptionError(
+            f"{str(path)!r} is not a training plan: {error}.", f"Known fields: {known}."
+        ) from error
     return replace(plan, patch=tuple(plan.patch))
 
 

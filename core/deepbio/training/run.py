@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from deepbio.cases import Case, load_sample, read_cases, split_cases
 from deepbio.engine.device import choose_device
 from deepbio.errors import OptionError
 from deepbio.evaluation import evaluate, group_scores
 from deepbio.events import Listener, Notice, silent
 from deepbio.library.package import write_package
-from deepbio.predict import load_model
 from deepbio.networks.unet import UNet
+from deepbio.predict import load_model
 from deepbio.tasks.decode import Decoder
 from deepbio.training.calibrate import Calibration, choose_decoder
-from deepbio.cases import Case, load_sample, read_cases, split_cases
+from deepbio.training.description import Description
 from deepbio.training.fit import fit
-from deepbio.training.package import Description, package_content
+from deepbio.training.package import package_content
 from deepbio.training.plan import Plan, make_fingerprint, make_plan, read_plan, write_plan
 from deepbio.training.sampler import normalise
 from deepbio.training.validate import predict_whole
@@ -30,7 +31,12 @@ __all__ = ["propose_plan", "train"]
 
 
 def propose_plan(
-    data: Path | str, *, target: str = "auto", steps: int | None = None, seed: int = 0, save: Path | None = None
+    data: Path | str,
+    *,
+    target: str = "auto",
+    steps: int | None = None,
+    seed: int = 0,
+    save: Path | None = None,
 ) -> Plan:
     """Measure a data set's training part and plan from it.
 
@@ -105,7 +111,11 @@ def train(
     train_cases, val_cases = split_cases(read_cases(data))
     plan = _settle_plan(train_cases, work / "plan.yaml", plan, on_progress)
     chosen = choose_device(device)
-    on_progress(Notice(f"Training on {chosen.label} ({chosen.name}): {len(train_cases)} cases, {len(val_cases)} held out."))
+    on_progress(
+        Notice(
+            f"Training on {chosen.label} ({chosen.name}): {len(train_cases)} cases, {len(val_cases)} held out."
+        )
+    )
     network, state = fit(plan, train_cases, val_cases, work, device=chosen.name, on_progress=on_progress)
     assert isinstance(network, UNet)  # noqa: S101 - for the type checker
     on_progress(Notice(f"Best score on the val part: {state.best:.3f}."))
@@ -118,9 +128,13 @@ def train(
     about = about or Description(title=f"Model {output.name}"[:128])
     extra = {"calibration": calibration.rows} if calibration else {}
     with package_content(network, plan, _with_channels(sample.image, plan), decoder, about) as content:
-        content = replace(content, files={"training.png": work / "history.png"}, config={**content.config, **extra})
+        content = replace(
+            content, files={"training.png": work / "history.png"}, config={**content.config, **extra}
+        )
         write_package(output, content, replace=True)
-        rows = _held_out(output, val_cases, f"deepbio evaluate {output.name} {Path(data).name} --split val", on_progress)
+        rows = _held_out(
+            output, val_cases, f"deepbio evaluate {output.name} {Path(data).name} --split val", on_progress
+        )
         write_package(output, replace(content, scores=rows), replace=True)
     return output
 
@@ -161,7 +175,11 @@ def _held_out(package: Path, cases: Sequence[Case], command: str, listener: List
     """Scores of the finished package, as ``deepbio evaluate`` finds them."""
     rows: list[dict[str, Any]] = []
     for group in group_scores(evaluate(load_model(package), list(cases), on_progress=listener)):
-        for metric, value in (("AP at IoU 0.5", group.ap50), ("mean AP at IoU 0.5-0.9", group.ap), ("Dice", group.dice)):
+        for metric, value in (
+            ("AP at IoU 0.5", group.ap50),
+            ("mean AP at IoU 0.5-0.9", group.ap),
+            ("Dice", group.dice),
+        ):
             rows.append(
                 {
                     "split": "val",

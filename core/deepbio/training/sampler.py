@@ -11,10 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from skimage.measure import label as connected
 
+from deepbio.cases import Case, Sample, load_sample
 from deepbio.engine.steps import prepare
 from deepbio.library.card import Step
 from deepbio.training.augment import change_intensity, draw_patch
-from deepbio.cases import Case, Sample, load_sample
 from deepbio.training.plan import Plan
 from deepbio.training.targets import instance_targets, object_weights
 
@@ -82,7 +82,9 @@ class PatchSampler:
             For instances float32, shape (N, 3 + dims, *patch): see `losses.instance_loss`;
             for classes int64, shape (N, *patch).
         """
-        drawn = [self._patch(np.random.default_rng((self._plan.seed, step, i))) for i in range(self._plan.batch)]
+        drawn = [
+            self._patch(np.random.default_rng((self._plan.seed, step, i))) for i in range(self._plan.batch)
+        ]
         images, targets = zip(*drawn, strict=True)
         return np.stack(images), np.stack(targets)
 
@@ -101,7 +103,7 @@ class PatchSampler:
         if plan.target == "classes":
             return pixels, marks.astype(np.int64)
         # an object that the image's border reflects is two objects, each with its own centre
-        marks = connected(marks, connectivity=plan.dims)
+        marks = connected(marks, connectivity=plan.dims)  # type: ignore[no-untyped-call]
         targets = instance_targets(marks)[(slice(None), *inner)]
         weight = object_weights(marks, plan.object_size)[inner]
         return pixels, np.concatenate([targets, weight[None]])

@@ -9,16 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from deepbio.cases import Case, load_sample
 from deepbio.metrics import average_precision, dice
 from deepbio.tasks.decode import Decoder, decode
-from deepbio.cases import Case, load_sample
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import normalise
 
 __all__ = ["predict_whole", "validate"]
 
 
-def validate(network: nn.Module, cases: Sequence[Case], plan: Plan, *, device: torch.device) -> dict[str, float]:
+def validate(
+    network: nn.Module, cases: Sequence[Case], plan: Plan, *, device: torch.device
+) -> dict[str, float]:
     """Score the network on whole images.
 
     Parameters
@@ -47,7 +49,9 @@ def validate(network: nn.Module, cases: Sequence[Case], plan: Plan, *, device: t
             value = float(average_precision(sample.labels, decode(scores, Decoder()), (0.5,))[0])
         else:
             values = dice(sample.labels, decode(scores, Decoder("classes")), range(1, plan.classes + 1))
-            value = float(np.nanmean(list(values.values()))) if not np.isnan(list(values.values())).all() else 1.0
+            value = (
+                float(np.nanmean(list(values.values()))) if not np.isnan(list(values.values())).all() else 1.0
+            )
         found.setdefault(case.group, []).append(value)
     groups = {group: float(np.mean(values)) for group, values in sorted(found.items())}
     result = {"score": float(np.mean(list(groups.values())))}
