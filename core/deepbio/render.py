@@ -6,7 +6,6 @@ while they are read, in bands of rows, so memory follows the picture and not the
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +16,9 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
 from deepbio.image import Image, LabelMap
+from deepbio.io.lut import label_colours
 
-__all__ = ["count_per_frame", "label_colors", "outlines", "overlay", "stretch"]
+__all__ = ["count_per_frame", "outlines", "overlay", "stretch"]
 
 PANEL = 560  # pixels along the longer edge of a panel, about
 FRAMES = 4  # of a stack or time-lapse, at most
@@ -127,32 +127,6 @@ def _present(labels: np.ndarray) -> np.ndarray:
     return np.flatnonzero(seen)
 
 
-@cache
-def label_colors() -> np.ndarray:
-    """256 colours for labels, neighbours in number far apart in colour; none dark.
-
-    Hues follow the golden angle, and brightness and saturation change with a period that does not
-    divide it, so labels that are near in number (and so often in place) look different.
-
-    Returns
-    -------
-    ndarray of uint8, shape (256, 3)
-        Row 0 is the background, black.
-    """
-    styles = ((1.0, 0.75), (0.85, 1.0), (1.0, 0.45), (0.75, 0.7), (1.0, 1.0))  # (value, saturation)
-    colors = [(0.0, 0.0, 0.0)]
-    for number in range(1, 256):
-        value, saturation = styles[number % len(styles)]
-        colors.append(colorsys.hsv_to_rgb(number * 0.6180339887 % 1.0, saturation, value))
-    mixed = np.array(colors)
-    light = mixed @ (0.299, 0.587, 0.114)
-    white = np.clip((0.33 - light) / (1 - light), 0, 1)[:, np.newaxis]  # blue on black is hard to see
-    white[0] = 0
-    table = ((mixed * (1 - white) + white) * 255).round().astype(np.uint8)
-    table.setflags(write=False)
-    return table
-
-
 @dataclass(frozen=True)
 class _Frame:
     """One plane of a stack or time-lapse."""
@@ -218,10 +192,15 @@ def _windows(image: Image, frames: list[_Frame], reduce: int) -> np.ndarray | No
         return None
     values = [_channels_first(image, frame.where, reduce) for frame in (frames[0], frames[-1])]
     sample = np.concatenate([value.reshape(len(value), -1) for value in values], axis=1)
-    sample = np.where(np.isfinite(sample), sample, np.nan)
     if image.is_rgb:  # one range for all three, or the colours would change
-        return np.tile(np.nanpercentile(sample, (0.1, 99.9)), (3, 1))
-    return np.nanpercentile(sample, (0.5, 99.8), axis=1).T
+        return np.tile(_percentiles(sample, (0.1, 99.9)), (3, 1))
+    return np.stack([_percentiles(channel, (0.5, 99.8)) for channel in sample])
+
+
+def _percentiles(values: np.ndarray, ranks: tuple[float, float]) -> np.ndarray:
+    """Percentiles of the finite values; zeros where there are none."""
+    finite = values[np.isfinite(values)]
+    return np.percentile(finite, ranks) if finite.size else np.zeros(2)
 
 
 def _channels_first(image: Image, where: dict[str, int], reduce: int) -> np.ndarray:
@@ -250,7 +229,7 @@ def _row(
     reduce, enlarge = sizes
     pixels = _enlarged(_colored(image, frame.where, reduce, windows), enlarge)
     numbers = _enlarged(_label_plane(labels, frame.where, reduce), enlarge)
-    painted = label_colors()[np.where(numbers > 0, (numbers - 1) % 255 + 1, 0)]
+    painted = label_colours().T[np.where(numbers > 0, (numbers - 1) % 255 + 1, 0)]
     outlined = pixels.copy()
     edge = outlines(numbers)
     outlined[edge] = _outline_color(pixels, image.is_rgb)
@@ -338,8 +317,8 @@ def _boxed(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, *, righ
 
 
 def _draw_bar(draw: ImageDraw.ImageDraw, bar: _Bar, *, right: int, bottom: int) -> None:
-    draw.rectangle((right - bar.pixels - 1, bottom - 6, right + 1, bottom), INK)
-    draw.rectangle((right - bar.pixels, bottom - 5, right, bottom - 1), PAPER)
+    draw.rectangle((right - bar.pixels, bottom - 5, right + 1, bottom), INK)
+    draw.rectangle((right - bar.pixels + 1, bottom - 4, right, bottom - 1), PAPER)
     _boxed(draw, (right + 2, bottom - 28), bar.text, right=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,25 +11,80 @@ from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.evaluate import DataArgument
 from deepbio.cli.listeners import listening
 from deepbio.cli.run import QuietOption
+from deepbio.errors import OptionError
+
+if TYPE_CHECKING:
+    from deepbio.training import Plan
+
+_PLAN = "What is trained"
 
 
 @command
-def train(
+def train(  # noqa: PLR0913 - each is an option of the command line
     data: DataArgument,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder of the new model package; made if missing.", show_default=False),
+        typer.Option("--output", "-o", help="Folder of the new model package; its name is the model's.", show_default=False),
     ],
     *,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Follow this plan (YAML).", rich_help_panel=_PLAN)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="auto|instances|classes", help="What labels mean; default: auto.", rich_help_panel=_PLAN
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of every random draw; default: 0.", rich_help_panel=_PLAN)
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write the plan, print it and stop.", rich_help_panel=_PLAN)
+    ] = False,
+    about: Annotated[
+        Path | None, typer.Option("--about", help="YAML with title, authors, licence... for the card.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu.")] = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model on images and labels, and write it as a package that 'deepbio run' takes."""
+    """Train a model on images and labels, and write it as a package that 'deepbio run' takes.
+
+    The plan (network, patches, normalisation, augmentation) follows from the data; it is written
+    to OUT.training/plan.yaml, where it can be read and edited. A run that was stopped goes on
+    when the command is started again.
+    """
+    from deepbio.training import propose_plan, read_description, read_plan
     from deepbio.training import train as train_model
 
+    if plan is not None and not (target is steps is seed is None):
+        raise OptionError("--plan says everything; --target, --steps and --seed are for a new plan.", "Edit the plan.")
+    chosen: Plan | None = None
+    written = output.with_name(f"{output.name}.training") / "plan.yaml"
+    if plan is not None:
+        chosen = read_plan(plan)
+    elif plan_only or not (target is steps is seed is None):
+        if plan_only:
+            written.parent.mkdir(parents=True, exist_ok=True)
+        chosen = propose_plan(
+            data, target=target or "auto", steps=steps, seed=seed or 0, save=written if plan_only else None
+        )
+    if plan_only:
+        out.print(written.read_text(encoding="utf-8").rstrip())
+        return
     with listening(json=json, quiet=quiet) as listener:
-        package = train_model(data, output, device=device, on_progress=listener)
+        package = train_model(
+            data,
+            output,
+            plan=chosen,
+            about=read_description(about) if about is not None else None,
+            device=device,
+            on_progress=listener,
+        )
     if json:
         print_json({"event": "model", "folder": str(package)})
     elif not quiet:

@@ -1,0 +1,76 @@
+"""The public names: each loads, none costs anything at import, none brings torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+import deepbio
+
+HEAVY = ("torch", "SimpleITK", "skimage", "scipy", "tifffile", "typer", "rich", "onnxruntime", "openvino", "PIL")
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", deepbio.__all__)
+def test_public_name_loads(name: str) -> None:
+    assert getattr(deepbio, name) is not None
+    assert name in dir(deepbio)
+
+
+def test_all_is_sorted_and_the_table_agrees() -> None:
+    assert list(deepbio.__all__) == sorted(deepbio._HOME)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    source = open(str(deepbio.__file__), encoding="utf-8").read()  # noqa: PTH123, SIM115
+    block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
+    seen = {}
+    for line in block.split("\n"):
+        if line.strip().startswith("from deepbio."):
+            module, _, names = line.strip().removeprefix("from deepbio.").partition(" import ")
+            seen |= {name.strip(): module for name in names.split(",")}
+    assert seen == deepbio._HOME
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'sgement'"):
+        deepbio.sgement  # noqa: B018
+
+
+def test_import_brings_nothing_heavy() -> None:
+    found = run_python(f"import sys, deepbio; print([m for m in {HEAVY} if m in sys.modules])")
+    assert found == "[]"
+
+
+def test_import_takes_less_than_300_ms_beyond_numpy() -> None:
+    code = "import numpy, time; t = time.perf_counter(); import deepbio; print(time.perf_counter() - t)"
+    assert min(float(run_python(code)) for _ in range(3)) < 0.3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import deepbio; deepbio.list_models()",
+        "import deepbio; deepbio.read; deepbio.write",
+        "import deepbio; deepbio.Image; deepbio.RunOptions",
+        "from deepbio.cli import app; app(['models'], standalone_mode=False)",
+        "import deepbio.batch, deepbio.predict",
+    ],
+)
+def test_works_without_torch(code: str) -> None:
+    """Not merely without using it: importing torch fails in these processes."""
+    blocked = "import sys; sys.modules['torch'] = None; "
+    assert run_python(f"{blocked}{code}; print('torch' in sys.modules and sys.modules['torch'])").endswith("None")
+
+
+def test_read_takes_less_than_300_ms_of_our_own(tmp_path: object) -> None:
+    code = (
+        "import numpy, tifffile, time; t = time.perf_counter(); import deepbio; deepbio.read; deepbio.list_models;"
+        "print(time.perf_counter() - t)"
+    )
+    assert min(float(run_python(code)) for _ in range(3)) < 0.3
