@@ -83,9 +83,13 @@ def _prefix(archive: Path, members: list[zipfile.ZipInfo]) -> str:
 
 def _extract(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, left: int) -> int:
     """Write one member, counting what really comes out; return its size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CardError(f"'{file.filename}' holds {member.filename!r} twice.") from error
     written = 0
-    with file.open(member) as source, path.open("xb") as target:  # x: a name given twice is an error
+    with file.open(member) as source, path.open("wb") as target:
         while chunk := source.read(_CHUNK):
             written += len(chunk)
             if written > left:

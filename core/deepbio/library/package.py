@@ -134,7 +134,7 @@ def _write(folder: Path, content: PackageContent) -> None:
         "training_data": content.training_data,
         "scores": list(content.scores),
     }
-    card = {
+    card: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "type": "model",
         "name": content.title,

@@ -366,7 +366,7 @@ def _add_ours(file: Fields, network: Fields, found: list[Weights], notes: list[s
         notes.append(f"The weights need the network {name!r}; known are {', '.join(NETWORKS)}.")
         return
     path = inside(root, file.text("source"))
-    found.append(Weights("safetensors", path, file.text("sha256"), name, network.mapping("arguments", {})))
+    found.insert(0, Weights("safetensors", path, file.text("sha256"), name, network.mapping("arguments", {})))
 
 
 def _add_state_dict(entry: Fields, found: list[Weights], notes: list[str], root: Path) -> None:
@@ -377,5 +377,5 @@ def _add_state_dict(entry: Fields, found: list[Weights], notes: list[str], root:
             "The weights 'pytorch_state_dict' need code of the package or of another library, or are a pickle; "
             "neither is ever run."
         )
-    elif not found:
+    elif not any(weights.format == "safetensors" for weights in found):
         _add_ours(entry, entry.child("architecture").child("kwargs"), found, notes, root)
