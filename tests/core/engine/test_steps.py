@@ -104,40 +104,6 @@ def test_channels_may_stand_anywhere(case, order):
     assert at_places(np.transpose(found, np.argsort(order))) == expected
 
 
-class Slices:
-    """An image that is never given whole."""
-
-    def __init__(self, array, limit):
-        self.array, self.shape, self.dtype, self.limit = array, array.shape, array.dtype, limit
-
-    def __getitem__(self, key):
-        block = self.array[key]
-        assert block.size <= self.limit, "the image was read whole"
-        return block
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "bool", "float32", "uint32"])
-def test_statistics_are_found_in_blocks(dtype, monkeypatch):
-    monkeypatch.setattr(statistics, "BLOCK", 50)
-    image = (PHANTOM > 0).astype(dtype) if dtype == "bool" else (PHANTOM % 120).astype(dtype)
-    steps = [Step("scale_range", {"axes": ZYX, "min_percentile": 3, "max_percentile": 98})]
-    found = prepare(Slices(image, 50), AXES, steps)(image)
-    pixels = image.astype(np.float64)
-    low, high = np.percentile(pixels, (3, 98), axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(found, (pixels - low) / (high - low + 1e-6), rtol=1e-6, atol=1e-6)
-
-
-def test_percentiles_of_huge_float_images_come_from_a_regular_subsample(monkeypatch):
-    monkeypatch.setattr(statistics, "SAMPLE", 5000)
-    monkeypatch.setattr(statistics, "BLOCK", 900)
-    image = np.random.default_rng(0).normal(10, 2, (1, 160, 150)).astype(np.float32)
-    image[0, :, 75:] += 100  # a stride that divides the rows would miss this
-    measure = statistics.StreamMeasure(image, ("channel", "y", "x"))
-    (low, high) = measure.quantiles(None, (0.25, 0.75), "linear", lambda pixels: pixels)
-    assert low.item() == pytest.approx(np.quantile(image, 0.25), abs=0.15)
-    assert high.item() == pytest.approx(np.quantile(image, 0.75), abs=0.15)
-
-
 @pytest.mark.parametrize("name", ["zero_mean_unit_variance", "scale_range"])
 @pytest.mark.parametrize("value", [0, 7, 65535, 0.1, 1000.1])
 def test_constant_images_become_zero(name, value):

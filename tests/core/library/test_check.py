@@ -30,6 +30,12 @@ def test_the_real_package_gives_its_own_output(real_folder):
     assert report.seconds > 0
 
 
+def test_the_real_package_runs_here_as_there(real_folder):
+    report = check_package(read_card(real_folder), pytest.importorskip("deepbio.predict").run_tensors)
+    assert report.passed
+    assert report.difference < 1e-5
+
+
 def expected_of(card):
     return {card.output.id: np.load(card.output.test_tensor)}
 
