@@ -20,7 +20,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports --no-timing > $(VENV)/lint-imports.log || (cat $(VENV)/lint-imports.log; false)
+	@$(VENV)/bin/lint-imports --no-cache > $(VENV)/lint-imports.log || (cat $(VENV)/lint-imports.log; false)
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

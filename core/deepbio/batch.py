@@ -340,7 +340,7 @@ class _Summary:
     def __init__(self, path: Path) -> None:
         self.rows: list[Row] = []
         self._path = path
-        self._saved = 0.0
+        self._saved = float("-inf")
 
     def add(self, row: Row) -> None:
         self.rows.append(row)

@@ -16,8 +16,8 @@ from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice
 from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
-    from deepbio.predict import Model
     from deepbio.cases import Case
+    from deepbio.predict import Model
 
 __all__ = ["CaseScore", "GroupScore", "choose_split", "evaluate", "group_scores"]
 

@@ -54,6 +54,11 @@ def summary(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def table_rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return [row for row in csv.reader(file) if row and row[0].isdigit()]
+
+
 def test_writes_labels_table_record_and_summary(model: Model, images: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "deeper" / "out"
     rows = run_many(model, images, out, OPTIONS)
@@ -64,8 +69,7 @@ def test_writes_labels_table_record_and_summary(model: Model, images: list[Path]
     labels = read_labels(out / "cell3-labels.tif")
     assert labels.count == 3
     assert np.array_equal(labels.numpy() > 0, spots(3) > 1000)
-    table = list(csv.reader((out / "cell3-table.csv").open(newline="")))
-    assert len([row for row in table if row and row[0].isdigit()]) == 3
+    assert len(table_rows(out / "cell3-table.csv")) == 3
     assert [(row["file"], row["status"], row["objects"]) for row in summary(out)] == [
         (str(file), "done", str(number)) for number, file in enumerate(images, start=1)
     ]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_all_is_sorted_and_the_table_agrees() -> None:
 
 
 def test_type_checkers_see_the_same_names() -> None:
-    source = open(str(deepbio.__file__), encoding="utf-8").read()  # noqa: PTH123, SIM115
+    source = Path(str(deepbio.__file__)).read_text(encoding="utf-8")
     block = source.split("if TYPE_CHECKING:")[1].split("__version__")[0]
     seen = {}
     for line in block.split("\n"):
@@ -68,7 +69,7 @@ def test_works_without_torch(code: str) -> None:
     assert run_python(f"{blocked}{code}; print('torch' in sys.modules and sys.modules['torch'])").endswith("None")
 
 
-def test_read_takes_less_than_300_ms_of_our_own(tmp_path: object) -> None:
+def test_read_takes_less_than_300_ms_of_our_own() -> None:
     code = (
         "import numpy, tifffile, time; t = time.perf_counter(); import deepbio; deepbio.read; deepbio.list_models;"
         "print(time.perf_counter() - t)"

@@ -50,10 +50,10 @@ def evaluate(
     AP is the average precision of objects, TP / (TP + FP + FN), one prediction to one object, as
     in the 2018 Data Science Bowl: at intersection over union 0.5, and its mean from 0.5 to 0.9.
     """
+    from deepbio.cases import read_cases
     from deepbio.evaluation import choose_split, group_scores
     from deepbio.evaluation import evaluate as score
     from deepbio.predict import load_model
-    from deepbio.cases import read_cases
 
     cases = choose_split(read_cases(data), split)
     loaded = load_model(model, device=options.device)

@@ -61,13 +61,14 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     from deepbio.training import propose_plan, read_description, read_plan
     from deepbio.training import train as train_model
 
-    if plan is not None and not (target is steps is seed is None):
+    wishes = any(wish is not None for wish in (target, steps, seed))
+    if plan is not None and wishes:
         raise OptionError("--plan says everything; --target, --steps and --seed are for a new plan.", "Edit the plan.")
     chosen: Plan | None = None
     written = output.with_name(f"{output.name}.training") / "plan.yaml"
     if plan is not None:
         chosen = read_plan(plan)
-    elif plan_only or not (target is steps is seed is None):
+    elif plan_only or wishes:
         if plan_only:
             written.parent.mkdir(parents=True, exist_ok=True)
         chosen = propose_plan(
