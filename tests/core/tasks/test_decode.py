@@ -1,0 +1,75 @@
+"""Objects from scores that are made from known objects."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from deepbio.errors import CardError
+from deepbio.metrics import average_precision
+from deepbio.tasks.decode import Decoder, decode, split_objects
+
+from .scenes import perfect_scores, touching_discs
+
+BOTH = [Decoder("watershed"), Decoder("votes", smoothing=1.5)]
+
+
+@pytest.mark.parametrize("decoder", BOTH, ids=lambda d: d.method)
+@pytest.mark.parametrize("shape", [(97, 131), (31, 47, 53)])
+def test_touching_objects_are_separated(decoder: Decoder, shape: tuple[int, ...]) -> None:
+    labels = touching_discs(shape)
+    assert labels.max() >= 8
+    # some touch: fewer components than objects
+    assert ndimage.label(labels > 0)[1] < labels.max()
+    found = decode(perfect_scores(labels, noise=0.02), decoder)
+    assert average_precision(labels, found, (0.5,))[0] == 1.0
+    assert found.dtype == np.int32
+
+
+@pytest.mark.parametrize("decoder", BOTH, ids=lambda d: d.method)
+def test_labels_are_numbered_without_gaps_and_small_ones_dropped(decoder: Decoder) -> None:
+    labels = np.pad(touching_discs((97, 131)), ((9, 0), (0, 0)))
+    labels[2, 4:7] = labels.max() + 1
+    found = decode(perfect_scores(labels), decoder.replace(min_size=4))
+    assert np.unique(found).tolist() == list(range(labels.max()))
+    kept = decode(perfect_scores(labels), decoder.replace(min_size=0, peak=0.1))
+    assert kept.max() == labels.max()
+
+
+@pytest.mark.parametrize("decoder", [*BOTH, Decoder("threshold")], ids=lambda d: d.method)
+def test_nothing_gives_nothing(decoder: Decoder) -> None:
+    scores = perfect_scores(np.zeros((33, 17), int))
+    labels, anchors = split_objects(scores, decoder)
+    assert labels.max() == 0
+    assert len(anchors) == 0
+
+
+@pytest.mark.parametrize("decoder", BOTH, ids=lambda d: d.method)
+def test_anchors_lie_in_their_objects(decoder: Decoder) -> None:
+    labels, anchors = split_objects(perfect_scores(touching_discs((97, 131))), decoder)
+    assert labels.ravel()[anchors].tolist() == list(range(1, len(anchors) + 1))
+    assert sorted(anchors) == anchors.tolist()
+
+
+def test_a_low_component_is_one_object() -> None:
+    scores = perfect_scores(np.pad(np.ones((6, 9), int), 5))
+    scores[1] *= 0.3  # the depth never reaches the seed's
+    assert decode(scores, Decoder("watershed")).max() == 1
+
+
+def test_the_threshold_is_a_probability() -> None:
+    scores = np.log(np.array([[[0.2, 0.4, 0.8]]]) / (1 - np.array([[[0.2, 0.4, 0.8]]])))
+    found = [decode(scores, Decoder("threshold", threshold=t, min_size=0)).tolist() for t in (0.3, 0.5, 0.9)]
+    assert found == [[[0, 1, 1]], [[0, 0, 1]], [[0, 0, 0]]]
+    probability = np.array([[[0.2, 0.4, 0.8]]])
+    assert decode(probability, Decoder("threshold", threshold=0.3, min_size=0, logits=False)).tolist() == [[0, 1, 1]]
+
+
+def test_classes_take_the_highest_score() -> None:
+    scores = np.array([[[3.0, 1, 0]], [[1, 2, 0]], [[0, 1, 5]]])
+    assert decode(scores, Decoder("classes")).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("entries", [{"method": "magic"}, {"method": "votes", "sead": 0.5}])
+def test_a_card_with_unknown_entries_is_told(entries) -> None:
+    with pytest.raises(CardError, match="known are the entries"):
+        Decoder.from_card(entries)

@@ -1,0 +1,90 @@
+"""Random patches: exact without randomness, consistent with it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from deepbio.training.augment import Augmentation, change_intensity, draw_patch  # noqa: E402
+
+STILL = Augmentation(
+    rotation=0, scale=(1, 1), mirror=(), gamma=(1, 1), contrast=(1, 1), brightness=0, noise=0, blur=0,
+    low_resolution=1, colour=0, to_grey=0, tint=0,
+)  # fmt: skip
+
+
+class _Centred(np.random.Generator):
+    """A generator whose uniform draws are the middle of their range."""
+
+    def uniform(self, low=0.0, high=1.0, size=None):
+        middle = (np.asarray(low, float) + high) / 2
+        return middle if size is None else np.broadcast_to(middle, size)
+
+
+def _rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("shape", [(23, 31), (11, 13, 17)])
+def test_a_still_patch_is_a_crop(shape: tuple[int, ...]) -> None:
+    labels = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    image = labels[None].astype(np.float32)
+    centre = np.array([n // 2 for n in shape], float)
+    pixels, marks = draw_patch(image, labels, centre, (5,) * len(shape), STILL, _Centred(np.random.PCG64(0)))
+    inside = tuple(slice(n // 2 - 2, n // 2 + 3) for n in shape)
+    np.testing.assert_array_equal(marks, labels[inside])
+    np.testing.assert_allclose(pixels[0], labels[inside], atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(64, 90), (20, 33, 41)])
+def test_image_and_labels_move_together(shape: tuple[int, ...]) -> None:
+    labels = (np.indices(shape) // 7).sum(0).astype(np.int32) % 5
+    settings = Augmentation(mirror=tuple(range(len(shape))), elastic=3)
+    for seed in range(8):
+        centre = _rng(seed).uniform(0, np.array(shape) - 1)
+        size = (24, 20, 16)[: len(shape)]
+        pixels, marks = draw_patch(labels[None].astype(np.float32), labels, centre, size, settings, _rng(seed))
+        assert set(np.unique(marks)) <= set(range(5))
+        # away from edges of labels interpolation changes nothing
+        assert np.mean(np.abs(pixels[0] - marks) < 0.5) > 0.85
+
+
+def test_a_patch_larger_than_the_image_is_reflected() -> None:
+    labels = np.arange(35, dtype=np.int32).reshape(5, 7)
+    _, marks = draw_patch(
+        labels[None].astype(np.float32), labels, np.array([2.0, 3.0]), (9, 9), STILL, _Centred(np.random.PCG64(0))
+    )
+    np.testing.assert_array_equal(marks, np.pad(labels, ((2, 2), (1, 1)), mode="symmetric"))
+
+
+def test_the_same_seed_gives_the_same_patch() -> None:
+    image = _rng().random((3, 50, 60), np.float32)
+    labels = (image[0] > 0.5).astype(np.int32)
+    drawn = [draw_patch(image, labels, np.array([20.0, 30]), (32, 32), Augmentation(), _rng(s)) for s in (1, 1, 2)]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    assert not np.array_equal(drawn[0][0], drawn[2][0])
+
+
+def test_still_intensities_stay() -> None:
+    image = _rng().random((3, 20, 30), np.float32)
+    np.testing.assert_allclose(change_intensity(image, STILL, _rng()), image, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_intensities_stay_finite_and_vary(channels: int) -> None:
+    image = _rng().normal(0.3, 0.4, (channels, 20, 30)).astype(np.float32)
+    results = [change_intensity(image, Augmentation(), _rng(s)) for s in range(20)]
+    assert all(np.isfinite(r).all() and r.dtype == np.float32 and r.shape == image.shape for r in results)
+    assert np.std([r.mean() for r in results]) > 0.02
+
+
+def test_colour_is_lost_and_gained_on_request() -> None:
+    colour = _rng().random((3, 8, 9), np.float32)
+    grey = np.repeat(colour[:1], 3, axis=0)
+    lost = change_intensity(colour, dataclasses.replace(STILL, to_grey=1), _rng())
+    assert np.ptp(lost, axis=0).max() < 1e-6
+    gained = change_intensity(grey, dataclasses.replace(STILL, tint=1), _rng())
+    assert np.ptp(gained, axis=0).max() > 0.1
+    assert np.abs(gained).max() <= grey.max() + 1e-6
