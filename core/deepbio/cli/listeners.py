@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from deepbio import events
-from deepbio.cli.common import err
+from deepbio.cli.common import err, out
 from deepbio.events import Event, Listener, Notice
 
-__all__ = ["listening"]
+__all__ = ["listening", "tell"]
 
 
 @contextmanager
@@ -34,6 +34,11 @@ def listening(*, json: bool = False, quiet: bool = False) -> Iterator[Listener]:
     else:
         with _bars() as bars:
             yield _Bars(bars)
+
+
+def tell(line: str) -> None:
+    """Print a line of results while bars may be on the screen, without breaking them."""
+    (err if err.is_terminal and out.is_terminal else out).print(line)
 
 
 def _json_lines(event: Event) -> None:

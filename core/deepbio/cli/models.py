@@ -154,14 +154,22 @@ def _lines(key: str, value: Any) -> str:
         return _score(value)
     if key == "scores":
         return "\n".join(_score(row) + (f", n = {row['n']}" if "n" in row else "") for row in value)
-    if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {item}" for name, item in value.items())
+    if key in ("inputs", "outputs"):
+        return "\n".join(map(_tensor, value))
+    if key == "weights":
+        return "\n".join(f"{row['file']} ({row['bytes'] / 1e6:.1f} MB, SHA-256 {row['sha256'][:12]}...)" for row in value)
+    if isinstance(value, Mapping):  # what is nested deeper is for machines: --json
+        return ", ".join(f"{name} {item}" for name, item in value.items() if not isinstance(item, (Mapping, list)))
     if isinstance(value, (list, tuple)):
-        return "\n".join(_entry(item) for item in value)
+        return "\n".join(map(str, value))
     return str(value)
 
 
-def _entry(item: Any) -> str:
-    if isinstance(item, Mapping):
-        return ", ".join(f"{name} {part}" for name, part in item.items() if part not in ("", [], {}))
-    return str(item)
+def _tensor(row: Mapping[str, Any]) -> str:
+    """One input or output: ``red, green, blue; y 80 + n * 16, x 80 + n * 16; scale_range``."""
+    parts = [
+        ", ".join(row["channels"]) or row["id"],
+        ", ".join(f"{axis} {size}" for axis, size in row["sizes"].items() if axis in "zyx"),
+        ", ".join(step["id"] for step in row["steps"] if step["id"] != "ensure_dtype"),
+    ]
+    return "; ".join(part for part in parts if part)

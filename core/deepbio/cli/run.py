@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, describe, err, out, print_json
-from deepbio.cli.listeners import listening
+from deepbio.cli.listeners import listening, tell
 from deepbio.cli.options import with_run_options
 from deepbio.inputs import SAVES
 from deepbio.options import RunOptions
@@ -86,7 +86,7 @@ def _teller(*, json: bool, quiet: bool, alone: bool) -> Callable[[Row], None]:
                 return
             err.print(Text.assemble(("Failed: ", "bold red"), f"{row.file}: {row.message}"))
         elif not quiet:
-            out.print(_line(row))
+            tell(_line(row))
 
     return as_json if json else as_line
 
