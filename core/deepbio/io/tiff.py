@@ -21,6 +21,7 @@ from deepbio.image import AXES, RGB, Grid, Image
 from deepbio.io.arrays import FileArray, OpaqueColour
 from deepbio.io.files import first_bytes
 from deepbio.io.tiff_arrays import MappedTiff, PagedTiff, Plan
+from deepbio.io.tiff_check import check_directories, check_segments
 from deepbio.io.tiff_meta import Facts, imagej_facts, map_axes, ome_facts, plain_facts, resolution_of
 from deepbio.io.tiff_write import write
 
@@ -45,9 +46,12 @@ def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     ImageError
         If it is no TIFF, is cut off, lacks pixels, or has axes or a pixel type that we do not have.
     """
+    check_directories(path)
     with _opened(path) as (file, log):
         series = _first_series(path, file)
-        _check_whole(path, file, series, log)
+        if log.errors:
+            raise ImageError(f"'{path}' is damaged or cut off: {log.errors[0]}.", _AGAIN)
+        check_segments(path, series, file.filehandle.size)
         axes, notes = map_axes(series.axes, series.kind)
         order = tuple(sorted(range(len(axes)), key=lambda i: AXES.index(axes[i])))
         ours = "".join(axes[i] for i in order)
@@ -130,46 +134,6 @@ def _first_series(path: Path, file: tifffile.TiffFile) -> Any:
             f"'{path}' has a volume in one page; expected a plane a page.", "Save it as an ImageJ TIFF."
         )
     return series
-
-
-def _check_whole(path: Path, file: tifffile.TiffFile, series: Any, log: _Log) -> None:
-    """Check that all pages that are promised are there, and that all their bytes lie inside the file."""
-    size = file.filehandle.size
-    if log.errors:
-        raise ImageError(f"'{path}' is damaged or cut off: {log.errors[0]}.", _AGAIN)
-    if _chain_is_broken(file):
-        raise ImageError(f"'{path}' is cut off: after page {len(file.pages)} more are promised.", _AGAIN)
-    page = series.keyframe
-    if series.dataoffset is not None:
-        if series.dataoffset + series.nbytes > size:
-            raise ImageError(
-                f"'{path}' is cut off: it has {size} bytes, its pixels alone need {series.nbytes}.", _AGAIN
-            )
-        return
-    expected = int(np.prod(series.shape)) // int(np.prod([n for n in page.shape if n > 0]))
-    found = len([one for one in series.pages if one is not None])
-    if found != expected:
-        raise ImageError(f"'{path}' lacks pages: {expected} are promised, {found} are there.", _AGAIN)
-    for number, one in enumerate(series.pages, start=1):
-        offsets, counts = np.asarray(one.dataoffsets), np.asarray(one.databytecounts)
-        needed = int(np.prod(page.chunked))
-        if len(offsets) < needed or len(counts) < needed or (offsets <= 0).any() or (counts <= 0).any():
-            raise ImageError(f"'{path}' lacks pixels: parts of page {number} are not stored.", _AGAIN)
-        if (offsets + counts).max() > size:
-            raise ImageError(
-                f"'{path}' is cut off: page {number} goes on beyond the end of the file.", _AGAIN
-            )
-
-
-def _chain_is_broken(file: tifffile.TiffFile) -> bool:
-    """Whether the last page points to a next one; tifffile stops there without a word."""
-    position = file.pages.next_page_offset
-    if not position:
-        return False
-    handle, tiff = file.filehandle, file.tiff
-    handle.seek(position)
-    data = handle.read(tiff.offsetsize)
-    return len(data) < tiff.offsetsize or any(data)
 
 
 def _page_axes(page: Any) -> str:
