@@ -330,7 +330,7 @@ def read_plan(path: Path) -> Plan:
         ranges = {name: tuple(value) for name, value in entries.items() if isinstance(value, list)}
         content["augmentation"] = Augmentation(**(entries | ranges))
         plan = Plan(**content)
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         known = ", ".join(f.name for f in fields(Plan))
         raise OptionError(
             f"{str(path)!r} is not a training plan: {error}.", f"Known fields: {known}."

@@ -1,0 +1,54 @@
+"""Networks without weights, so that everything around them can be tested exactly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def write_threshold_model(folder: Path, name: str, dims: int, **config: object) -> Path:
+    """A package whose network gives its input less 1: pixels above 1000 are foreground."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    from deepbio.library import Step
+    from deepbio.library.package import PackageContent, TensorContent, write_package
+
+    shape = ["n", 1, *"zyx"[3 - dims :]]
+    graph = helper.make_graph(
+        [helper.make_node("Sub", ["pixels", "one"], ["score"])],
+        "threshold",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)],
+        [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = folder / f"{name}.onnx"
+    onnx.save(network, path)
+    pixels = np.arange(16**dims, dtype=np.uint16).reshape(1, 1, *(16,) * dims) * 4
+    steps = [Step("scale_linear", {"gain": 0.001, "offset": 0.0})]
+    content = PackageContent(
+        title="Bright spots",
+        description="Pixels above 1000 are foreground.",
+        task="segment",
+        license="CC0-1.0",
+        authors=[{"name": "The DeepBio developers"}],
+        inputs=[TensorContent(pixels, ("intensity",), minimum=(4,) * dims, step=(4,) * dims, steps=steps)],
+        outputs=[TensorContent((pixels * 0.001 - 1).astype(np.float32), ("foreground",))],
+        onnx=path,
+        config={"decode": {"method": "threshold", "min_size": 1}, "tile": {"size": [32] * dims, "overlap": 0.25}, **config},
+    )
+    write_package(folder / name, content)
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def spots2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 2D threshold model."""
+    return write_threshold_model(tmp_path_factory.mktemp("spots"), "spots2d", 2)
+
+
+@pytest.fixture(scope="session")
+def spots3d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 3D threshold model."""
+    return write_threshold_model(tmp_path_factory.mktemp("spots"), "spots3d", 3)

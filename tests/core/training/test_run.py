@@ -1,0 +1,185 @@
+"""From a folder of cases to a model that segments: plan, fit, resume, package, self-test."""
+
+import csv
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from deepbio import io  # noqa: E402
+from deepbio.cases import read_cases, split_cases  # noqa: E402
+from deepbio.errors import Cancelled, OptionError, WeightsError  # noqa: E402
+from deepbio.events import Event, Notice, Progress  # noqa: E402
+from deepbio.library.check import check_package  # noqa: E402
+from deepbio.metrics import average_precision  # noqa: E402
+from deepbio.options import RunOptions  # noqa: E402
+from deepbio.predict import load_model, run_tensors  # noqa: E402
+from deepbio.training import Description, Plan, propose_plan, train  # noqa: E402
+from deepbio.training.fit import fit  # noqa: E402
+from deepbio.training.sampler import PatchSampler  # noqa: E402
+
+
+def _tiny(plan: Plan, **changes) -> Plan:
+    arguments = {**plan.network["arguments"]}
+    for name in ("features", "strides", "kernels"):
+        arguments[name] = arguments[name][:3]
+    arguments["features"] = [8, 12, 16]
+    patch = tuple(32 if plan.dims == 2 else 16 for _ in plan.patch)
+    small = {"network": {"name": "unet", "arguments": arguments}, "patch": patch, "batch": 4, "learning_rate": 5e-3}
+    return replace(plan, **{**small, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A network of 12,000 parameters after 160 steps: seconds, and it finds the discs."""
+    heard: list[Event] = []
+    plan = _tiny(propose_plan(discs), steps=160, validate_every=80, ema=0.95)
+    about = Description(
+        title="Discs", license="CC0-1.0", authors=[{"name": "A. Tester"}], modality=["fluorescence"]
+    )
+    output = tmp_path_factory.mktemp("models") / "discs"
+    return train(discs, output, plan=plan, about=about, device="cpu", on_progress=heard.append), heard
+
+
+def test_the_model_finds_the_objects(trained, discs: Path) -> None:
+    package, _ = trained
+    case = split_cases(read_cases(discs))[1][0]
+    image = io.read(case.image)
+    result = load_model(package).run(image, RunOptions(device="cpu"))
+    truth = io.read_labels(case.labels).numpy()
+    assert average_precision(truth, result.labels.numpy(), (0.5,))[0] > 0.6
+    assert result.labels.grid == image.grid
+    assert len(result.table) == result.labels.count
+
+
+def test_the_card_tells_what_was_measured(trained) -> None:
+    card = load_model(trained[0]).card
+    assert (card.title, card.license, card.task, card.ndim) == ("Discs", "CC0-1.0", "segment", 2)
+    (ap50,) = [row for row in card.scores if row["metric"] == "AP at IoU 0.5"]
+    assert (ap50["split"], ap50["n"]) == ("val", 2)
+    assert 0.6 < ap50["value"] <= 1
+    assert {row["method"] for row in card.deepbio["calibration"]} == {"watershed", "votes"}
+    assert card.deepbio["decode"]["method"] in ("watershed", "votes")
+    assert card.deepbio["training"]["steps"] == 160
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx", "openvino"])
+def test_the_package_passes_its_own_test(trained, runtime: str) -> None:
+    if runtime != "torch":
+        pytest.importorskip({"onnx": "onnxruntime", "openvino": "openvino"}[runtime])
+    card = load_model(trained[0]).card
+    report = check_package(card, lambda card, tensors: run_tensors(card, tensors, runtime=runtime))
+    assert report.passed
+    assert report.difference < 1e-4
+
+
+def test_weights_are_stored_in_half_precision(trained) -> None:
+    from safetensors.numpy import load_file
+
+    weights = load_file(trained[0] / "weights.safetensors")
+    assert {value.dtype for value in weights.values()} == {np.dtype(np.float16)}
+    size = sum(value.nbytes for value in weights.values())
+    assert (trained[0] / "weights.onnx").stat().st_size < 1.5 * size + 20_000
+
+
+def test_nothing_of_this_machine_is_in_the_package(trained) -> None:
+    for path in trained[0].iterdir():
+        assert str(Path(__file__).parents[3]).encode() not in path.read_bytes(), path.name
+
+
+def test_the_run_leaves_a_plan_and_a_curve(trained) -> None:
+    folder = trained[0].with_name("discs.training")
+    with (folder / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["step"]) for row in rows] == [80, 160]
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert (folder / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "plan.yaml").is_file()
+    steps = [e for e in trained[1] if isinstance(e, Progress) and e.stage == "fit"]
+    assert (steps[-1].current, steps[-1].total) == (160, 160)
+    assert any("Plan (" in e.message for e in trained[1] if isinstance(e, Notice))
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(discs: Path, tmp_path: Path) -> None:
+    plan = _tiny(propose_plan(discs), steps=6, validate_every=2)
+    cases = split_cases(read_cases(discs))
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and event.current == 5:
+            raise Cancelled
+
+    whole, _ = fit(plan, *cases, tmp_path / "whole")
+    with pytest.raises(Cancelled):
+        fit(plan, *cases, tmp_path / "killed", on_progress=kill)
+    resumed, state = fit(plan, *cases, tmp_path / "killed")
+    assert state.step == 6
+    assert [row["step"] for row in state.history] == [2, 4, 6]
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_batches_depend_on_seed_and_step_only(discs: Path) -> None:
+    plan = _tiny(propose_plan(discs, seed=3))
+    cases, _ = split_cases(read_cases(discs))
+    one = [images for images, _ in PatchSampler(cases, plan).batches(0, 4)]
+    other = [images for images, _ in PatchSampler(cases, plan).batches(2, 4)]
+    np.testing.assert_array_equal(one[2:], other)
+    assert not np.array_equal(one[0], one[1])
+    assert not np.array_equal(PatchSampler(cases, replace(plan, seed=4)).batch(0)[0], one[0])
+
+
+def test_groups_are_drawn_evenly_on_request(discs: Path) -> None:
+    cases = [replace(c, group="rare" if i == 0 else "common") for i, c in enumerate(read_cases(discs))]
+    for power, expected in ((0.0, 0.5), (1.0, 0.1)):
+        sampler = PatchSampler(cases, _tiny(propose_plan(discs), group_power=power))
+        assert sampler._chance[0] == pytest.approx(expected)
+
+
+def test_another_plan_does_not_mix_with_a_run(trained, discs: Path) -> None:
+    plan = propose_plan(discs, steps=3000)
+    with pytest.raises(OptionError, match="holds a run with another plan"):
+        train(discs, trained[0], plan=plan, device="cpu")
+
+
+def test_a_checkpoint_of_another_network_is_told(trained, discs: Path, tmp_path: Path) -> None:
+    plan = _tiny(propose_plan(discs), steps=6)
+    other = {**plan.network["arguments"], "features": [4, 6, 8]}
+    checkpoint = trained[0].with_name("discs.training") / "checkpoint.pt"
+    (tmp_path / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
+    with pytest.raises(WeightsError, match="does not fit this plan"):
+        fit(replace(plan, network={"name": "unet", "arguments": other}), *split_cases(read_cases(discs)), tmp_path)
+
+
+def test_volumes_and_classes(balls: Path, tmp_path: Path) -> None:
+    plan = _tiny(propose_plan(balls), steps=3, validate_every=3)
+    assert (plan.dims, plan.target) == (3, "instances")
+    package = train(balls, tmp_path / "balls", plan=plan, device="cpu")
+    card = load_model(package).card
+    assert card.ndim == 3
+    image = io.read(split_cases(read_cases(balls))[1][0].image)
+    result = load_model(package).run(image, RunOptions(device="cpu"))
+    assert result.labels.shape == image.shape
+
+
+def test_classes_per_pixel(discs: Path, tmp_path: Path) -> None:
+    for path in discs.glob("*/labels/*.tif"):
+        labels = io.read_labels(path)
+        target = tmp_path / "data" / path.relative_to(discs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        io.write(target, replace(labels, array=(labels.numpy() > 0).astype(np.uint8)))
+        images = tmp_path / "data" / path.relative_to(discs).parent.parent / "images"
+        images.mkdir(exist_ok=True)
+        (images / path.name).write_bytes((path.parent.parent / "images" / path.name).read_bytes())
+    plan = _tiny(propose_plan(tmp_path / "data"), steps=40, validate_every=40, ema=0.9)
+    assert (plan.target, plan.classes) == ("classes", 1)
+    about = Description(title="Disc or not", class_names={1: "disc"})
+    model = load_model(train(tmp_path / "data", tmp_path / "disc", plan=plan, about=about, device="cpu"))
+    case = split_cases(read_cases(tmp_path / "data"))[1][0]
+    result = model.run(io.read(case.image), RunOptions(device="cpu"))
+    assert dict(result.labels.names) == {1: "disc"}
+    assert (result.labels.numpy() == io.read_labels(case.labels).numpy()).mean() > 0.9
+    assert asdict(plan)["classes"] == 1
