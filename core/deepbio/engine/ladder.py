@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +143,8 @@ def with_ladder(attempt: Callable[[Rung], T], rungs: Iterable[Rung], listener: L
         If memory ran out on the last rung, too.
     """
     ladder = list(rungs)
-    for rung, following in zip(ladder, [*ladder[1:], None], strict=True):
+    for rung, following in itertools.pairwise([*ladder, None]):
+        assert rung is not None  # noqa: S101 - for the type checker: only the last one is
         try:
             return attempt(rung)
         except Exception as error:

@@ -11,7 +11,7 @@ from deepbio.engine.runtimes import Runtime
 from deepbio.errors import CardError
 from deepbio.library.card import SPATIAL, ModelCard, TensorSpec
 
-__all__ = ["arranged", "network_shape"]
+__all__ = ["arranged", "input_channels", "network_shape"]
 
 
 def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,8 +26,15 @@ def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
         names = ", ".join(tensor.id for tensor in card.inputs)
         raise CardError(f"The model '{card.name}' has {len(card.inputs)} inputs ({names}); expected one.")
     sizes = dict(zip(_spatial(card.input), tile, strict=True))
-    sizes |= {"batch": 1, "channel": len(card.input.channels) or 1}
+    sizes |= {"batch": 1, "channel": input_channels(card)}
     return tuple(sizes[name] for name in _known_axes(card, card.input))
+
+
+def input_channels(card: ModelCard) -> int:
+    """Channels that the network takes; 1 where its input has no such axis."""
+    if "channel" not in card.input.axis_ids:
+        return 1
+    return card.input.axis("channel").size or len(card.input.channels) or 1
 
 
 def arranged(runtime: Runtime, card: ModelCard) -> Runtime:

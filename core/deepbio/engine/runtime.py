@@ -18,7 +18,7 @@ from deepbio.engine import memory
 from deepbio.engine.choices import choice_key, recall, remember
 from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import is_out_of_memory
-from deepbio.engine.layout import arranged, network_shape
+from deepbio.engine.layout import arranged, input_channels, network_shape
 from deepbio.engine.runtimes import BACKENDS, Backend, Opening, Runtime
 from deepbio.engine.tiling import plan_tiles
 from deepbio.errors import CardError, MissingPackage, OptionError
@@ -178,7 +178,12 @@ def _candidates(request: _Request) -> list[Backend]:
     )
 
 
-def _no_weights(backend: Backend, card: ModelCard) -> OptionError:
+def _no_weights(backend: Backend, card: ModelCard) -> OptionError | MissingPackage:
+    readable = [weights.format for weights in card.weights if weights.format in backend.formats]
+    if readable:  # by torch, which turns them into what this runtime takes
+        return MissingPackage(
+            "torch", f"Reading {readable[0]} weights for the runtime '{backend.name}'", "torch"
+        )
     formats = ", ".join(weights.format for weights in card.weights)
     return OptionError(
         f"The runtime '{backend.name}' runs {', '.join(backend.formats)}; the model '{card.name}' has {formats}.",
@@ -265,7 +270,7 @@ def _trial_tile(request: _Request) -> tuple[int, ...]:
 
 def _sample(card: ModelCard, tile: tuple[int, ...]) -> np.ndarray:
     """Blobs and noise, like a normalised image; the same in every trial."""
-    channels = len(card.input.channels) or 1
+    channels = input_channels(card)
     random = np.random.default_rng(0)
     coarse = random.normal(size=(1, channels, *(-(-t // 16) for t in tile)))
     for axis in range(2, coarse.ndim):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections import OrderedDict
 from typing import Any
 
@@ -102,7 +103,8 @@ def open_network(opening: Opening) -> OpenVinoRuntime:
             from deepbio.engine.runtimes.with_torch import load_module
 
             module = load_module(opening.weights)
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it traces, which torch has deprecated, and tells of sizes
                 model = openvino.convert_model(module, example_input=torch.zeros(opening.shape))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 import weakref
 from typing import Any
 
@@ -108,9 +109,11 @@ def load_module(weights: Weights) -> nn.Module:
         If the file cannot be read or does not fit the network that the card names.
     """
     if weights.format == "torchscript":
+        load: Any = torch.jit.load  # untyped
         try:
-            load: Any = torch.jit.load  # untyped
-            return load(str(weights.path), map_location="cpu").eval().float()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # to be written no more, but still read
+                return load(str(weights.path), map_location="cpu").eval().float()
         except (RuntimeError, ValueError) as error:
             raise WeightsError(f"'{weights.path}' cannot be read as TorchScript: {_line(error)}") from error
     from safetensors import SafetensorError

@@ -1,0 +1,83 @@
+"""From a card and a device to tiles."""
+
+import pytest
+
+from deepbio.engine.device import Device, cpu_device
+from deepbio.engine.ladder import Rung
+from deepbio.engine.planning import first_rung, ladder_for, plan_for
+from deepbio.errors import CardError
+
+GIB = 1 << 30
+
+
+def device(name, free, monkeypatch):
+    monkeypatch.setattr(Device, "free", lambda self: free)
+    return Device(name, name, 2 * free)
+
+
+@pytest.mark.parametrize(
+    ("ndim", "where", "free", "config", "options", "tile", "batch"),
+    [
+        (2, "cpu", 16 * GIB, {}, {}, (512, 512), 1),
+        (3, "cpu", 16 * GIB, {}, {}, (128, 128, 128), 1),
+        (2, "cuda:0", 16 * GIB, {}, {}, (1024, 1024), 10),
+        (3, "cuda:0", 40 * GIB, {}, {}, (160, 160, 160), 6),
+        (2, "cpu", 16 * GIB, {"tile": {"size": [256, 384]}}, {}, (256, 384), 1),
+        (2, "cpu", 1 * GIB, {}, {}, (512, 512), 1),
+        (2, "cpu", 300 << 20, {}, {}, (256, 256), 1),  # less memory: smaller tiles
+        (2, "cpu", 0, {}, {}, (64, 64), 1),
+        (3, "cpu", 1 * GIB, {}, {}, (64, 64, 64), 1),
+        (2, "cpu", 0, {}, {"tile": 2000}, (2000, 2000), 1),  # the user's word
+        (2, "cpu", 16 * GIB, {}, {"tile": (100, 300), "batch": 3}, (100, 300), 3),
+        (2, "cuda:0", 1 << 50, {}, {}, (1024, 1024), 16),
+    ],
+)
+def test_the_first_rung(plain_card, monkeypatch, ndim, where, free, config, options, tile, batch):
+    card = plain_card(ndim, features=[32, 64], **config)
+    rung = first_rung(card, device(where, free, monkeypatch), **options)
+    assert (rung.tile, rung.batch, rung.precision) == (tile, batch, "auto")
+
+
+def test_a_fixed_size_wins_over_all(plain_card, monkeypatch):
+    card = plain_card(size=640, tile={"size": [512, 512]})
+    rung = first_rung(card, device("cpu", 0, monkeypatch), tile=100)
+    assert rung.tile == (640, 640)
+    assert ladder_for(card, rung) == (rung,)
+
+
+def test_a_card_with_a_tile_of_other_axes_is_wrong(plain_card):
+    with pytest.raises(CardError, match="expected 2"):
+        first_rung(plain_card(tile={"size": [64, 64, 64]}), cpu_device())
+
+
+@pytest.mark.parametrize(
+    ("card", "asked", "expected"),
+    [
+        ({}, None, 0.125),
+        ({}, 0.4, 0.4),
+        ({"tile": {"overlap": 0.25}}, None, 0.25),
+        ({"tile": {"overlap": 0.25}}, 0.0, 0.0),
+        ({"halo": 48}, None, 0.1875),  # 2 * 48 of 512 pixels
+        ({"halo": 400}, None, 0.5),
+        ({"network": {"receptive_field": [384, 384]}}, None, 0.25),  # a third of it
+    ],
+)
+def test_the_overlap(plain_card, card, asked, expected):
+    rung = Rung(cpu_device(), "auto", (512, 512))
+    assert plan_for(plain_card(**card), (2000, 2000), rung, overlap=asked).overlap == expected
+
+
+def test_the_plan_keeps_to_what_the_network_takes(plain_card):
+    rung = Rung(cpu_device(), "auto", (500, 500), 4)
+    plan = plan_for(plain_card(minimum=24, step=32), (1000, 70), rung)
+    assert plan.batch == 4
+    assert [(size - 24) % 32 for size in plan.tile] == [0, 0]
+    assert plan.tile[0] <= 500
+    assert plan.tile[1] == 88  # the next size above 70
+
+
+def test_the_ladder_stops_at_the_networks_minimum(plain_card):
+    tiles = [
+        rung.tile for rung in ladder_for(plain_card(minimum=200), Rung(cpu_device(), "auto", (512, 512)))
+    ]
+    assert tiles == [(512, 512), (256, 256), (200, 200)]
