@@ -40,7 +40,7 @@ __all__ = ["Row", "run_many", "save_result"]
 SUMMARY = "summary.csv"
 
 # What a file wrong in itself raises is told in its row; these would meet every other file too.
-_STOPS = (Cancelled, OutputError, WeightsError, CardError)
+_STOPS = (Cancelled, OutputError, WeightsError, CardError, BrokenPipeError)
 
 
 @dataclass(frozen=True)

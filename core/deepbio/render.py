@@ -6,6 +6,7 @@ while they are read, in bands of rows, so memory follows the picture and not the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -113,18 +114,22 @@ def count_per_frame(labels: LabelMap) -> list[int]:
     >>> count_per_frame(LabelMap(np.array([[[0, 1]], [[3, 4]]]), "TYX"))
     [1, 2]
     """
-    frames = range(labels.shape[0]) if "T" in labels.axes else [...]
-    return [int(np.count_nonzero(_present(np.asarray(labels.array[frame])))) for frame in frames]
+    frames = [labels.array[t] for t in range(labels.shape[0])] if "T" in labels.axes else [labels.array]
+    return [_count(frame) for frame in frames]
 
 
-def _present(labels: np.ndarray) -> np.ndarray:
-    """The labels that are there; by ticking off, as sorting takes seconds for a large image."""
-    top = int(labels.max())
-    if int(labels.min()) < 0 or top > 4 * labels.size + 2**16:
-        return np.unique(labels)
+def _count(labels: Any) -> int:
+    """Count the labels of one frame; by ticking off band by band, as sorting a large image takes seconds and memory."""
+    rows = max(1, 2**22 // max(1, math.prod(labels.shape[1:])))
+    bands = range(0, labels.shape[0], rows)
+    top = max(int(np.max(labels[first : first + rows])) for first in bands)
+    if top > 4 * math.prod(labels.shape) + 2**16:
+        found = np.unique(labels[...])
+        return int(np.count_nonzero(found))
     seen = np.zeros(top + 1, bool)
-    seen[labels.ravel()] = True
-    return np.flatnonzero(seen)
+    for first in bands:
+        seen[labels[first : first + rows].ravel()] = True
+    return int(np.count_nonzero(seen[1:]))
 
 
 @dataclass(frozen=True)

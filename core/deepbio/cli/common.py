@@ -71,16 +71,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         with _stoppable() as stopped:
             try:
                 function(*args, **kwargs)
-            except (typer.Exit, typer.Abort):
+            except (typer.Exit, typer.Abort, BrokenPipeError):  # the last: the reader of our stdout has gone
                 raise
             except KeyboardInterrupt:
                 error = Cancelled("Stopped; nothing half-written is left behind.")
                 _fail(error, kwargs, debug, code=stopped.get("code", error.exit_code))
             except DeepBioError as error:
                 _fail(error, kwargs, debug)
-            except BrokenPipeError:  # the reader of our stdout has gone (deepbio ... | head)
-                sys.stderr.close()
-                raise typer.Exit(1) from None
             except Exception as error:  # noqa: BLE001 - the last line of defence, told as what it is
                 _fail(error, kwargs, debug)
 

@@ -67,6 +67,8 @@ def evaluate(
             print_json({"event": "score", **asdict(one)})
         print_json({"event": "summary", "groups": [asdict(group) for group in groups]})
         return
+    if quiet:
+        return
     _print_images(scores)
     _print_groups(groups)
     if output is not None:
