@@ -7,12 +7,13 @@ another process, and read from several threads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tifffile
@@ -77,6 +78,17 @@ class MappedTiff(FileArray):
         return np.array(view[tuple(map(slice, start, stop))], dtype=self.dtype, order="C")
 
 
+class _Job(NamedTuple):
+    """A strip or tile: which one, where it begins in its plane, and where its page goes in the block."""
+
+    page: int
+    number: int
+    plane: int
+    top: int
+    left: int
+    place: Mapping[str, int]
+
+
 class PagedTiff(FileArray):
     """Pixels in strips or tiles, compressed or not; the unpacked ones are kept for a while.
 
@@ -112,60 +124,72 @@ class PagedTiff(FileArray):
         raise TypeError("A compressed TIFF that is read in parts cannot be pickled; send its path.")
 
     def _read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
-        plan = self._plan
-        first, last = dict(zip(plan.axes, start, strict=True)), dict(zip(plan.axes, stop, strict=True))
         result = np.empty([b - a for a, b in zip(start, stop, strict=True)], self.dtype)
+        first, last = (
+            dict(zip(self._plan.axes, start, strict=True)),
+            dict(zip(self._plan.axes, stop, strict=True)),
+        )
+        jobs = self._jobs(first, last)
+        try:
+            with self._plan.path.open("rb") as file:
+
+                def place(job: _Job) -> None:
+                    self._place(result, self._segment(file, job.page, job.number), job, first, last)
+
+                if not self._packed:
+                    for job in jobs:
+                        place(job)
+                    return result
+                with ThreadPoolExecutor(WORKERS) as pool:
+                    while some := list(islice(jobs, 256)):  # a pool takes all it is given at once
+                        for _ in pool.map(place, some):
+                            pass
+        except OSError as error:
+            raise ImageError(f"'{self._plan.path}' cannot be read: {error.strerror or error}.") from error
+        return result
+
+    def _jobs(self, first: Mapping[str, int], last: Mapping[str, int]) -> Iterator[_Job]:
+        """The strips or tiles that a block needs, page by page."""
+        plan = self._plan
+        (height, width), columns = self._tile, self._grid[1]
         outer = [axis for axis in plan.stored if axis not in plan.page]
         sizes = [plan.size(axis) for axis in outer]
-        window = (first["Y"], last["Y"], first["X"], last["X"])
-        channels = (first["C"], last["C"]) if "C" in plan.page else (0, 1)
-        try:
-            with plan.path.open("rb") as file:
-                for position in np.ndindex(*(last[axis] - first[axis] for axis in outer)):
-                    at = [first[axis] + n for axis, n in zip(outer, position, strict=True)]
-                    number = int(np.ravel_multi_index(at, sizes)) if outer else 0
-                    block = self._window(file, number, window, channels)  # (c, y, x)
-                    place = dict(zip(outer, position, strict=True))
-                    key = tuple(place.get(axis, slice(None)) for axis in plan.axes)
-                    result[key] = block if "C" in plan.page else block[0]
-        except OSError as error:
-            raise ImageError(f"'{plan.path}' cannot be read: {error.strerror or error}.") from error
-        return result
+        planes = range(first["C"], last["C"]) if self._planar else (0,)
+        for position in np.ndindex(*(last[axis] - first[axis] for axis in outer)):
+            at = [first[axis] + n for axis, n in zip(outer, position, strict=True)]
+            page = int(np.ravel_multi_index(at, sizes)) if outer else 0
+            place = dict(zip(outer, position, strict=True))
+            for plane in planes:
+                for row in range(first["Y"] // height, (last["Y"] - 1) // height + 1):
+                    for column in range(first["X"] // width, (last["X"] - 1) // width + 1):
+                        index = (plane * self._grid[0] + row) * columns + column
+                        yield _Job(page, index, plane, row * height, column * width, place)
 
-    def _window(
-        self, file: Any, number: int, window: tuple[int, int, int, int], channels: tuple[int, int]
-    ) -> np.ndarray:
-        """Read rows and columns of a page; returns (channels, rows, columns)."""
-        top, bottom, left, right = window
-        (height, width), columns = self._tile, self._grid[1]
-        result = np.empty((channels[1] - channels[0], bottom - top, right - left), self.dtype)
-        wanted = [
-            (plane, row, column)
-            for plane in (range(*channels) if self._planar else (0,))
-            for row in range(top // height, (bottom - 1) // height + 1)
-            for column in range(left // width, (right - 1) // width + 1)
-        ]
-
-        def place(item: tuple[int, int, int]) -> None:
-            plane, row, column = item
-            index = (plane * self._grid[0] + row) * columns + column
-            segment = self._segment(file, number, index)  # (rows, columns, samples)
-            y0, x0 = row * height, column * width
-            a, b = max(top, y0), min(bottom, y0 + segment.shape[0])
-            c, d = max(left, x0), min(right, x0 + segment.shape[1])
-            part = segment[a - y0 : b - y0, c - x0 : d - x0]
-            samples = slice(None) if self._planar else slice(*channels)
-            planes = slice(plane - channels[0], plane - channels[0] + 1) if self._planar else slice(None)
-            result[planes, a - top : b - top, c - left : d - left] = np.moveaxis(part[..., samples], -1, 0)
-
-        if len(wanted) > 1 and self._packed:
-            with ThreadPoolExecutor(WORKERS) as pool:
-                for _ in pool.map(place, wanted):
-                    pass
+    def _place(
+        self,
+        result: np.ndarray,
+        segment: np.ndarray,
+        job: _Job,
+        first: Mapping[str, int],
+        last: Mapping[str, int],
+    ) -> None:
+        """Copy what a strip or tile, of shape (rows, columns, samples), shares with the block."""
+        top, bottom = max(first["Y"], job.top), min(last["Y"], job.top + segment.shape[0])
+        left, right = max(first["X"], job.left), min(last["X"], job.left + segment.shape[1])
+        part = segment[top - job.top : bottom - job.top, left - job.left : right - job.left]
+        where: dict[str, Any] = {
+            **job.place,
+            "Y": slice(top - first["Y"], bottom - first["Y"]),
+            "X": slice(left - first["X"], right - first["X"]),
+        }
+        if self._planar:
+            where["C"] = job.plane - first["C"]
+        if "C" in self._plan.page and not self._planar:
+            where["C"] = slice(None)
+            part = np.moveaxis(part[..., first["C"] : last["C"]], -1, 0)
         else:
-            for item in wanted:
-                place(item)
-        return result
+            part = part[..., 0]
+        result[tuple(where[axis] for axis in self._plan.axes)] = part
 
     def _segment(self, file: Any, number: int, index: int) -> np.ndarray:
         """Unpack a strip or tile; returns (rows, columns, samples), cut to the image."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 
@@ -30,7 +31,8 @@ __all__ = ["write"]
 
 CLASSIC = 2**32 - 2**24  # bytes that fit a classic TIFF, with room for its tags
 STRIP = 2**20  # bytes of a strip before it is compressed
-LEVEL = 6  # of zlib
+LEVEL = 6  # of deflate
+WORKERS = 4  # threads that deflate
 _IMAGEJ = {
     "b": "uint8",
     "i1": "int16",
@@ -130,13 +132,18 @@ def _chunks(item: Image | LabelMap, stored: str, dtype: np.dtype, pack: bool) ->
         return
     order = tuple(item.axes.index(axis) for axis in stored[:-2])
     rows = _rows(item, dtype)
-    for block in iter_blocks(item.array, order, rows if pack else 1):
-        pixels = _cast(block, dtype)
-        if not pack:
-            yield pixels.tobytes()
-            continue
-        for top in range(0, len(pixels), rows):
-            yield zlib.compress(pixels[top : top + rows].tobytes(), LEVEL)
+    if not pack:
+        for block in iter_blocks(item.array, order):
+            yield _cast(block, dtype).tobytes()
+        return
+
+    def deflate(strip: np.ndarray) -> bytes:
+        return bytes(imagecodecs.deflate_encode(strip.tobytes(), LEVEL))
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for block in iter_blocks(item.array, order, rows):
+            pixels = _cast(block, dtype)
+            yield from pool.map(deflate, [pixels[top : top + rows] for top in range(0, len(pixels), rows)])
 
 
 def _colour_chunks(item: Image | LabelMap, stored: str, dtype: np.dtype) -> Iterator[bytes]:
