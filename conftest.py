@@ -76,7 +76,10 @@ def threshold_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         outputs=[TensorContent((pixels * 0.001 - 1).astype(np.float32), ("foreground",))],
         onnx=folder / "threshold.onnx",
-        config={"decode": {"method": "threshold", "min_size": 1}, "tile": {"size": [64, 64], "overlap": 0.125}},
+        config={
+            "decode": {"method": "threshold", "min_size": 1},
+            "tile": {"size": [64, 64], "overlap": 0.125},
+        },
     )
     write_package(folder / "spots", content)
     return folder / "spots"

@@ -14,7 +14,9 @@ def main(output: Path) -> int:
     images = [str(HERE / name) for name in IMAGES]
     wanted = ["-o", str(output), "--save", "labels,table,overlay", "--overwrite"]
     print("deepbio run nuclei", *images, *wanted, flush=True)
-    code = subprocess.run([sys.executable, "-m", "deepbio", "run", "nuclei", *images, *wanted], check=False).returncode
+    code = subprocess.run(
+        [sys.executable, "-m", "deepbio", "run", "nuclei", *images, *wanted], check=False
+    ).returncode
     if code == 0:
         print("\nThe pictures (image, outlines, labels), the labels and the tables:")
         for name in IMAGES:

@@ -165,7 +165,9 @@ class _Job:
         """Refuse what would fail, or do harm, for every file."""
         unknown = [word for word in self.save if word not in SAVES]
         if unknown or not self.save:
-            raise OptionError(f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}.")
+            raise OptionError(
+                f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}."
+            )
         taken = {file.resolve() for file in names}
         for file, name in names.items():
             for path in self.outputs(file, name).values():
@@ -197,7 +199,11 @@ class _Job:
             wanted = self._wanted(file)
             if not self.overwrite:
                 found = read_record(record)
-                if found and all(found.get(key) == value for key, value in wanted.items()) and _all_there(outputs):
+                if (
+                    found
+                    and all(found.get(key) == value for key, value in wanted.items())
+                    and _all_there(outputs)
+                ):
                     return Row(str(file), "skipped", found["seconds"], found["objects"], outputs=outputs)
                 if not found:
                     _refuse_existing(outputs)
@@ -207,7 +213,14 @@ class _Job:
             objects = sum(count_per_frame(result.labels)) if result.labels is not None else None
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
-            save_result(result, image, outputs, record=record, facts=facts, title=f"{file.name}   {self.model.card.name}")
+            save_result(
+                result,
+                image,
+                outputs,
+                record=record,
+                facts=facts,
+                title=f"{file.name}   {self.model.card.name}",
+            )
         except _Exists as error:
             return Row(str(file), "failed", message=str(error), error=error)
         except _STOPS:
@@ -290,7 +303,9 @@ def _identity(file: Path) -> dict[str, Any]:
 def _pixel_suffix(file: Path) -> str:
     """Suffix of label maps and images: the input's, where that keeps a patient's geometry, else TIFF."""
     suffix = split_suffix(file)[1]
-    return {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(suffix, ".tif")
+    return {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(
+        suffix, ".tif"
+    )
 
 
 def _needed(save: Sequence[str]) -> tuple[str, ...]:
@@ -316,7 +331,9 @@ class _Exists(OutputError):
 def _refuse_existing(outputs: Mapping[str, Path]) -> None:
     for path in outputs.values():
         if path.exists():
-            raise _Exists(f"'{path}' exists already, and no run has made it.", "Use --overwrite to replace it.")
+            raise _Exists(
+                f"'{path}' exists already, and no run has made it.", "Use --overwrite to replace it."
+            )
 
 
 def _all_there(outputs: Mapping[str, Path]) -> bool:

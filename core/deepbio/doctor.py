@@ -85,7 +85,7 @@ def _foreign() -> Iterator[Finding]:
             "installation",
             f"the imported deepbio does not come from an installed '{DISTRIBUTION}'",
             "warning",
-            f"Install it with: pip install {DISTRIBUTION} (fine where the source folder is on PYTHONPATH on purpose)",
+            f"Install it with: pip install {DISTRIBUTION} (unless PYTHONPATH names the source on purpose)",
         )
 
 
@@ -119,7 +119,9 @@ def _base() -> Iterator[Finding]:
         name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
         found = _version(name)
         if found is None:
-            yield Finding("Packages", name, "not installed", "error", f"Install it with: pip install '{line}'")
+            yield Finding(
+                "Packages", name, "not installed", "error", f"Install it with: pip install '{line}'"
+            )
         else:
             yield Finding("Packages", name, found)
 
@@ -131,7 +133,9 @@ def _extras() -> Iterator[Finding]:
             value = f"{purpose}: needs {', '.join(_distribution(module) for module in missing)}"
             yield Finding("Extras", extra, value, "missing", f'pip install "{DISTRIBUTION}[{extra}]"')
         else:
-            versions = ", ".join(f"{_distribution(module)} {_version(_distribution(module))}" for module in modules)
+            versions = ", ".join(
+                f"{_distribution(module)} {_version(_distribution(module))}" for module in modules
+            )
             yield Finding("Extras", extra, f"{purpose}: {versions}")
 
 

@@ -80,7 +80,8 @@ def choose_split(cases: Sequence[Case], split: str) -> list[Case]:
     if not chosen:
         parts = sorted({case.split or "(none)" for case in cases})
         raise ImageError(
-            f"No case is in the part {split!r}; the data set has {', '.join(parts)}.", "Choose one with --split, or all."
+            f"No case is in the part {split!r}; the data set has {', '.join(parts)}.",
+            "Choose one with --split, or all.",
         )
     return chosen
 
@@ -130,7 +131,7 @@ def _score(model: Model, case: Case, options: RunOptions, on_progress: Listener)
     found = result.labels.numpy()
     if truth.shape != found.shape:
         raise InputMismatch(
-            f"The labels '{case.labels}' have the shape {truth.shape}, the image '{case.image}' gives {found.shape}.",
+            f"'{case.labels}' has the shape {truth.shape}, the result for '{case.image}' {found.shape}.",
             "Labels must be as large as their image.",
         )
     precision = average_precision(truth, found, IOU_THRESHOLDS)
@@ -169,7 +170,9 @@ def group_scores(scores: Sequence[CaseScore]) -> list[GroupScore]:
 
 def _group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
     means: dict[str, Any] = {key: _mean(getattr(s, key) for s in scores) for key in ("ap50", "ap", "dice")}
-    sums: dict[str, Any] = {key: sum(getattr(s, key) for s in scores) for key in ("objects", "found", "seconds")}
+    sums: dict[str, Any] = {
+        key: sum(getattr(s, key) for s in scores) for key in ("objects", "found", "seconds")
+    }
     return GroupScore(group=name, images=len(scores), **means, **sums)
 
 

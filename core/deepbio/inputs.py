@@ -39,7 +39,9 @@ def find_inputs(inputs: Sequence[str | Path]) -> tuple[Path, ...]:
             matches = sorted(glob.glob(str(item), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
             files = [Path(match) for match in matches if _is_image(Path(match))]
             if not files:
-                raise ImageError(f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}.")
+                raise ImageError(
+                    f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}."
+                )
         for file in files:
             found.setdefault(file.resolve(), file)
     if not found:
@@ -66,7 +68,9 @@ def plan_names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
         counts: dict[str, int] = {}
         for name in candidates.values():
             counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-        clashing = {f for f, name in candidates.items() if counts[name.casefold()] > 1 or name.casefold() in taken}
+        clashing = {
+            f for f, name in candidates.items() if counts[name.casefold()] > 1 or name.casefold() in taken
+        }
         names.update({file: name for file, name in candidates.items() if file not in clashing})
         taken |= {name.casefold() for file, name in candidates.items() if file not in clashing}
         depth = {file: depth[file] + 1 for file in clashing}
@@ -87,7 +91,7 @@ def split_suffix(file: Path) -> tuple[str, str]:
 
 
 def _candidate(file: Path, level: int) -> str:
-    """A name with `level` parent folders before it; once those are used up, the suffix and a number come after it."""
+    """A name with `level` parent folders before it; when those are used up, suffix and number after it."""
     stem, suffix = split_suffix(file)
     parents = [part for part in file.resolve().parent.parts if part != file.anchor]
     parents = [part for part in parents if part.strip("/\\:")]
@@ -115,7 +119,9 @@ def _images_in(folder: Path) -> list[Path]:
         ours |= {file.name for kind in SAVES for file in folder.glob(f"{glob.escape(name)}-{kind}.*")}
     files = [f for f in sorted(folder.iterdir()) if _is_image(f) and f.name not in ours]
     if not files:
-        raise ImageError(f"The folder '{folder}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}.")
+        raise ImageError(
+            f"The folder '{folder}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
+        )
     return files
 
 

@@ -32,7 +32,7 @@ CHANNEL_COLORS = ((255, 255, 255),), ((0, 255, 0), (255, 0, 255)), ((0, 170, 255
 
 
 def overlay(image: Image, labels: LabelMap, *, title: str = "") -> Picture.Image:
-    """Draw image, outlines and labels side by side; of stacks and time-lapses some frames, one under the other.
+    """Draw image, outlines and labels side by side; of stacks and time-lapses some frames in rows.
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ def overlay(image: Image, labels: LabelMap, *, title: str = "") -> Picture.Image
     rows = [_row(image, labels, frame, (reduce, enlarge), windows) for frame in frames]
     captions = [frame.caption for frame in frames] if len(frames) > 1 else []
     scale = enlarge / reduce
-    return _page(rows, captions, f"{title}   {_counted(labels)}".strip(), _scale_bar(image, scale, rows[0][0].width))
+    return _page(
+        rows, captions, f"{title}   {_counted(labels)}".strip(), _scale_bar(image, scale, rows[0][0].width)
+    )
 
 
 def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -119,7 +121,7 @@ def count_per_frame(labels: LabelMap) -> list[int]:
 
 
 def _count(labels: Any) -> int:
-    """Count the labels of one frame; by ticking off band by band, as sorting a large image takes seconds and memory."""
+    """Count the labels of one frame, ticking them off band by band: sorting takes seconds and memory."""
     rows = max(1, 2**22 // max(1, math.prod(labels.shape[1:])))
     bands = range(0, labels.shape[0], rows)
     top = max(int(np.max(labels[first : first + rows])) for first in bands)
@@ -159,7 +161,7 @@ def _frames(labels: LabelMap) -> Iterator[_Frame]:
 
 
 def _plane(array: Any, axes: str, where: dict[str, int], reduce: int) -> np.ndarray:
-    """Read one plane, or one plane per channel, keeping the mean (float32) of blocks of `reduce` squared pixels."""
+    """Read one plane, or one per channel, as means (float32) of blocks of `reduce` x `reduce` pixels."""
     height, width = array.shape[-2:]
     lead = tuple(where.get(axis, 0) if axis != "C" else slice(None) for axis in axes[:-2])
     if reduce == 1:
@@ -186,7 +188,9 @@ def _label_plane(labels: LabelMap, where: dict[str, int], reduce: int) -> np.nda
     parts = []
     for first in range(0, rows, band):
         last = min(first + band, rows)
-        pixels = np.asarray(labels.array[(*lead, slice(first * reduce, last * reduce), slice(0, columns * reduce))])
+        pixels = np.asarray(
+            labels.array[(*lead, slice(first * reduce, last * reduce), slice(0, columns * reduce))]
+        )
         parts.append(pixels[reduce // 2 :: reduce, reduce // 2 :: reduce])
     return np.concatenate(parts)
 
@@ -283,7 +287,9 @@ def _scale_bar(image: Image, scale: float, width: int) -> _Bar | None:
     return _Bar(max(1, round(length / per_pixel)), f"{length:g} {symbol}")
 
 
-def _page(rows: list[list[Picture.Image]], captions: list[str], title: str, bar: _Bar | None) -> Picture.Image:
+def _page(
+    rows: list[list[Picture.Image]], captions: list[str], title: str, bar: _Bar | None
+) -> Picture.Image:
     """Lay the panels out under a strip with the title."""
     width, height = rows[0][0].size
     row_height = height + GAP

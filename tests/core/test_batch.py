@@ -64,7 +64,8 @@ def test_writes_labels_table_record_and_summary(model: Model, images: list[Path]
     rows = run_many(model, images, out, OPTIONS)
     assert [(row.status, row.objects) for row in rows] == [("done", 1), ("done", 2), ("done", 3)]
     assert listing(out) == sorted(
-        [f"cell{n}{end}" for n in (1, 2, 3) for end in ("-labels.tif", "-table.csv", ".deepbio.json")] + ["summary.csv"]
+        [f"cell{n}{end}" for n in (1, 2, 3) for end in ("-labels.tif", "-table.csv", ".deepbio.json")]
+        + ["summary.csv"]
     )
     labels = read_labels(out / "cell3-labels.tif")
     assert labels.count == 3
@@ -108,8 +109,12 @@ def test_scores_are_the_networks(model: Model, images: list[Path], tmp_path: Pat
     assert np.allclose(scores, spots(1) * 0.001 - 1, atol=1e-5)
 
 
-@pytest.mark.parametrize(("suffix", "expected"), [(".nii", ".nii.gz"), (".nii.gz", ".nii.gz"), (".mha", ".mha"), (".png", ".tif")])
-def test_labels_keep_the_geometry_of_their_format(model: Model, tmp_path: Path, suffix: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "expected"), [(".nii", ".nii.gz"), (".nii.gz", ".nii.gz"), (".mha", ".mha"), (".png", ".tif")]
+)
+def test_labels_keep_the_geometry_of_their_format(
+    model: Model, tmp_path: Path, suffix: str, expected: str
+) -> None:
     grid = Grid((37, 53), (0.8, 0.5), (-3.5, 7.25), unit="millimeter") if suffix != ".png" else None
     write(tmp_path / f"slice{suffix}", Image(spots(2), grid=grid))
     run_many(model, [tmp_path / f"slice{suffix}"], tmp_path / "out", OPTIONS, save=("labels",))
@@ -121,12 +126,16 @@ def test_labels_keep_the_geometry_of_their_format(model: Model, tmp_path: Path, 
 def test_a_broken_file_does_not_stop_the_others(model: Model, images: list[Path], tmp_path: Path) -> None:
     images[1].write_bytes(b"")
     write(images[2], Image(np.zeros((2, 37, 53), np.uint16), "CYX"))
-    rows = run_many(model, [*images, tmp_path / "missing.tif", images[0].with_name("x.txt")], tmp_path / "out", OPTIONS)
+    rows = run_many(
+        model, [*images, tmp_path / "missing.tif", images[0].with_name("x.txt")], tmp_path / "out", OPTIONS
+    )
     assert [row.status for row in rows] == ["done", "failed", "failed", "failed", "failed"]
     assert [type(row.error) for row in rows[1:]] == [ImageError, InputMismatch, ImageError, ImageError]
     assert "is empty (0 bytes)" in rows[1].message
     assert [row["message"] for row in summary(tmp_path / "out")] == [row.message for row in rows]
-    assert not [name for name in listing(tmp_path / "out") if name.startswith(("cell2", "cell3", "missing", ".part"))]
+    assert not [
+        name for name in listing(tmp_path / "out") if name.startswith(("cell2", "cell3", "missing", ".part"))
+    ]
 
 
 def test_an_unexpected_error_is_isolated_too(
@@ -204,7 +213,9 @@ def test_what_has_changed_is_done_again(
     assert run_many(model, images, out, OPTIONS)[0].status == "skipped"
 
 
-@pytest.mark.parametrize("change", [{"options": OPTIONS.replace(min_size=2)}, {"save": ("labels",)}, {"overwrite": True}])
+@pytest.mark.parametrize(
+    "change", [{"options": OPTIONS.replace(min_size=2)}, {"save": ("labels",)}, {"overwrite": True}]
+)
 def test_other_options_mean_another_run(
     model: Model, images: list[Path], tmp_path: Path, change: dict[str, object]
 ) -> None:
@@ -293,16 +304,16 @@ def test_cancel_leaves_whole_results_only(
     with pytest.raises(kind):
         run_many(model, images, tmp_path / "out", OPTIONS, on_progress=stop, on_file=done.append)
     assert [row.status for row in done] == ["done"] * at
-    expected = [f"cell{n}{end}" for n in range(1, at + 1) for end in ("-labels.tif", "-table.csv", ".deepbio.json")]
+    expected = [
+        f"cell{n}{end}" for n in range(1, at + 1) for end in ("-labels.tif", "-table.csv", ".deepbio.json")
+    ]
     assert listing(tmp_path / "out") == sorted([*expected, "summary.csv"])
     assert [row.status for row in run_many(model, images, tmp_path / "out", OPTIONS)] == (
         ["skipped"] * at + ["done"] * (3 - at)
     )
 
 
-def test_a_broken_model_stops_the_batch(
-    threshold_model: Path, images: list[Path], tmp_path: Path
-) -> None:
+def test_a_broken_model_stops_the_batch(threshold_model: Path, images: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in threshold_model.iterdir():
@@ -313,7 +324,9 @@ def test_a_broken_model_stops_the_batch(
 
 
 @pytest.mark.parametrize("save", [("cake",), ()])
-def test_unknown_kind_to_save(model: Model, images: list[Path], tmp_path: Path, save: tuple[str, ...]) -> None:
+def test_unknown_kind_to_save(
+    model: Model, images: list[Path], tmp_path: Path, save: tuple[str, ...]
+) -> None:
     with pytest.raises(OptionError, match="Cannot save"):
         run_many(model, images, tmp_path / "out", OPTIONS, save=save)
     assert not (tmp_path / "out").exists()

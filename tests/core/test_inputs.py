@@ -12,7 +12,15 @@ from deepbio.inputs import RECORD, find_inputs, plan_names, read_record, split_s
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three folders of files whose content does not matter."""
-    for name in ("a/cell.tif", "a/CELL2.TIF", "a/notes.txt", "a/.hidden.tif", "a/deep/cell.tif", "b/cell.nii.gz", "b/x.png"):
+    for name in (
+        "a/cell.tif",
+        "a/CELL2.TIF",
+        "a/notes.txt",
+        "a/.hidden.tif",
+        "a/deep/cell.tif",
+        "b/cell.nii.gz",
+        "b/x.png",
+    ):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
@@ -68,7 +76,12 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
     for name in ("cell-labels.tif", "cell-overlay.png", "cell-other.tif", "other-labels.tif"):
         (tree / "a" / name).write_bytes(b"x")
     write_record(tree / "a", "cell", tree / "a" / "cell.tif")
-    assert [file.name for file in find_inputs(["a"])] == ["CELL2.TIF", "cell-other.tif", "cell.tif", "other-labels.tif"]
+    assert [file.name for file in find_inputs(["a"])] == [
+        "CELL2.TIF",
+        "cell-other.tif",
+        "cell.tif",
+        "other-labels.tif",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +144,9 @@ def test_names_of_an_earlier_run_stay(tree: Path) -> None:
     assert names(["a/cell.tif"], out) == {"a/cell.tif": "a_cell"}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"input": 3, "seconds": 1, "objects": 2}', '{"seconds": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '{"input": 3, "seconds": 1, "objects": 2}', '{"seconds": 1}']
+)
 def test_what_is_no_record_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.deepbio.json").write_text(text)
     assert read_record(tmp_path / "x.deepbio.json") is None

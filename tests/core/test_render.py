@@ -94,7 +94,9 @@ def test_stacks_and_time_lapses_show_frames(axes: str, shape: tuple[int, ...], r
     assert picture.height == 30 + 8 + rows * (height + 8)
 
 
-@pytest.mark.parametrize("array", [np.full((31, 53), 7.0), np.full((31, 53), np.nan), np.zeros((31, 53), np.uint8)])
+@pytest.mark.parametrize(
+    "array", [np.full((31, 53), 7.0), np.full((31, 53), np.nan), np.zeros((31, 53), np.uint8)]
+)
 def test_constant_images_can_be_drawn(array: np.ndarray) -> None:
     assert overlay(Image(array), LabelMap(np.zeros((31, 53), int))).mode == "RGB"
 
@@ -131,7 +133,9 @@ def test_scale_bar_where_the_pixel_size_is_known(unit: str, drawn: bool) -> None
     pixels = np.asarray(overlay(Image(np.zeros((31, 53), np.uint8), grid=grid), LabelMap(disks(1))))
     panel = pixels[38 : 38 + 341, 8 : 8 + 583]
     bar = (panel[-14:-10] == 255).all(axis=-1).sum(axis=1)
-    assert bar.tolist() == ([110, 110, 110, 110] if drawn else [0, 0, 0, 0])  # 5 um = 10 pixels, drawn 11 times
+    assert bar.tolist() == (
+        [110, 110, 110, 110] if drawn else [0, 0, 0, 0]
+    )  # 5 um = 10 pixels, drawn 11 times
 
 
 def test_objects_are_counted_frame_by_frame() -> None:

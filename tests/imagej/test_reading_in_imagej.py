@@ -1,6 +1,7 @@
 """The real ImageJ opens what we write: axes, values, calibration, frame interval, colours of labels.
 
-Needs Java with windows, Xvfb and ImageJ (Debian: openjdk-17-jre, xvfb, libij-java), as `make test` installs them.
+Needs Java with windows, Xvfb and ImageJ (Debian: openjdk-17-jre, xvfb, xauth, libij-java), as
+`make test` installs them.
 """
 
 import shutil
@@ -17,7 +18,8 @@ from deepbio.io.lut import label_colours
 IJ = Path("/usr/share/java/ij.jar")
 
 pytestmark = pytest.mark.skipif(
-    not (IJ.exists() and shutil.which("java") and shutil.which("xvfb-run")), reason="needs ImageJ, Java and Xvfb"
+    not (IJ.exists() and shutil.which("java") and shutil.which("xvfb-run")),
+    reason="needs ImageJ, Java and Xvfb",
 )
 
 MACRO = """
@@ -32,7 +34,8 @@ out += "interval=" + Stack.getFrameInterval() + "\\n";
 out += "range=" + low + "," + high + "\\n";
 if (bitDepth() != 24) {{
     getLut(reds, greens, blues);
-    out += "lut=" + reds[1] + "," + greens[1] + "," + blues[1] + "," + reds[200] + "," + greens[200] + "," + blues[200] + "\\n";
+    out += "lut=" + reds[1] + "," + greens[1] + "," + blues[1];
+    out += "," + reds[200] + "," + greens[200] + "," + blues[200] + "\\n";
 }}
 Stack.setPosition({channel}, {slice}, {frame});
 out += "pixel=" + getValue({x}, {y}) + "\\n";
@@ -88,7 +91,9 @@ def test_colour_image(tmp_path: Path) -> None:
     assert float(found["pixel"]) == pytest.approx(90)  # ImageJ's value of a colour: the mean of the three
 
 
-@pytest.mark.parametrize(("axes", "size"), [("YX", "11,7,1,1,1"), ("ZYX", "11,7,1,5,1"), ("TYX", "11,7,1,1,5")])
+@pytest.mark.parametrize(
+    ("axes", "size"), [("YX", "11,7,1,1,1"), ("ZYX", "11,7,1,5,1"), ("TYX", "11,7,1,1,5")]
+)
 def test_labels_come_with_their_colours(tmp_path: Path, axes: str, size: str) -> None:
     array = phantom(5, 7, 11) if len(axes) == 3 else phantom(7, 11)
     write(tmp_path / "a.tif", LabelMap(array, axes))

@@ -25,9 +25,10 @@ __all__ = ["BUG", "EXIT_CODES", "JsonOption", "command", "err", "out", "print_js
 BUG = 70  # EX_SOFTWARE of sysexits.h
 TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES = (
-    "0 all went well; 1 some of many files failed; 2 wrong option; 3 the image cannot be read; 4 the image does not fit "
-    "the model; 5 unknown model; 6 broken model package or weights; 7 a package is missing; 8 out of memory; 9 the "
-    f"result cannot be written; {BUG} an error in DeepBio itself; 130 stopped by Ctrl-C; {TERMINATED} stopped by SIGTERM."
+    "0 all went well; 1 some of many files failed; 2 wrong option; 3 the image cannot be read; "
+    "4 the image does not fit the model; 5 unknown model; 6 broken model package or weights; "
+    "7 a package is missing; 8 out of memory; 9 the result cannot be written; "
+    f"{BUG} an error in DeepBio itself; 130 stopped by Ctrl-C; {TERMINATED} stopped by SIGTERM."
 )
 
 # File names may hold brackets, which rich would take for markup, and must not be broken over lines.
@@ -82,7 +83,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 _fail(error, kwargs, debug)
 
     signature = inspect.signature(function, eval_str=True)
-    option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_DebugOption)
+    option = inspect.Parameter(
+        "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_DebugOption
+    )
     parameters = [*signature.parameters.values(), option]
     set_signature(guarded, parameters)
     # typer keeps the line ends of the source; help is to be broken where the terminal ends
@@ -105,7 +108,11 @@ def report(error: BaseException, *, debug: bool = False) -> None:
         message, hint = error.message, error.hint
     else:
         message = f"This is an error in DeepBio itself: {type(error).__name__}: {error}"
-        hint = "Please report it." if debug else "Run again with --debug to see the traceback, and please report it."
+        hint = (
+            "Please report it."
+            if debug
+            else "Run again with --debug to see the traceback, and please report it."
+        )
     err.print(Text.assemble(("Error: ", "bold red"), message))
     if hint:
         err.print(Text.assemble(("Hint: ", "bold"), hint))
@@ -129,7 +136,7 @@ def describe(error: BaseException) -> dict[str, str]:
 
 @contextmanager
 def _stoppable() -> Iterator[dict[str, int]]:
-    """Let SIGTERM (job schedulers, ``kill``) stop a command as Ctrl-C does, so that nothing half-written stays."""
+    """Let SIGTERM (job schedulers, ``kill``) stop a command as Ctrl-C does: nothing half-written stays."""
     stopped: dict[str, int] = {}
 
     def stop(number: int, frame: FrameType | None) -> None:

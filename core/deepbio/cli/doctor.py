@@ -11,7 +11,12 @@ from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, out, print_json
 
-_MARKS = {"ok": ("ok", "green"), "missing": ("-", "dim"), "warning": ("!", "bold yellow"), "error": ("x", "bold red")}
+_MARKS = {
+    "ok": ("ok", "green"),
+    "missing": ("-", "dim"),
+    "warning": ("!", "bold yellow"),
+    "error": ("x", "bold red"),
+}
 
 
 @command

@@ -102,7 +102,9 @@ def _print_groups(groups: Sequence[GroupScore]) -> None:
 
 
 def _table(title: str, *first: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
+    )
     for name in first:
         table.add_column(name)
     for name in ("AP 0.5", "AP 0.5:0.9", "Dice", "objects", "found", "seconds"):

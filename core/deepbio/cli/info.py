@@ -14,7 +14,8 @@ from deepbio.cli.common import JsonOption, command, out, print_json
 
 @command
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image file.", show_default=False)], json: JsonOption = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image file.", show_default=False)],
+    json: JsonOption = False,
 ) -> None:
     """Say what a file holds: axes, size, pixel type, spacing, channels, frames."""
     from deepbio.io import info as read_info
@@ -33,7 +34,11 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)):
-        return " x ".join(map(_shown, value)) if value and isinstance(value[0], int) else ", ".join(map(_shown, value))
+        return (
+            " x ".join(map(_shown, value))
+            if value and isinstance(value[0], int)
+            else ", ".join(map(_shown, value))
+        )
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
     return "-" if value is None else str(value)

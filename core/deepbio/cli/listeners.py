@@ -90,7 +90,13 @@ def _styled(notice: Notice) -> Text:
 
 
 def _bars() -> Progress:
-    columns = (TextColumn("{task.description:>9}"), BarColumn(30), MofNCompleteColumn(), _Eta(), TextColumn("{task.fields[item]}"))
+    columns = (
+        TextColumn("{task.description:>9}"),
+        BarColumn(30),
+        MofNCompleteColumn(),
+        _Eta(),
+        TextColumn("{task.fields[item]}"),
+    )
     return Progress(*columns, console=err, transient=True)
 
 

@@ -39,7 +39,9 @@ def list_all(
     cards = tuple(c for c in cards if task in (None, c.task) and (modality is None or modality in c.modality))
     rows = [card.summary() for card in cards]
     if json:
-        print_json({"models": rows, "problems": [{"name": p.name, "message": str(p.error)} for p in problems]})
+        print_json(
+            {"models": rows, "problems": [{"name": p.name, "message": str(p.error)} for p in problems]}
+        )
         return
     if not rows:
         err.print("There is no such model here.")
@@ -47,7 +49,14 @@ def list_all(
     for heading in ("name", "task", "images", "input", "score", "licence"):
         table.add_column(heading)
     for row in rows:
-        shown = (row["name"], row["task"], ", ".join(row["modality"]), row["input"], _score(row["score"]), row["license"])
+        shown = (
+            row["name"],
+            row["task"],
+            ", ".join(row["modality"]),
+            row["input"],
+            _score(row["score"]),
+            row["license"],
+        )
         table.add_row(*(Text(str(cell)) for cell in shown))
     out.print(table, soft_wrap=False)
     for problem in problems:
@@ -76,7 +85,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 def check(
     name: NameArgument,
     standard: Annotated[
-        bool, typer.Option("--format", help="Also validate against the BioImage.IO specification (extra 'zoo').")
+        bool,
+        typer.Option("--format", help="Also validate against the BioImage.IO specification (extra 'zoo')."),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -97,7 +107,9 @@ def check(
     else:
         for output in report.outputs:
             verdict = output.message or "as expected"
-            out.print(f"{output.id}: {verdict} (largest difference {output.difference:.2g}, {report.seconds:.1f} s)")
+            out.print(
+                f"{output.id}: {verdict} (largest difference {output.difference:.2g}, {report.seconds:.1f} s)"
+            )
         for message in (*report.messages, *complaints):
             out.print(message)
         out.print(f"{card.name}: {'passed' if passed else 'FAILED'}")
@@ -108,9 +120,16 @@ def check(
 @app.command("add")
 @command
 def add(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder or zip in the BioImage.IO format.", show_default=False)],
-    name: Annotated[str | None, typer.Option("--name", help="Name to give it; default: from its card.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of yours that has this name.")] = False,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder or zip in the BioImage.IO format.", show_default=False),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name to give it; default: from its card.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a model of yours that has this name.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Add a model package to your library."""
@@ -157,9 +176,13 @@ def _lines(key: str, value: Any) -> str:
     if key in ("inputs", "outputs"):
         return "\n".join(map(_tensor, value))
     if key == "weights":
-        return "\n".join(f"{row['file']} ({row['bytes'] / 1e6:.1f} MB, SHA-256 {row['sha256'][:12]}...)" for row in value)
+        return "\n".join(
+            f"{row['file']} ({row['bytes'] / 1e6:.1f} MB, SHA-256 {row['sha256'][:12]}...)" for row in value
+        )
     if isinstance(value, Mapping):  # what is nested deeper is for machines: --json
-        return ", ".join(f"{name} {item}" for name, item in value.items() if not isinstance(item, (Mapping, list)))
+        return ", ".join(
+            f"{name} {item}" for name, item in value.items() if not isinstance(item, (Mapping, list))
+        )
     if isinstance(value, (list, tuple)):
         return "\n".join(map(str, value))
     return str(value)

@@ -53,7 +53,9 @@ def _parameter(option: Field[Any]) -> inspect.Parameter:
         shown = typer.Option(flag, help=_help(option), metavar=_metavar(option), rich_help_panel=panel)
         annotation = Annotated[str | None, shown]
     default = False if str(option.type) == "bool" else None
-    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _metavar(option: Field[Any]) -> str:

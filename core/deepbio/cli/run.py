@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="Name ('deepbio models' lists them) or folder of a model.", show_default=False),
+    typer.Argument(
+        metavar="MODEL", help="Name ('deepbio models' lists them) or folder of a model.", show_default=False
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
 
@@ -34,10 +36,13 @@ def run(
         typer.Argument(metavar="INPUT...", help="Images, folders of images, patterns.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; made if missing.", show_default=False)
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; made if missing.", show_default=False),
     ],
     *,
-    save: Annotated[str, typer.Option("--save", help=f"What to write, of {','.join(SAVES)}.")] = "labels,table",
+    save: Annotated[
+        str, typer.Option("--save", help=f"What to write, of {','.join(SAVES)}.")
+    ] = "labels,table",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -113,7 +118,9 @@ def _finish(rows: Sequence[Row], output: Path, *, json: bool, quiet: bool) -> No
     if failed:
         if not json:
             err.print(Text.assemble(("Error: ", "bold red"), f"{len(failed)} of {len(rows)} files failed."))
-            err.print(Text.assemble(("Hint: ", "bold"), f"'{output / 'summary.csv'}' says why, file by file."))
+            err.print(
+                Text.assemble(("Hint: ", "bold"), f"'{output / 'summary.csv'}' says why, file by file.")
+            )
         raise typer.Exit(1)
 
 

@@ -24,7 +24,12 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     data: DataArgument,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder of the new model package; its name is the model's.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of the new model package; its name is the model's.",
+            show_default=False,
+        ),
     ],
     *,
     plan: Annotated[
@@ -33,14 +38,19 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", metavar="auto|instances|classes", help="What labels mean; default: auto.", rich_help_panel=_PLAN
+            "--target",
+            metavar="auto|instances|classes",
+            help="What labels mean; default: auto.",
+            rich_help_panel=_PLAN,
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN)
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of every random draw; default: 0.", rich_help_panel=_PLAN)
+        int | None,
+        typer.Option("--seed", min=0, help="Of every random draw; default: 0.", rich_help_panel=_PLAN),
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write the plan, print it and stop.", rich_help_panel=_PLAN)
@@ -48,7 +58,9 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     about: Annotated[
         Path | None, typer.Option("--about", help="YAML with title, authors, licence... for the card.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu.")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu.")
+    ] = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -63,7 +75,9 @@ def train(  # noqa: PLR0913 - each is an option of the command line
 
     wishes = any(wish is not None for wish in (target, steps, seed))
     if plan is not None and wishes:
-        raise OptionError("--plan says everything; --target, --steps and --seed are for a new plan.", "Edit the plan.")
+        raise OptionError(
+            "--plan says everything; --target, --steps and --seed are for a new plan.", "Edit the plan."
+        )
     chosen: Plan | None = None
     written = output.with_name(f"{output.name}.training") / "plan.yaml"
     if plan is not None:
