@@ -1,4 +1,4 @@
-"""The phantom: an image whose sizes, spacing, direction and origin have nothing in common with one another."""
+"""The phantom: an image whose sizes, spacing, direction and origin have nothing in common."""
 
 from __future__ import annotations
 

@@ -57,8 +57,7 @@ def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     ImageError
         If the file is damaged or cut off, or has complex pixels or 5 dimensions.
     """
-    if _is_nifti(path):
-        check_nifti(path, pixels=False)
+    _check_signature(path)
     header = _header(path)
     axes, shape = _axes(path, header)
     grid, exact_time = _grid(header)
@@ -107,6 +106,27 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
+def _reader_name(path: Path) -> str:
+    """ITK's reader for the suffix; left to itself, ITK would read a PNG named .nrrd as one."""
+    if _is_nifti(path):
+        return "NiftiImageIO"
+    return "NrrdImageIO" if path.suffix.lower() == ".nrrd" else "MetaImageIO"
+
+
+def _check_signature(path: Path) -> None:
+    if _is_nifti(path):
+        check_nifti(path, pixels=False)
+        return
+    with path.open("rb") as file:
+        head = file.read(2048)
+    sound = head.startswith(b"NRRD") if path.suffix.lower() == ".nrrd" else b"NDims" in head
+    if not sound:
+        kind = "an NRRD" if path.suffix.lower() == ".nrrd" else "a MetaImage"
+        raise ImageError(
+            f"'{path}' is not {kind} file: {first_bytes(path)}.", "Check the suffix, or export it again."
+        )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep ITK from printing warnings; what they say of NIfTI geometry is checked by us."""
@@ -120,6 +140,7 @@ def _quiet() -> Iterator[None]:
 
 def _header(path: Path) -> _Header:
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(_reader_name(path))
     reader.SetFileName(str(path))
     try:
         with _quiet():
@@ -224,7 +245,7 @@ def _pixels(path: Path, header: _Header, axes: str) -> np.ndarray:
         check_nifti(path, pixels=True)
     try:
         with _quiet():
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO=_reader_name(path)))
     except RuntimeError as error:
         raise _read_error(path, error) from error
     ndim = len(axes) - ("C" in axes)
@@ -236,6 +257,7 @@ def _to_sitk(item: Image | LabelMap) -> Any:
     array = np.asarray(item.array[...])
     if isinstance(item, LabelMap):
         array = array.astype(label_type(LabelMap(array, item.axes))[0])
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "b":
         array = array.astype(np.uint8)
     elif array.dtype == np.float16:
@@ -268,13 +290,13 @@ def _in_millimeters(grid: Grid) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _check_orthonormal(path: Path, grid: Grid) -> None:
     if not np.allclose(grid.direction.T @ grid.direction, np.eye(grid.ndim), rtol=0, atol=1e-5):
         raise OutputError(
-            f"'{path}': the directions of the axes are not perpendicular unit vectors: {grid.direction.tolist()}.",
+            f"'{path}': the axes are not perpendicular unit vectors: {grid.direction.tolist()}.",
             "NIfTI cannot hold that: write .nrrd, or resample the image.",
         )
 
 
 def _name_data_file(path: Path) -> None:
-    """Give the pixels of an .mhd, which stand in a file of their own, the name that fits the header's final one."""
+    """Give the pixels of an .mhd, a file of their own, the name that fits the final name of the header."""
     text = path.read_text(encoding="latin-1")
     for part in path.parent.glob(f"{path.stem}.*raw"):
         name = Path(final_name(path)).stem + part.suffix
@@ -289,11 +311,6 @@ def _read_error(path: Path, error: RuntimeError) -> ImageError:
         return ImageError(
             f"'{path}' has axes that are not perpendicular (a sheared or singular orientation).",
             "Resample it on a straight grid, for example in 3D Slicer.",
-        )
-    if "Unable to determine ImageIO" in text or "could not create" in text.lower():
-        return ImageError(
-            f"'{path}' is not an image of this format: {first_bytes(path)}.",
-            "Check the suffix, or export it again.",
         )
     return ImageError(f"'{path}' is damaged or cut off ({_reason(text)}).", "Copy or export it again.")
 

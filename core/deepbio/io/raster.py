@@ -108,7 +108,8 @@ def _label_pixels(path: Path, labels: LabelMap, is_jpeg: bool) -> np.ndarray:
         raise OutputError(f"'{path}': JPEG is lossy and would change the labels.", "Write a .tif or .png.")
     if labels.axes != "YX" or dtype != np.uint16:
         raise OutputError(
-            f"'{path}': a PNG holds one plane with labels up to 65535; found axes {labels.axes}, labels up to {highest}.",
+            f"'{path}': a PNG holds one plane of labels up to 65535; "
+            f"found axes {labels.axes}, labels up to {highest}.",
             "Write a .tif.",
         )
     return labels.numpy().astype(np.uint16)
@@ -116,7 +117,7 @@ def _label_pixels(path: Path, labels: LabelMap, is_jpeg: bool) -> np.ndarray:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Pillow.Image]:
-    """Open with Pillow; its guard against giant pictures becomes an error of ours, its half-way warning is dropped."""
+    """Open with Pillow; its guard against giants becomes our error, its half-way warning is dropped."""
     expected = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG"
     try:
         with warnings.catch_warnings():

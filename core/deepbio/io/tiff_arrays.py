@@ -57,7 +57,7 @@ class Plan:
 
 
 class MappedTiff(FileArray):
-    """Uncompressed pixels that lie in one run: read through a memory map that lives as long as a block takes."""
+    """Uncompressed pixels in one run, read through a memory map that lives as long as a block takes."""
 
     def __init__(self, plan: Plan, dtype: Any, byteorder: str, offset: int) -> None:
         super().__init__(plan.shape, dtype)

@@ -19,7 +19,7 @@ _SIZES = np.array(
 
 
 def check_directories(path: Path) -> None:
-    """Follow the chain of pages to its end, and check that everything that their tags point to lies in the file.
+    """Follow the chain of pages to its end, and check that what their tags point to lies in the file.
 
     Raises
     ------

@@ -43,7 +43,12 @@ def test_only_the_tiles_of_a_block_are_unpacked_and_kept(tiled: tuple[Path, np.n
     assert isinstance(array, PagedTiff)
     seen = count_unpacked(array)
     np.testing.assert_array_equal(array[1, 40:70, 100:150], pixels[1, 40:70, 100:150])
-    assert sorted(index for _, index in seen) == [7, 8, 12, 13]  # rows 1 and 2, columns 2 and 3 of 5 tiles a row
+    assert sorted(index for _, index in seen) == [
+        7,
+        8,
+        12,
+        13,
+    ]  # rows 1 and 2, columns 2 and 3 of 5 tiles a row
     np.testing.assert_array_equal(array[1, 64:66, 140:200], pixels[1, 64:66, 140:200])
     assert sorted(index for _, index in seen[4:]) == [14]
 

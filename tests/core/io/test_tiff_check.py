@@ -17,7 +17,9 @@ from deepbio.io.tiff_check import check_directories
 def test_a_cut_before_the_last_tag_is_seen(tmp_path: Path, order: str, big: bool) -> None:
     path = tmp_path / "a.tif"
     pixels = np.ones((3, 7, 11), np.uint8)
-    tifffile.imwrite(path, pixels, byteorder=order, bigtiff=big, photometric="minisblack", metadata=None, resolution=(2, 3))
+    tifffile.imwrite(
+        path, pixels, byteorder=order, bigtiff=big, photometric="minisblack", metadata=None, resolution=(2, 3)
+    )
     content = path.read_bytes()
     check_directories(path)
     with tifffile.TiffFile(path) as file:

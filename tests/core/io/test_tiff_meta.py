@@ -17,7 +17,9 @@ from deepbio.io.tiff_meta import imagej_facts, map_axes, ome_facts
         ({"spacing": 3}, (72.0, 72.0), {"x": 1, "y": 1, "z": 3}),
     ],
 )
-def test_spacing_is_always_positive(meta: dict, resolution: tuple[float, float] | None, spacing: dict) -> None:
+def test_spacing_is_always_positive(
+    meta: dict, resolution: tuple[float, float] | None, spacing: dict
+) -> None:
     facts = imagej_facts(meta, resolution, 1)
     assert dict(facts.spacing) == pytest.approx(spacing)
     assert bool(facts.notes) == (meta["spacing"] in (0, -2))
@@ -41,7 +43,12 @@ def test_broken_ome(xml: str) -> None:
     [
         ('PhysicalSizeX="0.5"', "micrometer", 0.5, None),
         ('PhysicalSizeX="0.5" PhysicalSizeXUnit="furlong"', "pixel", 0.5, None),
-        ('PhysicalSizeX="2" PhysicalSizeXUnit="cm" TimeIncrement="3" TimeIncrementUnit="ms"', "millimeter", 20, 0.003),
+        (
+            'PhysicalSizeX="2" PhysicalSizeXUnit="cm" TimeIncrement="3" TimeIncrementUnit="ms"',
+            "millimeter",
+            20,
+            0.003,
+        ),
         ('TimeIncrement="3" TimeIncrementUnit="moon"', "pixel", 1, None),
         ("", "pixel", 1, None),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ def grid_for(axes: str, unit: str) -> Grid:
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
 @pytest.mark.parametrize("unit", ["pixel", "micrometer", "millimeter"])
 @pytest.mark.parametrize("axes", AXES)
-def test_images_come_back_equal(tmp_path: Path, rng: np.random.Generator, axes: str, unit: str, suffix: str) -> None:
+def test_images_come_back_equal(
+    tmp_path: Path, rng: np.random.Generator, axes: str, unit: str, suffix: str
+) -> None:
     pixels = rng.integers(-900, 4000, [SIZES[axis] for axis in axes]).astype(np.int16)
     channels = ("DAPI", "β-actin") if "C" in axes else ()
     image = Image(pixels, axes, grid_for(axes, unit), channels, 2.5 if "T" in axes else None)
@@ -43,10 +46,14 @@ def test_images_come_back_equal(tmp_path: Path, rng: np.random.Generator, axes: 
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX", "TZYX"])
 @pytest.mark.parametrize("highest", [9, 70000])
-def test_labels_come_back_equal(tmp_path: Path, rng: np.random.Generator, axes: str, highest: int, suffix: str) -> None:
+def test_labels_come_back_equal(
+    tmp_path: Path, rng: np.random.Generator, axes: str, highest: int, suffix: str
+) -> None:
     pixels = rng.integers(0, highest + 1, [SIZES[axis] for axis in axes])
     pixels.flat[0] = highest
-    labels = LabelMap(pixels, axes, grid_for(axes, "micrometer"), {1: "tumour", 2: "Größe"}, 60 if "T" in axes else None)
+    labels = LabelMap(
+        pixels, axes, grid_for(axes, "micrometer"), {1: "tumour", 2: "Größe"}, 60 if "T" in axes else None
+    )
     path = tmp_path / f"a{suffix}"
     write(path, labels)
     back = read_labels(path)
@@ -80,7 +87,9 @@ def test_oblique_grids_come_back(tmp_path: Path, phantom: Image, flat_phantom: I
 @pytest.mark.parametrize("suffix", [".tif", ".ome.tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("axes", ["CYX", "TCYX", "CZYX"])
-def test_colour_comes_back(tmp_path: Path, rng: np.random.Generator, axes: str, dtype: type, suffix: str) -> None:
+def test_colour_comes_back(
+    tmp_path: Path, rng: np.random.Generator, axes: str, dtype: type, suffix: str
+) -> None:
     sizes = {**SIZES, "C": 3}
     pixels = rng.integers(0, 255, [sizes[axis] for axis in axes]).astype(dtype)
     write(tmp_path / f"a{suffix}", Image(pixels, axes, channels=RGB))
@@ -105,7 +114,9 @@ def test_colour_comes_back(tmp_path: Path, rng: np.random.Generator, axes: str, 
         (">i2", "int16", "int16"),
     ],
 )
-def test_types_that_imagej_has(tmp_path: Path, rng: np.random.Generator, dtype: str, stored: str, in_ome: str) -> None:
+def test_types_that_imagej_has(
+    tmp_path: Path, rng: np.random.Generator, dtype: str, stored: str, in_ome: str
+) -> None:
     low = 0 if np.dtype(dtype).kind in "bu" else -100
     pixels = rng.integers(low, 100, (5, 7, 11)).astype(dtype)
     for suffix, expected in ((".tif", stored), (".ome.tif", in_ome)):
@@ -135,13 +146,15 @@ def test_infinity_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("fits", [True, False])
-def test_bigtiff_above_4_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: bool, fits: bool) -> None:
+def test_bigtiff_above_4_gb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: bool, fits: bool
+) -> None:
     monkeypatch.setattr("deepbio.io.tiff_write.CLASSIC", 100)  # as if that were the limit
     save = tifffile.TiffWriter.write
 
     def limited(self: tifffile.TiffWriter, *args: object, **options: object) -> object:
         if not fits and not self.tiff.is_bigtiff:
-            raise __import__("struct").error("'I' format requires 0 <= number <= 4294967295")
+            raise struct.error("'I' format requires 0 <= number <= 4294967295")
         return save(self, *args, **options)
 
     monkeypatch.setattr(tifffile.TiffWriter, "write", limited)
