@@ -47,7 +47,8 @@ class Model:
     def __init__(self, card: ModelCard, device: str = "auto") -> None:
         if card.task not in _TASKS:
             raise CardError(
-                f"The model '{card.name}' is for the task {card.task!r}; this version runs {sorted(filter(None, _TASKS))}."
+                f"The model '{card.name}' is for the task {card.task!r}; "
+                f"this version runs {sorted(filter(None, _TASKS))}."
             )
         self.card = card
         self.device = device

@@ -84,7 +84,8 @@ class Decoder:
         unknown = set(entries) - known
         if unknown or entries.get("method", "watershed") not in METHODS:
             raise CardError(
-                f"The card's 'decode' has {dict(entries)}; known are the entries {sorted(known)} and the methods {METHODS}."
+                f"The card's 'decode' has {dict(entries)}; "
+                f"known are the entries {sorted(known)} and the methods {METHODS}."
             )
         return cls(**entries)
 
