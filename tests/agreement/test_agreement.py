@@ -23,9 +23,11 @@ def model() -> deepbio.Model:
 def test_python_and_the_command_line(model: deepbio.Model, name: str, tmp_path: Path) -> None:
     image = deepbio.read(EXAMPLES / name)
     here = model.run(image)
-    ran = CliRunner().invoke(app, ["run", "nuclei", str(EXAMPLES / name), "-o", str(tmp_path), "--device", "cpu"])
+    ran = CliRunner().invoke(
+        app, ["run", "nuclei", str(EXAMPLES / name), "-o", str(tmp_path), "--device", "cpu"]
+    )
     assert ran.exit_code == 0, ran.output
-    written = deepbio.read_labels(tmp_path / f"{name.split('.')[0]}-labels.tif")
+    written = deepbio.read_labels(tmp_path / f"{name.split('.', maxsplit=1)[0]}-labels.tif")
     np.testing.assert_array_equal(written.numpy(), here.labels.numpy())
     assert here.labels.grid == image.grid
     assert here.labels.count > 5

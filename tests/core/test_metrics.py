@@ -46,8 +46,8 @@ def test_average_precision_falls_with_the_threshold() -> None:
     found[2:12, 5:13] = 9  # IoU 80 / 100
     values = average_precision(truth, found)
     assert dict(zip(IOU_THRESHOLDS, values, strict=True)) == {
-        **{t: 1.0 for t in (0.5, 0.55, 0.6, 0.65, 0.7, 0.75)},
-        **{t: 0.0 for t in (0.8, 0.85, 0.9)},
+        **dict.fromkeys((0.5, 0.55, 0.6, 0.65, 0.7, 0.75), 1.0),
+        **dict.fromkeys((0.8, 0.85, 0.9), 0.0),
     }
 
 
@@ -56,7 +56,11 @@ def test_two_empty_images_agree() -> None:
 
 
 def test_dice_per_class() -> None:
-    assert dice(_row("0112 2"), _row("0122 2"), [1, 2, 3]) == {1: 2 / 3, 2: 4 / 5, 3: pytest.approx(np.nan, nan_ok=True)}
+    assert dice(_row("0112 2"), _row("0122 2"), [1, 2, 3]) == {
+        1: 2 / 3,
+        2: 4 / 5,
+        3: pytest.approx(np.nan, nan_ok=True),
+    }
 
 
 @pytest.mark.parametrize("function", [overlap_matrix, dice])

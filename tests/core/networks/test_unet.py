@@ -94,4 +94,6 @@ def test_a_card_that_asks_for_what_is_not_there(name: str, arguments, message: s
 
 def test_the_table_builds() -> None:
     assert set(NETWORKS) == {"unet"}
-    assert isinstance(build("unet", {"dims": 2, "in_channels": 1, "out_channels": 1, "features": [2, 2]}), UNet)
+    assert isinstance(
+        build("unet", {"dims": 2, "in_channels": 1, "out_channels": 1, "features": [2, 2]}), UNet
+    )

@@ -36,7 +36,11 @@ def write_threshold_model(folder: Path, name: str, dims: int, **config: object) 
         inputs=[TensorContent(pixels, ("intensity",), minimum=(4,) * dims, step=(4,) * dims, steps=steps)],
         outputs=[TensorContent((pixels * 0.001 - 1).astype(np.float32), ("foreground",))],
         onnx=path,
-        config={"decode": {"method": "threshold", "min_size": 1}, "tile": {"size": [32] * dims, "overlap": 0.25}, **config},
+        config={
+            "decode": {"method": "threshold", "min_size": 1},
+            "tile": {"size": [32] * dims, "overlap": 0.25},
+            **config,
+        },
     )
     write_package(folder / name, content)
     return folder / name

@@ -44,4 +44,8 @@ def perfect_scores(labels: np.ndarray, noise: float = 0.0) -> np.ndarray:
         scores[1][mask] = (depth / depth.max())[mask]
         where = np.argwhere(mask)
         scores[2:][:, mask] = (where.mean(0) - where).T / OFFSET_UNIT
-    return scores + np.random.default_rng(1).normal(0, noise, scores.shape).astype(np.float32) if noise else scores
+    return (
+        scores + np.random.default_rng(1).normal(0, noise, scores.shape).astype(np.float32)
+        if noise
+        else scores
+    )

@@ -61,7 +61,9 @@ def test_the_threshold_is_a_probability() -> None:
     found = [decode(scores, Decoder("threshold", threshold=t, min_size=0)).tolist() for t in (0.3, 0.5, 0.9)]
     assert found == [[[0, 1, 1]], [[0, 0, 1]], [[0, 0, 0]]]
     probability = np.array([[[0.2, 0.4, 0.8]]])
-    assert decode(probability, Decoder("threshold", threshold=0.3, min_size=0, logits=False)).tolist() == [[0, 1, 1]]
+    assert decode(probability, Decoder("threshold", threshold=0.3, min_size=0, logits=False)).tolist() == [
+        [0, 1, 1]
+    ]
 
 
 def test_classes_take_the_highest_score() -> None:

@@ -33,7 +33,9 @@ def test_agrees_with_regionprops(monkeypatch: pytest.MonkeyPatch, shape, spacing
     }
     if len(shape) == 2:
         properties |= {"eccentricity": "eccentricity"}
-    expected = regionprops_table(labels, image, properties=[*properties.values(), "centroid"], spacing=spacing)
+    expected = regionprops_table(
+        labels, image, properties=[*properties.values(), "centroid"], spacing=spacing
+    )
     for ours, theirs in properties.items():
         np.testing.assert_allclose(table[ours], expected[theirs], rtol=1e-9, atol=1e-9, err_msg=ours)
     for axis, name in enumerate("zyx"[3 - len(shape) :]):
@@ -54,7 +56,9 @@ def test_orientation_of_a_known_ellipse() -> None:
 def test_units_and_names_of_channels() -> None:
     labels = touching_discs((40, 50))
     image = np.stack([np.full(labels.shape, v, np.float32) for v in (2.5, 7)])
-    table = measure_objects(labels, image, Grid(labels.shape, (0.3, 0.3), unit="millimeter"), channels=("DAPI", "GFP"))
+    table = measure_objects(
+        labels, image, Grid(labels.shape, (0.3, 0.3), unit="millimeter"), channels=("DAPI", "GFP")
+    )
     assert set(table["mean_DAPI"]) == {2.5}
     assert set(table["mean_GFP"]) == {7}
     assert table.units["area"] == "mm^2"

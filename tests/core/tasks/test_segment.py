@@ -51,7 +51,11 @@ def test_an_image_of_any_size(spots2d, shape) -> None:
 def test_every_frame_and_slice_of_every_axis_order(spots2d) -> None:
     pixels = _pixels((2, 3, 4, 21, 35))  # TCZYX
     image = Image(pixels, "TCZYX", frame_interval=2.5)
-    result = run(image, load_model(spots2d), RunOptions(channel="2", per_slice=True, output=("labels", "table", "scores")))
+    result = run(
+        image,
+        load_model(spots2d),
+        RunOptions(channel="2", per_slice=True, output=("labels", "table", "scores")),
+    )
     labels = result.labels.numpy()
     assert (result.labels.axes, labels.shape, result.labels.frame_interval) == ("TZYX", (2, 4, 21, 35), 2.5)
     for t in range(2):
@@ -80,7 +84,11 @@ def test_channels_by_name_and_number(spots2d) -> None:
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (Image(np.ones((2, 8, 9), np.uint8), "CYX", channels=("DAPI", "GFP")), {}, r"2 channels \(DAPI, GFP\).*channel=1"),
+        (
+            Image(np.ones((2, 8, 9), np.uint8), "CYX", channels=("DAPI", "GFP")),
+            {},
+            r"2 channels \(DAPI, GFP\).*channel=1",
+        ),
         (Image(np.ones((3, 8, 9), np.uint8), "CYX", channels=RGB), {}, "3 channels"),
         (Image(np.ones((4, 8, 9), np.uint8), "ZYX"), {}, "stack of 4 slices.*per_slice=true"),
         (Image(np.ones((8, 9), np.uint8)), {"channel": "GFP"}, "no channel 'GFP'; the image has 1"),
@@ -183,7 +191,9 @@ def test_the_record_says_how(spots2d) -> None:
 def test_options_change_the_decoder(spots2d) -> None:
     card = load_model(spots2d).card
     assert decoder_of(card, RunOptions()) == Decoder("threshold", min_size=1)
-    assert decoder_of(card, RunOptions(threshold=0.9, min_size=7)) == Decoder("threshold", threshold=0.9, min_size=7)
+    assert decoder_of(card, RunOptions(threshold=0.9, min_size=7)) == Decoder(
+        "threshold", threshold=0.9, min_size=7
+    )
 
 
 def test_a_card_that_cannot_be_decoded_gives_scores(tmp_path) -> None:

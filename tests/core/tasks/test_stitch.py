@@ -10,7 +10,12 @@ from deepbio.tasks.stitch import label_bands
 
 from .scenes import perfect_scores, touching_discs
 
-DECODERS = [Decoder("watershed", reach=26), Decoder("votes", smoothing=1.5, reach=26), Decoder("threshold"), Decoder("classes")]
+DECODERS = [
+    Decoder("watershed", reach=26),
+    Decoder("votes", smoothing=1.5, reach=26),
+    Decoder("threshold"),
+    Decoder("classes"),
+]
 
 
 def _bands(scores: np.ndarray, height: int):

@@ -7,8 +7,7 @@ import pytest
 
 from deepbio import io
 from deepbio.image import Grid, Image, LabelMap
-
-from ..tasks.scenes import touching_discs
+from tests.core.tasks.scenes import touching_discs
 
 
 def write_cases(folder: Path, count: int, shape: tuple[int, ...]) -> Path:
@@ -22,7 +21,9 @@ def write_cases(folder: Path, count: int, shape: tuple[int, ...]) -> Path:
         part = folder / ("val" if number % 5 == 4 else "train")
         for name in ("images", "labels"):
             (part / name).mkdir(parents=True, exist_ok=True)
-        io.write(part / "images" / f"case{number}.tif", Image(pixels.clip(0, 255).astype(np.uint8), axes, grid))
+        io.write(
+            part / "images" / f"case{number}.tif", Image(pixels.clip(0, 255).astype(np.uint8), axes, grid)
+        )
         io.write(part / "labels" / f"case{number}.tif", LabelMap(labels, axes, grid))
     return folder
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from deepbio.training.augment import Augmentation, change_intensity, draw_patch  # noqa: E402
+from deepbio.training.augment import Augmentation, change_intensity, draw_patch
 
 STILL = Augmentation(
     rotation=0, scale=(1, 1), mirror=(), gamma=(1, 1), contrast=(1, 1), brightness=0, noise=0, blur=0,
@@ -45,7 +45,9 @@ def test_image_and_labels_move_together(shape: tuple[int, ...]) -> None:
     for seed in range(8):
         centre = _rng(seed).uniform(0, np.array(shape) - 1)
         size = (24, 20, 16)[: len(shape)]
-        pixels, marks = draw_patch(labels[None].astype(np.float32), labels, centre, size, settings, _rng(seed))
+        pixels, marks = draw_patch(
+            labels[None].astype(np.float32), labels, centre, size, settings, _rng(seed)
+        )
         assert set(np.unique(marks)) <= set(range(5))
         # away from edges of labels interpolation changes nothing
         assert np.mean(np.abs(pixels[0] - marks) < 0.5) > 0.85
@@ -54,7 +56,12 @@ def test_image_and_labels_move_together(shape: tuple[int, ...]) -> None:
 def test_a_patch_larger_than_the_image_is_reflected() -> None:
     labels = np.arange(35, dtype=np.int32).reshape(5, 7)
     _, marks = draw_patch(
-        labels[None].astype(np.float32), labels, np.array([2.0, 3.0]), (9, 9), STILL, _Centred(np.random.PCG64(0))
+        labels[None].astype(np.float32),
+        labels,
+        np.array([2.0, 3.0]),
+        (9, 9),
+        STILL,
+        _Centred(np.random.PCG64(0)),
     )
     np.testing.assert_array_equal(marks, np.pad(labels, ((2, 2), (1, 1)), mode="symmetric"))
 
@@ -62,7 +69,9 @@ def test_a_patch_larger_than_the_image_is_reflected() -> None:
 def test_the_same_seed_gives_the_same_patch() -> None:
     image = _rng().random((3, 50, 60), np.float32)
     labels = (image[0] > 0.5).astype(np.int32)
-    drawn = [draw_patch(image, labels, np.array([20.0, 30]), (32, 32), Augmentation(), _rng(s)) for s in (1, 1, 2)]
+    drawn = [
+        draw_patch(image, labels, np.array([20.0, 30]), (32, 32), Augmentation(), _rng(s)) for s in (1, 1, 2)
+    ]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
     assert not np.array_equal(drawn[0][0], drawn[2][0])
 

@@ -26,7 +26,9 @@ def test_class_loss_of_the_truth_is_nearly_nothing() -> None:
 @pytest.mark.parametrize("shape", [(48, 60), (16, 24, 24)])
 def test_instance_loss_falls_towards_the_truth(shape: tuple[int, ...]) -> None:
     labels = touching_discs(shape)
-    targets = torch.from_numpy(np.concatenate([instance_targets(labels), object_weights(labels, 200)[None]]))[None]
+    targets = torch.from_numpy(np.concatenate([instance_targets(labels), object_weights(labels, 200)[None]]))[
+        None
+    ]
     truth = targets[:, :-1].clone()
     truth[:, 0] = truth[:, 0] * 40 - 20
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from deepbio.cases import read_cases, split_cases  # noqa: E402
-from deepbio.errors import ImageError, OptionError  # noqa: E402
-from deepbio.networks import build  # noqa: E402
-from deepbio.training.plan import Fingerprint, make_fingerprint, make_plan, read_plan, write_plan  # noqa: E402
+from deepbio.cases import read_cases, split_cases
+from deepbio.errors import ImageError, OptionError
+from deepbio.networks import build
+from deepbio.training.plan import Fingerprint, make_fingerprint, make_plan, read_plan, write_plan
 
 SEEN = Fingerprint(
     cases=40,
@@ -88,7 +88,9 @@ def test_a_plan_can_be_edited_and_read_back(tmp_path: Path) -> None:
     assert read_plan(path) == replace(plan, batch=3)
 
 
-@pytest.mark.parametrize("text", ["", "plan: 3", "plan: {target: instances}", "plan: {bach: 3}", "plan: [", "x: 1"])
+@pytest.mark.parametrize(
+    "text", ["", "plan: 3", "plan: {target: instances}", "plan: {bach: 3}", "plan: [", "x: 1"]
+)
 def test_what_is_not_a_plan_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(OptionError, match="is not a training plan"):

@@ -29,7 +29,12 @@ def _tiny(plan: Plan, **changes) -> Plan:
         arguments[name] = arguments[name][:3]
     arguments["features"] = [8, 12, 16]
     patch = tuple(32 if plan.dims == 2 else 16 for _ in plan.patch)
-    small = {"network": {"name": "unet", "arguments": arguments}, "patch": patch, "batch": 4, "learning_rate": 5e-3}
+    small = {
+        "network": {"name": "unet", "arguments": arguments},
+        "patch": patch,
+        "batch": 4,
+        "learning_rate": 5e-3,
+    }
     return replace(plan, **{**small, **changes})
 
 
@@ -151,7 +156,11 @@ def test_a_checkpoint_of_another_network_is_told(trained, discs: Path, tmp_path:
     checkpoint = trained[0].with_name("discs.training") / "checkpoint.pt"
     (tmp_path / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
     with pytest.raises(WeightsError, match="does not fit this plan"):
-        fit(replace(plan, network={"name": "unet", "arguments": other}), *split_cases(read_cases(discs)), tmp_path)
+        fit(
+            replace(plan, network={"name": "unet", "arguments": other}),
+            *split_cases(read_cases(discs)),
+            tmp_path,
+        )
 
 
 def test_volumes_and_classes(balls: Path, tmp_path: Path) -> None:

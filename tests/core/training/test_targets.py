@@ -5,10 +5,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from deepbio.metrics import average_precision  # noqa: E402
-from deepbio.tasks.decode import OFFSET_UNIT, Decoder, decode  # noqa: E402
-from deepbio.training.targets import channel_names, instance_targets, object_weights  # noqa: E402
-from tests.core.tasks.scenes import touching_discs  # noqa: E402
+from deepbio.metrics import average_precision
+from deepbio.tasks.decode import OFFSET_UNIT, Decoder, decode
+from deepbio.training.targets import channel_names, instance_targets, object_weights
+from tests.core.tasks.scenes import touching_discs
 
 
 def test_one_rectangle() -> None:
@@ -31,7 +31,9 @@ def test_depth_falls_between_touching_objects() -> None:
     assert depth[5, 5] == depth[5, 14] == 1
 
 
-@pytest.mark.parametrize("decoder", [Decoder("watershed"), Decoder("votes", smoothing=1.5)], ids=lambda d: d.method)
+@pytest.mark.parametrize(
+    "decoder", [Decoder("watershed"), Decoder("votes", smoothing=1.5)], ids=lambda d: d.method
+)
 @pytest.mark.parametrize("shape", [(97, 131), (25, 41, 37)])
 def test_targets_decode_to_their_objects(shape: tuple[int, ...], decoder: Decoder) -> None:
     labels = touching_discs(shape)
