@@ -51,6 +51,10 @@ def write(path: Path, item: Image | LabelMap | Table) -> None:
     and float64: float32, 64-bit integers: 32 bits if the values allow it). Above 4 GB the file is
     a BigTIFF, which Fiji opens through Bio-Formats.
 
+    ImageJ shows label maps in a table of 256 far-apart colours over the range 0 to the largest
+    label, so where that is above 255, neighbours in number may share a colour and the lowest
+    ones may look black; the values are exact.
+
     An oriented grid and the names of labels are kept in an entry of our own, which ImageJ ignores.
 
     Raises

@@ -376,7 +376,9 @@ def test_missing_tiles_are_not_zeros(tmp_path: Path) -> None:
 OME = """<?xml version="1.0" encoding="UTF-8"?><OME
 xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"
 UUID="urn:uuid:1b2c0000-0000-4000-8000-000000000001"><Image ID="Image:0"><Pixels ID="Pixels:0"
-DimensionOrder="XYZTC" Type="uint16" SizeX="50" SizeY="40" SizeZ="{z}" SizeC="1" SizeT="1" PhysicalSizeX="{size}"><Channel ID="Channel:0:0"/>{data}</Pixels></Image></OME>"""
+DimensionOrder="XYZTC" Type="uint16" SizeX="50" SizeY="40" SizeZ="{z}" SizeC="1" SizeT="1"
+PhysicalSizeX="{size}">
+<Channel ID="Channel:0:0"/>{data}</Pixels></Image></OME>"""
 ELSEWHERE = (
     '<TiffData FirstZ="6" IFD="0" PlaneCount="1"><UUID FileName="other.ome.tif">urn:uuid:2</UUID></TiffData>'
 )
