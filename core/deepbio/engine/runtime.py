@@ -6,6 +6,7 @@ reference's, and the fastest of those that do is taken and remembered.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -280,13 +281,18 @@ def _sample(card: ModelCard, tile: tuple[int, ...]) -> np.ndarray:
 
 
 def _timed(runtime: Runtime, sample: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scores of the sample and the seconds of the fastest run; the first run only warms up."""
+    """Scores of the sample and the seconds of the fastest run; the first run only warms up.
+
+    Seconds are the geometric mean of those on the wall and of CPU time per thread, which other
+    programs on the machine disturb less.
+    """
     runtime(sample)
     spent = []
     for _ in range(_TRIAL_RUNS):
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         scores = runtime(sample)
-        spent.append(time.perf_counter() - start)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        spent.append(math.sqrt(wall * cpu / memory.cpu_threads()))
     return _numpy(scores).copy(), min(spent)
 
 
