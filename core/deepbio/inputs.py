@@ -113,16 +113,19 @@ def _owners(folder: Path) -> dict[str, str]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    ours = set()
-    for record in folder.glob(f"*{RECORD}"):
-        name = record.name.removesuffix(RECORD)
-        ours |= {file.name for kind in SAVES for file in folder.glob(f"{glob.escape(name)}-{kind}.*")}
-    files = [f for f in sorted(folder.iterdir()) if _is_image(f) and f.name not in ours]
+    made = {record.name.removesuffix(RECORD) for record in folder.glob(f"*{RECORD}")}
+    files = [f for f in sorted(folder.iterdir()) if _is_image(f) and not _is_result(f, made)]
     if not files:
         raise ImageError(
             f"The folder '{folder}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
         )
     return files
+
+
+def _is_result(file: Path, made: set[str]) -> bool:
+    """Whether a file is called like a result of one of the names that have a record."""
+    name, _, kind = split_suffix(file)[0].rpartition("-")
+    return kind in SAVES and name in made
 
 
 def _is_image(path: Path) -> bool:

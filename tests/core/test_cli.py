@@ -167,6 +167,66 @@ def test_evaluate(threshold_model: Path, tmp_path: Path) -> None:
     assert deepbio("evaluate", threshold_model, "data", "--split", "val", *ONNX).code == 3
 
 
+@pytest.fixture
+def cases(tmp_path: Path) -> Path:
+    """A small data set for training."""
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    for number in range(7):
+        pixels = np.roll(spots(), number, axis=1)
+        labels = (pixels > 1000).astype(np.uint16)
+        labels[15:] *= 2
+        write(tmp_path / "data" / "images" / f"{number}.tif", Image(pixels))
+        write(tmp_path / "data" / "labels" / f"{number}.tif", LabelMap(labels))
+    return tmp_path / "data"
+
+
+def test_train_plan_only(cases: Path) -> None:
+    pytest.importorskip("torch")
+    words = ("train", cases, "-o", "mine", "--plan-only", "--target", "instances", "--steps", 12, "--seed", 3)
+    done = deepbio(*words)
+    assert done.code == 0, done.err
+    assert left_in(Path()) == ["data", "mine.training"]
+    written = Path("mine.training/plan.yaml").read_text()
+    assert written.strip() == done.out.strip()
+    for line in ("target: instances", "steps: 12", "seed: 3"):
+        assert line in written
+
+
+def test_train_passes_everything_on(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = pytest.importorskip("deepbio.training")
+    deepbio("train", cases, "-o", "mine", "--plan-only")
+    Path("about.yaml").write_text("title: My model\n")
+    given: dict[str, object] = {}
+
+    def train(data: Path, output: Path, **kwargs: object) -> Path:
+        given.update(data=data, output=output, **kwargs)
+        return output
+
+    monkeypatch.setattr(training, "train", train)
+    words = ["--plan", "mine.training/plan.yaml", "--about", "about.yaml", "--device", "cpu"]
+    done = deepbio("train", cases, "-o", "mine", *words)
+    assert done.code == 0, done.err
+    assert "The model is in mine" in done.out
+    assert (given["data"], given["output"], given["device"]) == (cases, Path("mine"), "cpu")
+    assert given["plan"] == training.read_plan(Path("mine.training/plan.yaml"))
+    assert given["about"] == training.Description(title="My model")
+    assert deepbio("train", cases, "-o", "mine").code == 0
+    assert given["plan"] is None  # the one that was written is followed
+    assert deepbio("train", cases, "-o", "mine", "--steps", "5", "--json").lines[-1] == {
+        "event": "model",
+        "folder": "mine",
+    }
+    assert given["plan"].steps == 5  # type: ignore[attr-defined]
+
+
+def test_train_with_a_plan_and_wishes(cases: Path) -> None:
+    pytest.importorskip("torch")
+    done = deepbio("train", cases, "-o", "mine", "--plan", "plan.yaml", "--seed", "1")
+    assert done.code == 2
+    assert "Edit the plan" in done.err
+
+
 def test_version() -> None:
     from deepbio import __version__
 
