@@ -14,8 +14,7 @@ from torch import Tensor
 
 __all__ = ["class_loss", "deep_loss", "instance_loss"]
 
-_DEPTH_WEIGHT = 2.0
-_OFFSET_WEIGHT = 1.0
+_OFFSET_BETA = 0.02  # in units of targets.OFFSET_UNIT: a third of a pixel, since small objects need that
 
 
 def _dice(probability: Tensor, truth: Tensor) -> Tensor:
@@ -55,11 +54,12 @@ def instance_loss(scores: Tensor, targets: Tensor) -> Tensor:
     logits = scores[:, :1]
     loss = _dice(logits.sigmoid(), foreground)
     loss = loss + F.binary_cross_entropy_with_logits(logits, foreground, weight)
-    loss = loss + _DEPTH_WEIGHT * (weight * (scores[:, 1:2] - depth).abs()).mean()
+    # over the objects' area, not the image's: else an image that is mostly empty teaches little
     inside = (weight * foreground).sum().clamp(min=1)
+    loss = loss + (weight * (scores[:, 1:2] - depth).abs()).sum() / inside
     # only pixels of objects have a centre to point to
-    miss = F.smooth_l1_loss(scores[:, 2:], offsets, beta=0.1, reduction="none").sum(1, keepdim=True)
-    return loss + _OFFSET_WEIGHT * (weight * foreground * miss).sum() / inside
+    miss = F.smooth_l1_loss(scores[:, 2:], offsets, beta=_OFFSET_BETA, reduction="none").sum(1, keepdim=True)
+    return loss + (weight * foreground * miss).sum() / inside
 
 
 def deep_loss(loss: Callable[[Tensor, Tensor], Tensor], scores: Sequence[Tensor], targets: Tensor) -> Tensor:

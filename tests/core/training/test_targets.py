@@ -58,3 +58,12 @@ def test_small_objects_weigh_more() -> None:
     assert weight[30, 30] == 4
     assert weight[36, 36] == 4
     assert weight[25, 25] == 1
+
+
+def test_rims_of_touching_objects_weigh_more() -> None:
+    labels = np.zeros((12, 30), np.int32)
+    labels[1:11, 1:11], labels[1:11, 11:21] = 1, 2
+    weight = object_weights(labels, typical=100)
+    assert weight[5, [10, 11]].tolist() == [3, 3]
+    assert weight[5, [9, 12]].tolist() == [3, 3]  # two pixels away
+    assert weight[5, [8, 13, 1, 20]].tolist() == [1, 1, 1, 1]
