@@ -130,7 +130,7 @@ def run_many(
         If `on_progress` raised it.
     """
     job = _Job(model, Path(output_dir), options or RunOptions(), tuple(save), overwrite)
-    names = plan_names(find_inputs(inputs), job.folder)
+    names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
     summary = _Summary(job.folder / SUMMARY)
     start = time.perf_counter()

@@ -17,10 +17,11 @@ SAVES = ("labels", "table", "overlay", "image", "scores")
 RECORD = ".deepbio.json"
 
 
-def find_inputs(inputs: Sequence[str | Path]) -> tuple[Path, ...]:
+def find_inputs(inputs: Sequence[str | Path], output: Path | None = None) -> tuple[Path, ...]:
     """Expand folders and patterns into image files, each once, in order.
 
-    In a folder, what an earlier run wrote there is left out.
+    What an earlier run wrote is left out of folders and patterns; in the folder `output`, where it
+    would be written again, also when it is named (as by a pattern that the shell expanded).
 
     Raises
     ------
@@ -37,15 +38,18 @@ def find_inputs(inputs: Sequence[str | Path]) -> tuple[Path, ...]:
             files = [path]
         else:
             matches = sorted(glob.glob(str(item), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-            files = [Path(match) for match in matches if _is_image(Path(match))]
+            files = [path for path in map(Path, matches) if _is_image(path) and not _is_result(path)]
             if not files:
                 raise ImageError(
                     f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}."
                 )
         for file in files:
             found.setdefault(file.resolve(), file)
+    if output is not None:
+        folder = output.resolve()
+        found = {key: file for key, file in found.items() if key.parent != folder or not _is_result(key)}
     if not found:
-        raise ImageError("There is no input.", "Name files, folders or patterns.")
+        raise ImageError("There is no input.", "Name images, folders or patterns.")
     return tuple(found.values())
 
 
@@ -113,8 +117,7 @@ def _owners(folder: Path) -> dict[str, str]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    made = {record.name.removesuffix(RECORD) for record in folder.glob(f"*{RECORD}")}
-    files = [f for f in sorted(folder.iterdir()) if _is_image(f) and not _is_result(f, made)]
+    files = [file for file in sorted(folder.iterdir()) if _is_image(file) and not _is_result(file)]
     if not files:
         raise ImageError(
             f"The folder '{folder}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
@@ -122,10 +125,10 @@ def _images_in(folder: Path) -> list[Path]:
     return files
 
 
-def _is_result(file: Path, made: set[str]) -> bool:
-    """Whether a file is called like a result of one of the names that have a record."""
+def _is_result(file: Path) -> bool:
+    """Whether a file is called like a result and has a record beside it."""
     name, _, kind = split_suffix(file)[0].rpartition("-")
-    return kind in SAVES and name in made
+    return kind in SAVES and file.with_name(name + RECORD).exists()
 
 
 def _is_image(path: Path) -> bool:

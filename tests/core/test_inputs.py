@@ -76,12 +76,12 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
     for name in ("cell-labels.tif", "cell-overlay.png", "cell-other.tif", "other-labels.tif"):
         (tree / "a" / name).write_bytes(b"x")
     write_record(tree / "a", "cell", tree / "a" / "cell.tif")
-    assert [file.name for file in find_inputs(["a"])] == [
-        "CELL2.TIF",
-        "cell-other.tif",
-        "cell.tif",
-        "other-labels.tif",
-    ]
+    others = ["CELL2.TIF", "cell-other.tif", "cell.tif", "other-labels.tif"]
+    assert [file.name for file in find_inputs(["a"])] == others
+    assert [file.name for file in find_inputs(["a/*.tif"])] == others[1:]
+    named = ["a/cell-labels.tif", "a/cell.tif"]
+    assert [str(file) for file in find_inputs(named, Path("b"))] == named
+    assert [str(file) for file in find_inputs(named, Path("a"))] == named[1:]
 
 
 @pytest.mark.parametrize(

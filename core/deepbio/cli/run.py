@@ -59,7 +59,7 @@ def run(
     from deepbio.predict import load_model
 
     kinds = [word.strip() for word in save.split(",") if word.strip()]
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, output)
     loaded = load_model(model, device=options.device)
     with listening(json=json, quiet=quiet) as listener:
         rows = run_many(
