@@ -49,6 +49,8 @@ class OpenVinoRuntime:
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
+            # Threads bound to processors would all bind to the same ones in several processes at once.
+            "ENABLE_CPU_PINNING": False,
             # Left to itself, it computes in bf16 where the CPU can, which changes labels.
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
