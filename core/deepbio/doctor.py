@@ -21,7 +21,7 @@ DISTRIBUTION = "deepbio-imaging"
 _EXTRAS = {  # extra -> what it brings, and the modules that show it is there
     "torch": ("GPU, and models that only PyTorch runs", ("torch",)),
     "openvino": ("the fastest runtime on most CPUs", ("openvino",)),
-    "train": ("deepbio train", ("torch", "matplotlib", "onnx")),
+    "train": ("deepbio train", ("torch", "matplotlib", "onnx", "onnxscript")),
     "zarr": ("OME-Zarr images", ("zarr",)),
     "zoo": ("validation against the BioImage.IO specification", ("bioimageio.spec", "bioimageio.core")),
     "fiji": ("Fiji and ImageJ", ("imagej", "scyjava", "roifile")),
