@@ -115,7 +115,7 @@ def run_engines(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def call(arguments: list[str], options: argparse.Namespace) -> subprocess.CompletedProcess[str]:
-    """Start this file again, with as many threads and processors as were asked for."""
+    """Start this file again, with as many threads as were asked for."""
     given = ["--model", options.model, "--size", str(options.size), "--threads", str(options.threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     command = [sys.executable, "-W", "ignore", str(HERE), *arguments, *given]
@@ -196,15 +196,13 @@ def main() -> None:
         "--model", default="nuclei", help="name or folder of a 2D model with three input channels"
     )
     parser.add_argument("--size", type=int, default=4096, help="edge of the image in pixels")
-    parser.add_argument("--threads", type=int, default=2, help="threads and processors for each engine")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each engine (OMP_NUM_THREADS)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
         if options.work == "prepare":
             prepare(options.folder, options.model, options.size)
         else:
