@@ -29,7 +29,7 @@ from deepbio.library.card import ModelCard, Weights
 __all__ = ["Runtime", "describe_runtime", "open_runtime"]
 
 _TRIAL_EDGE = {2: 512, 3: 96}  # pixels; smaller ones rank otherwise, as they stay in the cache
-_TRIAL_RUNS = 2
+_TRIAL_RUNS = 3
 _SAME = 1e-3  # largest difference of scores, relative to the largest score or 1
 _NEAR = 2e-2  # the same for half precision, whose labels are compared, too
 _LABELS = 1e-3  # part of the pixels whose strongest channel may differ (ties of an untrained channel)
@@ -281,19 +281,19 @@ def _sample(card: ModelCard, tile: tuple[int, ...]) -> np.ndarray:
 
 
 def _timed(runtime: Runtime, sample: np.ndarray) -> tuple[np.ndarray, float]:
-    """Scores of the sample and the seconds of the fastest run; the first run only warms up.
+    """Scores of the sample and the seconds of a run; the first run only warms up.
 
     Seconds are the geometric mean of those on the wall and of CPU time per thread, which other
-    programs on the machine disturb less.
+    programs on the machine disturb less; the least of each, for the same reason.
     """
     runtime(sample)
-    spent = []
+    walls, cpus = [], []
     for _ in range(_TRIAL_RUNS):
         wall, cpu = time.perf_counter(), time.process_time()
         scores = runtime(sample)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        spent.append(math.sqrt(wall * cpu / memory.cpu_threads()))
-    return _numpy(scores).copy(), min(spent)
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return _numpy(scores).copy(), math.sqrt(min(walls) * min(cpus) / memory.cpu_threads())
 
 
 def _half_if_same(runtime: Runtime, backend: Backend, request: _Request, listener: Listener) -> Runtime:
