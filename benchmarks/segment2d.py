@@ -107,7 +107,8 @@ def run_engines(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             (own / name).symlink_to(folder / name)
         done = call(["--work", engine, "--folder", str(own)], options)
         if done.returncode:
-            rows[engine] = {"failed": done.stderr.strip().splitlines()[-1][:300]}
+            told = done.stderr.strip() or f"exit code {done.returncode}"
+            rows[engine] = {"failed": told.splitlines()[-1][:300]}
         else:
             rows[engine] = json.loads(done.stdout.strip().splitlines()[-1])
         print(engine, json.dumps(rows[engine]), file=sys.stderr, flush=True)
