@@ -66,13 +66,24 @@ def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         raise InputMismatch(
             f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal."
         )
-    true_labels, one = np.unique(truth, return_inverse=True)
-    labels, other = np.unique(predicted, return_inverse=True)
-    size = (len(true_labels), len(labels))
-    both = np.bincount(one.ravel() * size[1] + other.ravel(), minlength=size[0] * size[1]).reshape(size)
+    one, first = _compact(truth)
+    other, second = _compact(predicted)
+    size = (len(first), len(second))
+    both = np.bincount(one * size[1] + other, minlength=size[0] * size[1]).reshape(size)
     union = both.sum(1, keepdims=True) + both.sum(0, keepdims=True) - both
     iou = both / union
-    return np.asarray(iou[true_labels != 0][:, labels != 0])
+    return np.asarray(iou[first != 0][:, second != 0])
+
+
+def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat labels numbered from 0 without gaps, and the label of each number."""
+    flat = labels.ravel()
+    if flat.size and 0 <= flat.min() and flat.max() < 4 * flat.size:
+        # a table is much faster than sorting, which np.unique does
+        present = np.bincount(flat) > 0
+        return (np.cumsum(present) - 1)[flat], np.flatnonzero(present)
+    values, numbers = np.unique(flat, return_inverse=True)
+    return numbers, values
 
 
 def match_objects(

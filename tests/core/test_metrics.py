@@ -67,3 +67,9 @@ def test_dice_per_class() -> None:
 def test_shapes_must_agree(function) -> None:
     with pytest.raises(InputMismatch, match=r"\(1, 3\) and \(1, 4\)"):
         function(_row("012"), _row("0120"))
+
+
+def test_labels_may_have_gaps_and_be_large() -> None:
+    truth, found = _row("1110 2220"), _row("0550 7700")
+    expected = overlap_matrix(truth, found)
+    np.testing.assert_array_equal(overlap_matrix(truth * 10**6, found * 3), expected)
