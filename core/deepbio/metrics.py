@@ -78,7 +78,7 @@ def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def _compact(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat labels numbered from 0 without gaps, and the label of each number."""
     flat = labels.ravel()
-    if flat.size and 0 <= flat.min() and flat.max() < 4 * flat.size:
+    if flat.size and flat.min() >= 0 and flat.max() < 4 * flat.size:
         # a table is much faster than sorting, which np.unique does
         present = np.bincount(flat) > 0
         return (np.cumsum(present) - 1)[flat], np.flatnonzero(present)
