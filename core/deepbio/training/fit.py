@@ -110,6 +110,28 @@ class _Trainer:
             else:
                 kept.copy_(new)
 
+    def validate(
+        self, cases: Sequence[Case], losses: Sequence[float], folder: Path, listener: Listener
+    ) -> None:
+        """Score the moving average; keep it if it is the best so far; write checkpoint and curve."""
+        state = self.state
+        scores = validate(self.average, cases, self.plan, device=self.device)
+        row = {
+            "step": float(state.step),
+            "loss": float(np.mean(losses)),
+            "learning_rate": self.learning_rate(state.step - 1),
+            **scores,
+        }
+        state.history.append(row)
+        if scores["score"] > state.best:
+            state.best = scores["score"]
+            with atomic(folder / "best.pt") as temporary:
+                torch.save(self.average.state_dict(), temporary)
+        self.save(folder / "checkpoint.pt")
+        write_history(folder, state.history)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        listener(Notice(f"Step {state.step}: loss {row['loss']:.3f}, {told}"))
+
     def save(self, path: Path) -> None:
         content = {
             "state": asdict(self.state),
@@ -174,7 +196,7 @@ def fit(
     if device == "cpu":
         keep_pages()  # else half of the time goes into taking and zeroing memory again
     trainer = _Trainer(plan, torch.device(device))
-    checkpoint, best = folder / "checkpoint.pt", folder / "best.pt"
+    checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
         on_progress(Notice(f"Going on from step {trainer.state.step} of {plan.steps} ({checkpoint.name})."))
@@ -188,25 +210,10 @@ def fit(
         stage.step()
         if state.step % plan.validate_every and state.step != plan.steps:
             continue
-        scores = validate(trainer.average, val, plan, device=trainer.device)
-        row = {
-            "step": float(state.step),
-            "loss": float(np.mean(losses)),
-            "learning_rate": trainer.learning_rate(state.step - 1),
-            **scores,
-        }
-        state.history.append(row)
+        trainer.validate(val, losses, folder, on_progress)
         losses.clear()
-        if scores["score"] > state.best:
-            state.best = scores["score"]
-            with atomic(best) as temporary:
-                torch.save(trainer.average.state_dict(), temporary)
-        trainer.save(checkpoint)
-        write_history(folder, state.history)
-        told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        on_progress(Notice(f"Step {state.step}: loss {row['loss']:.3f}, {told}"))
     network = build(plan.network["name"], plan.network["arguments"])
-    network.load_state_dict(torch.load(best, map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
     return network.eval(), state
 
 

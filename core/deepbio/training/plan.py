@@ -235,48 +235,25 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         raise ImageError(
             f"The images have {seen.channels} channels; expected one number, or grey beside colour."
         )
-    spacing = np.array(seen.spacing)
-    # an axis that is sampled coarser waits with its downsampling until the others have caught up
-    strides = _strides(spacing, np.array(seen.smallest), seen.dims)
-    features = [min(24 * 2**i, 192 if seen.dims == 2 else 256) for i in range(len(strides))]
-    scores = len(channel_names(seen.dims)) if target == "instances" else classes + 1
-    arguments = {
-        "dims": seen.dims,
-        "in_channels": channels,
-        "out_channels": scores,
-        "features": features,
-        "strides": [list(s) for s in strides],
-        "kernels": [
-            [1 if spacing[a] > 3 * spacing.min() and i == 0 else 3 for a in range(seen.dims)]
-            for i in range(len(strides))
-        ],
-        "norm": "batch" if seen.dims == 2 else "instance",
-        "deep_supervision": True,
-    }
-    divisor = np.prod(strides, axis=0)
-    wanted = np.array([192] * 2 if seen.dims == 2 else [96] * 3) / (
-        1 if seen.dims == 2 else spacing / spacing.min()
+    arguments = _network_arguments(
+        seen, channels, len(channel_names(seen.dims)) if target == "instances" else classes + 1
     )
-    patch = np.minimum(np.ceil(wanted / divisor), np.maximum(np.array(seen.smallest) // divisor, 1)) * divisor
-    anisotropic = seen.dims == 3 and spacing.max() > 1.5 * spacing.min()
+    spacing = np.array(seen.spacing)
+    flat = seen.dims == 2
     augmentation = Augmentation(
-        rotation=180.0 if seen.dims == 2 else 30.0,
-        in_plane=bool(anisotropic),
+        rotation=180.0 if flat else 30.0,
+        in_plane=bool(not flat and spacing.max() > 1.5 * spacing.min()),
         mirror=tuple(range(seen.dims)),
     )
-    typical = (
-        np.pi / 4 * seen.object_diameter[1] ** 2
-        if seen.dims == 2
-        else np.pi / 6 * seen.object_diameter[1] ** 3
-    )
+    diameter = seen.object_diameter[1]
     return Plan(
         target=target,
         dims=seen.dims,
         channels=channels,
         classes=classes,
         network={"name": "unet", "arguments": arguments},
-        patch=tuple(int(n) for n in patch),
-        batch=8 if seen.dims == 2 else 2,
+        patch=_patch(seen, arguments["strides"]),
+        batch=8 if flat else 2,
         steps=steps or int(np.clip(250 * seen.cases, 2000, 40000)),
         normalisation=[
             {
@@ -289,9 +266,36 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
             }
         ],
         augmentation=augmentation,
-        object_size=float(typical),
+        object_size=float(np.pi / 4 * diameter**2 if flat else np.pi / 6 * diameter**3),
         seed=seed,
     )
+
+
+def _network_arguments(seen: Fingerprint, channels: int, scores: int) -> dict[str, Any]:
+    """Arguments of the U-Net: stages as the images' size allows, coarse axes left alone at first."""
+    spacing = np.array(seen.spacing)
+    strides = _strides(spacing, np.array(seen.smallest), seen.dims)
+    coarse = spacing > 3 * spacing.min()
+    first = [1 if one else 3 for one in coarse]
+    return {
+        "dims": seen.dims,
+        "in_channels": channels,
+        "out_channels": scores,
+        "features": [min(24 * 2**i, 192 if seen.dims == 2 else 256) for i in range(len(strides))],
+        "strides": [list(stride) for stride in strides],
+        "kernels": [first, *([3] * seen.dims for _ in strides[1:])],
+        "norm": "batch" if seen.dims == 2 else "instance",
+        "deep_supervision": True,
+    }
+
+
+def _patch(seen: Fingerprint, strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """About 192 pixels in 2D and 96 in 3D, fewer along coarse axes and in small images."""
+    divisor = np.prod(strides, axis=0)
+    spacing = np.array(seen.spacing)
+    wanted = np.full(2, 192.0) if seen.dims == 2 else 96 * spacing.min() / spacing
+    patch = np.minimum(np.ceil(wanted / divisor), np.maximum(np.array(seen.smallest) // divisor, 1)) * divisor
+    return tuple(int(n) for n in patch)
 
 
 def _strides(spacing: np.ndarray, smallest: np.ndarray, dims: int) -> list[tuple[int, ...]]:
