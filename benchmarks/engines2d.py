@@ -70,16 +70,16 @@ def torch_module(model: str, threads: int) -> Any:
     return load_module(weights)
 
 
-def deepbio_scores(runtime: str, folder: Path, model: str, threads: int) -> dict[str, Any]:
+def deepbio_scores(runtime: str, folder: Path, model: str, *, same_tiles: bool = True) -> dict[str, Any]:
     from deepbio.engine import ArraySource, choose_device, first_rung, open_runtime, plan_for, predict_slabs
     from deepbio.library import find_model
 
     card = find_model(model)
     device = choose_device("cpu")
-    rung = first_rung(card, device, tile=TILE)
+    rung = first_rung(card, device, tile=TILE if same_tiles else None)
     opened = open_runtime(card, device=device, runtime=runtime, tile=rung.tile)
     source = ArraySource(np.load(folder / "pixels.npy", mmap_mode="r"))
-    plan = plan_for(card, source.shape[1:], rung, overlap=OVERLAP)
+    plan = plan_for(card, source.shape[1:], rung, overlap=OVERLAP if same_tiles else None)
     forwards = 0.0
 
     def timed(batch: np.ndarray) -> np.ndarray:
@@ -99,6 +99,7 @@ def deepbio_scores(runtime: str, folder: Path, model: str, threads: int) -> dict
         "cpu_s": stop[0] - start[0],
         "wall_s": stop[1] - start[1],
         "forwards_cpu_s": forwards,
+        "tile": plan.tile,
         "tiles": plan.count,
         "runtime": opened.name,
     }
@@ -207,7 +208,8 @@ def work(engine: str, folder: Path, model: str, threads: int) -> dict[str, Any]:
     if engine == "deepbio-run":
         outcome = deepbio_run(folder, model, threads)
     elif family == "deepbio":
-        outcome = deepbio_scores(variant, folder, model, threads)
+        own = variant == "own"
+        outcome = deepbio_scores("auto" if own else variant, folder, model, same_tiles=not own)
     elif family == "monai":
         outcome = monai(folder, model, threads)
     else:

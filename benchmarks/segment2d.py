@@ -26,6 +26,7 @@ from engines2d import HALO, OVERLAP, TILE, prepare, torch_module, work
 HERE = Path(__file__).resolve()
 ENGINES = {
     "deepbio-auto": "DeepBio, scores, runtime auto",
+    "deepbio-own": "DeepBio, scores, runtime auto, the card's own tiles",
     "deepbio-openvino": "DeepBio, scores, OpenVINO",
     "deepbio-onnx": "DeepBio, scores, ONNX Runtime",
     "deepbio-torch": "DeepBio, scores, torch",
@@ -135,7 +136,7 @@ def summarise(options: argparse.Namespace, folder: Path, rows: dict[str, Any]) -
     reach = max(torch_module(options.model, 1).receptive_field) // 2 + 1
     for name, row in rows.items():
         theirs = folder / name / "scores.npy"
-        if name != ours and theirs.exists():
+        if name not in (ours, "deepbio-own") and theirs.exists():
             good = comparable(options.size, plan, name, reach)
             row["difference"] = compare(folder / ours / "scores.npy", theirs, good)
     peers = {name: rows[name]["cpu_s"] for name in PEERS if "cpu_s" in rows.get(name, {})}
@@ -143,6 +144,8 @@ def summarise(options: argparse.Namespace, folder: Path, rows: dict[str, Any]) -
     if peers:
         better = min(peers, key=lambda name: peers[name])
         summary |= {"better_peer": better, "cpu_ratio": rows[ours]["cpu_s"] / peers[better]}
+        if "cpu_s" in rows.get("deepbio-own", {}):
+            summary["cpu_ratio_own_tiles"] = rows["deepbio-own"]["cpu_s"] / peers[better]
     if "forwards_cpu_s" in rows[ours]:
         summary["beyond_the_forwards"] = 1 - rows[ours]["forwards_cpu_s"] / rows[ours]["cpu_s"]
     if "deepbio-run" in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import Rung
+from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import describe_runtime, open_runtime
 from deepbio.engine.runtimes import Runtime
@@ -53,6 +55,7 @@ class Model:
         self.card = card
         self.device = device
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+        self._release: weakref.finalize[[], Model] | None = None
 
     def run(
         self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent
@@ -102,6 +105,9 @@ class Model:
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
+        if self._release is not None:
+            self._release()
+            self._release = None
 
     def __enter__(self) -> Model:
         return self
@@ -128,6 +134,9 @@ class Model:
                 tile=rung.tile,
                 listener=listener,
             )
+            if rung.device.kind == "cpu" and keep_pages() and self._release is None:
+                # tiles and windows of scores find their memory warm; given back with the model
+                self._release = weakref.finalize(self, release_pages)
         return self._runtimes[key]
 
     def _record(self, record: dict[str, Any], options: RunOptions, seconds: float) -> dict[str, Any]:
