@@ -41,8 +41,13 @@ class Augmentation:
         Largest standard deviation in pixels of a Gaussian (applied to a fifth of the patches).
     low_resolution : float
         Largest factor of down- and upsampling (a sixth of the patches); 1 is off.
+    object_size : (float, float), optional
+        Diameters in pixels between which the object that a patch is centred on is zoomed, in
+        half of such patches: so that an object of any kind is seen at any size.
     colour : float
         Spread of the gain per channel of colour images.
+    mix : float
+        Standard deviation of what one colour channel takes from another (stain and white balance).
     to_grey, tint : float
         Probability that a colour patch loses its colour, and that a grey one gains one.
     """
@@ -58,7 +63,9 @@ class Augmentation:
     noise: float = 0.06
     blur: float = 1.5
     low_resolution: float = 2.5
+    object_size: tuple[float, float] | None = None
     colour: float = 0.12
+    mix: float = 0.0
     to_grey: float = 0.1
     tint: float = 0.05
 
@@ -70,6 +77,7 @@ def draw_patch(
     size: tuple[int, ...],
     settings: Augmentation,
     rng: np.random.Generator,
+    zoom: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Resample a patch around a point.
 
@@ -87,6 +95,8 @@ def draw_patch(
         How strongly it varies.
     rng : numpy.random.Generator
         Source of every draw.
+    zoom : float, optional
+        Enlargement; drawn from ``settings.scale`` where it is not given.
 
     Returns
     -------
@@ -94,7 +104,7 @@ def draw_patch(
     labels : ndarray of int32, shape `size`
     """
     dims = labels.ndim
-    matrix = _random_matrix(dims, settings, rng)
+    matrix = _random_matrix(dims, settings, rng, zoom)
     axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in size]
     offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     points = offsets @ matrix.T.astype(np.float32)
@@ -125,11 +135,13 @@ def _box(points: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.nda
     return low, high
 
 
-def _random_matrix(dims: int, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _random_matrix(
+    dims: int, settings: Augmentation, rng: np.random.Generator, zoom: float | None
+) -> np.ndarray:
     """Rotation, zoom and flips as a matrix from patch offsets to image offsets."""
-    low, high = np.log(settings.scale)
+    drawn = np.exp(rng.uniform(*np.log(settings.scale)))
     # one zoom for the patch, and up to 10 % more or less per axis
-    zoom = np.exp(rng.uniform(low, high)) * np.exp(rng.uniform(-0.1, 0.1, dims))
+    zooms = (drawn if zoom is None else zoom) * np.exp(rng.uniform(-0.1, 0.1, dims))
     matrix = np.eye(dims)
     turn = np.deg2rad(settings.rotation)
     planes = (
@@ -145,7 +157,7 @@ def _random_matrix(dims: int, settings: Augmentation, rng: np.random.Generator) 
     flips = np.ones(dims)
     for axis in settings.mirror:
         flips[axis] = rng.choice((-1.0, 1.0))
-    return matrix @ np.diag(flips / zoom)
+    return matrix @ np.diag(flips / zooms)
 
 
 def _smooth_field(size: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -204,6 +216,10 @@ def _change_colour(image: np.ndarray, settings: Augmentation, rng: np.random.Gen
         return image
     if rng.uniform() < settings.to_grey:
         return np.broadcast_to(image.mean(0, keepdims=True), image.shape)
+    if settings.mix > 0:
+        mixing = np.eye(3) + rng.normal(0, settings.mix, (3, 3)) * (1 - np.eye(3))
+        mixing /= mixing.sum(1, keepdims=True)  # white stays white
+        image = np.tensordot(mixing.astype(np.float32), image, axes=1)
     return image * gain
 
 

@@ -244,6 +244,8 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         rotation=180.0 if flat else 30.0,
         in_plane=bool(not flat and spacing.max() > 1.5 * spacing.min()),
         mirror=tuple(range(seen.dims)),
+        object_size=_object_sizes(seen) if target == "instances" else None,
+        mix=0.08 if channels == 3 else 0.0,
     )
     diameter = seen.object_diameter[1]
     return Plan(
@@ -269,6 +271,13 @@ def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = No
         object_size=float(np.pi / 4 * diameter**2 if flat else np.pi / 6 * diameter**3),
         seed=seed,
     )
+
+
+def _object_sizes(seen: Fingerprint) -> tuple[float, float] | None:
+    """Diameters that objects are zoomed to, or nothing where all are alike or hardly seen."""
+    low, _, high = seen.object_diameter
+    low = max(low, 6.0)  # fewer pixels have no shape
+    return (round(low, 1), round(high, 1)) if high > 1.5 * low else None
 
 
 def _network_arguments(seen: Fingerprint, channels: int, scores: int) -> dict[str, Any]:

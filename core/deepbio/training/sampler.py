@@ -21,6 +21,7 @@ from deepbio.training.targets import instance_targets, object_weights
 __all__ = ["PatchSampler", "normalise"]
 
 _MARGIN = 24  # labels are resampled so much wider, so that objects cut by the patch keep their centre
+_OBJECT_ZOOM = (0.5, 3.0)  # beyond it, pixels show or detail is lost
 _CACHE_BYTES = 4 * 2**30
 _AHEAD = 3  # batches prepared while the network computes
 
@@ -92,12 +93,15 @@ class PatchSampler:
         plan = self._plan
         image, labels, objects = self._load(int(rng.choice(len(self._cases), p=self._chance)))
         centre = rng.uniform(0, np.array(labels.shape) - 1)
+        zoom = None
         if len(objects) and rng.uniform() < plan.object_patches:
             where = np.argwhere(labels == rng.choice(objects))
-            centre = where[rng.integers(len(where))] + rng.uniform(-0.25, 0.25, plan.dims) * plan.patch
+            zoom = self._object_zoom(len(where), rng)
+            aside = rng.uniform(-0.25, 0.25, plan.dims) * plan.patch / (zoom or 1.0)
+            centre = where[rng.integers(len(where))] + aside
         margin = _MARGIN if plan.target == "instances" else 0
         wide = tuple(n + 2 * margin for n in plan.patch)
-        pixels, marks = draw_patch(image, labels, centre, wide, plan.augmentation, rng)
+        pixels, marks = draw_patch(image, labels, centre, wide, plan.augmentation, rng, zoom)
         inner = tuple(slice(margin, n - margin) for n in wide)
         pixels = change_intensity(np.ascontiguousarray(pixels[(slice(None), *inner)]), plan.augmentation, rng)
         if plan.target == "classes":
@@ -107,6 +111,15 @@ class PatchSampler:
         targets = instance_targets(marks)[(slice(None), *inner)]
         weight = object_weights(marks, plan.object_size)[inner]
         return pixels, np.concatenate([targets, weight[None]])
+
+    def _object_zoom(self, pixels: int, rng: np.random.Generator) -> float | None:
+        """Zoom that brings an object of so many pixels to a drawn diameter; None: as usual."""
+        wanted = self._plan.augmentation.object_size
+        if wanted is None or rng.uniform() < 1 / 2:
+            return None
+        flat = self._plan.dims == 2
+        diameter = np.sqrt(4 * pixels / np.pi) if flat else np.cbrt(6 * pixels / np.pi)
+        return float(np.clip(np.exp(rng.uniform(*np.log(wanted))) / diameter, *_OBJECT_ZOOM))
 
     def _load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return a case's normalised image, labels and label values, from memory if they fit there."""

@@ -97,3 +97,23 @@ def test_colour_is_lost_and_gained_on_request() -> None:
     gained = change_intensity(grey, dataclasses.replace(STILL, tint=1), _rng())
     assert np.ptp(gained, axis=0).max() > 0.1
     assert np.abs(gained).max() <= grey.max() + 1e-6
+
+
+def test_a_given_zoom_enlarges_about_the_centre() -> None:
+    labels = np.zeros((41, 41), np.int32)
+    labels[18:23, 18:23] = 1
+    centre = np.array([20.0, 20.0])
+    image = labels[None].astype(np.float32)
+    _, marks = draw_patch(image, labels, centre, (31, 31), STILL, _Centred(np.random.PCG64(0)), zoom=3.0)
+    assert np.sqrt(np.count_nonzero(marks)) == pytest.approx(15, abs=1)
+    rows = np.flatnonzero(marks.any(1))
+    assert (rows[0] + rows[-1]) / 2 == 15
+
+
+def test_mixing_colours_keeps_white_white() -> None:
+    settings = dataclasses.replace(STILL, mix=0.3)
+    colours = np.stack([np.full((4, 5), v, np.float32) for v in (0.2, 0.9, 0.4)])
+    colours[:, 0] = 1
+    out = change_intensity(colours, settings, _rng(3))
+    np.testing.assert_allclose(out[:, 0], 1, atol=1e-5)
+    assert np.abs(out[:, 1] - colours[:, 1]).max() > 0.02
