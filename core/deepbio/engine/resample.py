@@ -1,0 +1,179 @@
+"""Interpolation along one axis at a time, with local kernels, in float32.
+
+Two grids cover the same extent: with `size` pixels on `count` places, place ``i`` lies at pixel
+``(i + 0.5) * size / count - 0.5``. Kernels: linear, and the cubic of Keys (1981, a = -0.5,
+doi:10.1109/TASSP.1981.1163711). Where the new grid is coarser, the kernel is widened by the ratio, so
+that nothing is skipped; the weights are then corrected so that constants and straight lines stay
+exact. Beyond the edge the last pixel goes on.
+
+A block of places needs a short span of pixels, so each block is one small matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["AxisMap", "interpolate", "interpolate_axis", "nearest"]
+
+_BLOCK = 64  # places per matrix product: the matrix stays nearly as small as its kernels
+
+
+class AxisMap:
+    """How values on one axis are interpolated on another that covers the same extent.
+
+    Parameters
+    ----------
+    size : int
+        Pixels that there are.
+    count : int
+        Places that are wanted.
+    cubic : bool
+        Cubic rather than linear.
+
+    Examples
+    --------
+    >>> halves = AxisMap(2, 4)
+    >>> halves.span(0, 2), halves.matrix(0, 2).tolist()
+    ((0, 2), [[1.0, 0.0], [0.75, 0.25]])
+    """
+
+    def __init__(self, size: int, count: int, *, cubic: bool = False) -> None:
+        self.size, self.count = size, count
+        self.identity = size == count
+        ratio = size / count
+        centre = (np.arange(count) + 0.5) * ratio - 0.5
+        stretch = max(ratio, 1.0)
+        reach = (2.0 if cubic else 1.0) * stretch
+        first = np.ceil(centre - reach).astype(np.int64)
+        taps = int(np.ceil(2 * reach)) + 1
+        index = first[:, None] + np.arange(taps)
+        away = index - centre[:, None]
+        weights = (_keys if cubic else _hat)(np.abs(away) / stretch)
+        hat = _hat(np.abs(away) / reach)
+        self._weights = _exact_for_lines(weights, hat, away)
+        self._index = np.clip(index, 0, size - 1)
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """First pixel, and one past the last, that the places from `start` up to `stop` need."""
+        if self.identity:
+            return start, stop
+        return int(self._index[start, 0]), int(self._index[stop - 1, -1]) + 1
+
+    def matrix(self, start: int, stop: int) -> np.ndarray:
+        """Weights of the pixels of ``span(start, stop)``: float32, shape (places, pixels)."""
+        low, high = self.span(start, stop)
+        if self.identity:
+            return np.eye(stop - start, dtype=np.float32)
+        dense = np.zeros((stop - start, high - low))
+        rows = np.repeat(np.arange(stop - start), self._index.shape[1])
+        np.add.at(dense, (rows, self._index[start:stop].ravel() - low), self._weights[start:stop].ravel())
+        return dense.astype(np.float32)
+
+
+def _hat(distance: np.ndarray) -> np.ndarray:
+    return np.maximum(1 - distance, 0)
+
+
+def _keys(distance: np.ndarray) -> np.ndarray:
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+
+
+def _exact_for_lines(weights: np.ndarray, window: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Add ``window * (a + b * away)`` so that each row has sum 1 and its centre at 0.
+
+    A kernel that is not widened has both already; a widened one misses them by a little.
+    """
+    zeroth, first = weights.sum(1), (weights * away).sum(1)
+    scale = 1 / zeroth
+    weights, first = weights * scale[:, None], first * scale
+    m0, m1, m2 = ((window * away**k).sum(1) for k in range(3))
+    determinant = m0 * m2 - m1**2
+    # one tap alone has no slope to correct
+    safe = np.where(determinant > 1e-12, determinant, 1.0)
+    a, b = m1 * first / safe, -m0 * first / safe
+    correction = window * (a[:, None] + b[:, None] * away)
+    return np.where((determinant > 1e-12)[:, None], weights + correction, weights)
+
+
+def interpolate_axis(array: np.ndarray, axis: int, mapping: AxisMap, start: int, stop: int) -> np.ndarray:
+    """Values at some places of one axis.
+
+    Parameters
+    ----------
+    array : ndarray of float32
+        Along `axis` the pixels of ``mapping.span(start, stop)``.
+    axis : int
+        Which one.
+    mapping : AxisMap
+        From pixels to places.
+    start, stop : int
+        The places that are wanted.
+
+    Returns
+    -------
+    ndarray of float32
+        With ``stop - start`` values along `axis`; `array` itself where nothing changes.
+    """
+    if mapping.identity:
+        return array
+    shape = array.shape
+    after = int(np.prod(shape[axis + 1 :]))
+    before = int(np.prod(shape[:axis]))
+    low = mapping.span(start, stop)[0]
+    result = np.empty((*shape[:axis], stop - start, *shape[axis + 1 :]), np.float32)
+    last = after == 1
+    given = array.reshape((before, shape[axis]) if last else (before, shape[axis], after))
+    out = result.reshape((before, stop - start) if last else (before, stop - start, after))
+    for first in range(start, stop, _BLOCK):
+        end = min(first + _BLOCK, stop)
+        from_pixel, to_pixel = mapping.span(first, end)
+        matrix = mapping.matrix(first, end)
+        part = given[:, from_pixel - low : to_pixel - low]
+        if last:
+            np.matmul(part, matrix.T, out=out[:, first - start : end - start])
+        else:
+            np.matmul(matrix, part, out=out[:, first - start : end - start])
+    return result
+
+
+def interpolate(
+    array: np.ndarray, maps: Sequence[AxisMap], spans: Sequence[tuple[int, int]], *, skip: int | None = None
+) -> np.ndarray:
+    """Values at a box of places.
+
+    Parameters
+    ----------
+    array : ndarray of float32, shape (C, ...)
+        The pixels that the box needs along each axis: ``maps[k].span(*spans[k])``.
+    maps : sequence of AxisMap
+        One per spatial axis.
+    spans : sequence of (int, int)
+        First place and one past the last along each axis.
+    skip : int, optional
+        A spatial axis that is left as it is.
+
+    Returns
+    -------
+    ndarray of float32, shape (C, ...)
+        Values at the places.
+    """
+    # what shrinks most first: the others then have less to do
+    for axis in sorted(range(len(maps)), key=lambda k: maps[k].count / maps[k].size):
+        if axis != skip:
+            array = interpolate_axis(array, axis + 1, maps[axis], *spans[axis])
+    return array
+
+
+def nearest(size: int, count: int) -> np.ndarray:
+    """Pixel whose extent holds each of `count` places on `size` pixels: int64, shape (count,).
+
+    Examples
+    --------
+    >>> nearest(2, 5).tolist()
+    [0, 0, 1, 1, 1]
+    """
+    return np.minimum((np.arange(count) * 2 + 1) * size // (2 * count), size - 1)

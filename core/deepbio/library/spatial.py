@@ -1,0 +1,136 @@
+"""Checks of what a card says about space: ``grid``, ``mirror`` and ``per_slice``.
+
+See :class:`deepbio.engine.geometry.GridSpec` for what the entries of ``grid`` mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from deepbio.errors import CardError
+
+__all__ = ["GRID_UNITS", "check_grid", "check_mirror", "check_per_slice"]
+
+GRID_UNITS = ("millimeter", "micrometer")
+_KNOWN = ("spacing", "unit", "orientation", "crop")
+_PAIRS = ("LR", "PA", "SI")
+
+
+def check_grid(entries: Mapping[str, Any], ndim: int | None = None) -> None:
+    """Check the entries of ``grid``.
+
+    Parameters
+    ----------
+    entries : mapping
+        What stands under ``config: deepbio: grid:``.
+    ndim : int, optional
+        Number of spatial axes of the network; by default that of the spacing.
+
+    Raises
+    ------
+    CardError
+        If an entry is unknown, of the wrong type or impossible.
+
+    Examples
+    --------
+    >>> check_grid({"spacing": [1.0, None, 0.5], "orientation": "SAR"}, 3)
+    >>> check_grid({"spacing": [1.0, 0.0]}, 2)
+    Traceback (most recent call last):
+        ...
+    deepbio.errors.CardError: The card's grid has the spacing [1.0, 0.0]; expected positive numbers or null, one for
+    each of the network's 2 axes.
+    """
+    if not isinstance(entries, Mapping):
+        raise CardError(f"The card's grid is {entries!r}; expected a mapping.")
+    unknown = sorted(map(str, set(entries) - set(_KNOWN)))
+    if unknown:
+        raise CardError(f"The card's grid has the entries {unknown}; known are {', '.join(_KNOWN)}.")
+    spacing = _checked_spacing(entries.get("spacing"), ndim)
+    unit = entries.get("unit", "millimeter")
+    if unit not in GRID_UNITS:
+        raise CardError(f"The card's grid has the unit {unit!r}; expected one of {', '.join(GRID_UNITS)}.")
+    axes = ndim if ndim is not None else len(spacing) or None
+    _check_orientation(entries.get("orientation") or "", axes)
+    crop = entries.get("crop") or ""
+    if crop not in ("", "nonzero"):
+        raise CardError(f"The card's grid has crop {crop!r}; expected 'nonzero' or nothing.")
+
+
+def _checked_spacing(value: Any, ndim: int | None) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    sizes = (ndim,) if ndim is not None else (0, 2, 3)
+    good = isinstance(value, (list, tuple)) and (len(value) in sizes or not value)
+    if not good or not all(s is None or _is_positive(s) for s in value):
+        count = "one per axis" if ndim is None else f"one for each of the network's {ndim} axes"
+        raise CardError(
+            f"The card's grid has the spacing {value!r}; expected positive numbers or null, {count}."
+        )
+    return tuple(value)
+
+
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
+
+
+def _check_orientation(letters: Any, ndim: int | None) -> None:
+    if letters == "":
+        return
+    expected = "one of L/R, one of P/A and one of S/I in the order of the array axes, such as 'SPL'"
+    if not isinstance(letters, str) or len(letters) != 3:
+        raise CardError(f"The card's grid has the orientation {letters!r}; expected {expected}.")
+    if sorted(sum(letter in pair for letter in letters) for pair in _PAIRS) != [1, 1, 1]:
+        raise CardError(f"The card's grid has the orientation {letters!r}; expected {expected}.")
+    if ndim == 2:
+        raise CardError(f"The card's grid has the orientation {letters!r}, but its network is 2D.")
+
+
+def check_mirror(axes: Any, ndim: int, method: str = "") -> None:
+    """Check ``mirror``: the array axes along which the anatomy may be mirrored.
+
+    Parameters
+    ----------
+    axes : object
+        What the card says.
+    ndim : int
+        Number of spatial axes of the network.
+    method : str
+        How scores become labels: offsets of "votes" have a direction and cannot be averaged.
+
+    Raises
+    ------
+    CardError
+        If it is not a list of different axes of the network, or the scores do not allow it.
+
+    Examples
+    --------
+    >>> check_mirror([3], 3)
+    Traceback (most recent call last):
+        ...
+    deepbio.errors.CardError: The card's mirror is [3]; expected different axes, 0 to 2.
+    """
+    numbers = isinstance(axes, (list, tuple)) and all(type(a) is int and 0 <= a < ndim for a in axes)
+    if not numbers or len(set(axes)) != len(axes):
+        raise CardError(f"The card's mirror is {axes!r}; expected different axes, 0 to {ndim - 1}.")
+    if axes and method == "votes":
+        raise CardError(
+            f"The card's mirror is {axes!r}, but its scores have offsets, which point the other way in a mirror.",
+            "Remove 'mirror' from the card.",
+        )
+
+
+def check_per_slice(value: Any, ndim: int) -> None:
+    """Check ``per_slice``: only a 2D network is run slice by slice.
+
+    Raises
+    ------
+    CardError
+        If it is not true or false, or true for a 3D network.
+    """
+    if not isinstance(value, bool):
+        raise CardError(f"The card's per_slice is {value!r}; expected true or false.")
+    if value and ndim != 2:
+        raise CardError(f"The card's per_slice is true, but its network is {ndim}D.")
