@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,15 @@ from deepbio import io
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image
 
-__all__ = ["Case", "Sample", "load_sample", "read_cases", "split_cases"]
+__all__ = ["Case", "Sample", "check_grids", "fold_cases", "load_sample", "read_cases", "split_cases"]
 
 _IMAGE_COLUMNS = ("image", "images", "img")
 _LABEL_COLUMNS = ("label", "labels", "mask", "masks", "truth")
 _GROUP_COLUMNS = ("group", "kind", "modality", "class")
+_PATIENT_COLUMNS = ("patient", "subject")
 _VAL_FRACTION = 0.15
+_ROUNDING = 1e-3  # of a voxel: grids that differ by less differ by how files round
+_IN_MILLIMETERS = {"millimeter": 1.0, "micrometer": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,15 @@ class Case:
         draws the groups evenly.
     split : str
         ``"train"``, ``"val"``, ``"test"`` or empty where the data set does not say.
+    patient : str
+        Whose image it is; the cases of one patient are never in two parts or folds.
     """
 
     image: Path
     labels: Path
     group: str = ""
     split: str = ""
+    patient: str = ""
 
     @property
     def name(self) -> str:
@@ -78,10 +85,11 @@ def read_cases(source: Path | str) -> list[Case]:
     ----------
     source : path
         Either a CSV file with columns ``image`` and ``label`` (paths relative to the CSV) and
-        optionally ``split`` and ``group`` (or ``kind``); or a folder with ``images/`` and
-        ``labels/`` (or ``masks/``) that hold files of the same stem, optionally inside
+        optionally ``split``, ``group`` (or ``kind``) and ``patient``; or a folder with ``images/``
+        and ``labels/`` (or ``masks/``) that hold files of the same stem, optionally inside
         ``train/`` and ``val/``; or a folder whose ``index.csv`` has the columns of the CSV, or
-        a column ``id`` that names the files in ``images/`` and ``labels/``.
+        a column ``file`` (with suffix) or ``id`` (without) that names the files in ``images/``
+        and ``labels/``.
 
     Returns
     -------
@@ -143,23 +151,36 @@ def _from_csv(path: Path) -> list[Case]:
         rows = [{(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file)]
     if not rows:
         raise ImageError(f"The data set {str(path)!r} has no rows.")
-    image, labels = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _LABEL_COLUMNS)
-    if image and labels:
-        pairs = [(path.parent / row[image], path.parent / row[labels]) for row in rows]
-    elif "id" in rows[0]:
-        pairs = [_by_id(path, row["id"]) for row in rows]
-    else:
-        raise ImageError(
-            f"The data set {str(path)!r} has the columns {sorted(rows[0])}; "
-            "expected 'image' and 'label', or 'id'."
-        )
-    for missing in (file for pair in pairs for file in pair if not file.is_file()):
+    pairs = _pairs(path, rows)
+    for missing in (file for pair in pairs for file in pair if not file.exists()):
         raise ImageError(f"{str(path)!r} names the file {str(missing)!r}, which does not exist.")
-    group = _first(rows[0], _GROUP_COLUMNS)
+    group, patient = _first(rows[0], _GROUP_COLUMNS), _first(rows[0], _PATIENT_COLUMNS)
     return [
-        Case(one, other, row.get(group, "") if group else "", row.get("split", "").strip().lower())
+        Case(
+            one,
+            other,
+            row.get(group, "") if group else "",
+            row.get("split", "").strip().lower(),
+            row.get(patient, "").strip() if patient else "",
+        )
         for (one, other), row in zip(pairs, rows, strict=True)
     ]
+
+
+def _pairs(path: Path, rows: Sequence[dict[str, str]]) -> list[tuple[Path, Path]]:
+    """Image and label file of each row."""
+    image, labels = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _LABEL_COLUMNS)
+    if image and labels:
+        return [(path.parent / row[image], path.parent / row[labels]) for row in rows]
+    if "file" in rows[0]:
+        names = [row["file"] for row in rows]
+        return [(path.parent / "images" / name, path.parent / "labels" / name) for name in names]
+    if "id" in rows[0]:
+        return [_by_id(path, row["id"]) for row in rows]
+    raise ImageError(
+        f"The data set {str(path)!r} has the columns {sorted(rows[0])}; "
+        "expected 'image' and 'label', 'file', or 'id'."
+    )
 
 
 def _by_id(index: Path, name: str) -> tuple[Path, Path]:
@@ -183,28 +204,84 @@ def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
 def split_cases(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     """Divide cases into train and val; a test part is left out.
 
-    Where the data set does not say, 15 % go to val, chosen by a hash of the file name, so the
-    split stays the same when cases are added.
+    Where the data set does not say, 15 % go to val, chosen by a hash of the patient or else of
+    the file name, so the split stays the same when cases are added.
 
     Raises
     ------
     ImageError
-        If either part is empty.
+        If either part is empty, or a patient is in both.
     """
-    told = any(case.split for case in cases)
-    if told:
+    if any(case.split for case in cases):
         train = [case for case in cases if case.split == "train"]
         val = [case for case in cases if case.split in ("val", "valid", "validation")]
     else:
-        ranked = sorted(cases, key=lambda case: hashlib.sha256(case.name.encode()).hexdigest())
-        held = max(1, round(_VAL_FRACTION * len(ranked)))
-        train, val = ranked[held:], ranked[:held]
+        held = max(1, round(_VAL_FRACTION * len(cases)))
+        train, val = [], []
+        for together in _by_hash(cases):
+            (val if len(val) < held else train).extend(together)
     if not train or not val:
         raise ImageError(
             f"Training needs cases in both parts; found {len(train)} for train and {len(val)} for val.",
             "Add cases, or a column 'split' with train and val.",
         )
-    return sorted(train, key=lambda c: str(c.image)), sorted(val, key=lambda c: str(c.image))
+    both = {case.patient for case in train if case.patient} & {case.patient for case in val}
+    if both:
+        raise ImageError(
+            f"{len(both)} patients are in train and in val, the first is {min(both)!r}.",
+            "Put all images of a patient into one part: else the held-out scores mean nothing.",
+        )
+    return _sorted(train), _sorted(val)
+
+
+def fold_cases(cases: Sequence[Case], folds: int) -> list[tuple[list[Case], list[Case]]]:
+    """Divide cases for cross-validation: each is held out in exactly one fold.
+
+    Patients, or cases without one, are dealt out in the order of a hash of their name, each to
+    the smallest fold; so the folds depend on names alone. A test part is left out.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Of train and val alike.
+    folds : int
+        At least 2.
+
+    Returns
+    -------
+    list of (train, val)
+        One pair per fold.
+
+    Raises
+    ------
+    ImageError
+        If there are fewer patients (or cases) than folds.
+    """
+    groups = _by_hash([case for case in cases if case.split != "test"])
+    if not 2 <= folds <= len(groups):
+        raise ImageError(
+            f"{len(groups)} patients or cases cannot be divided into {folds} folds.",
+            f"Choose 2 to {len(groups)} folds." if len(groups) > 1 else "Add cases.",
+        )
+    held: list[list[Case]] = [[] for _ in range(folds)]
+    for together in groups:
+        min(held, key=len).extend(together)
+    return [
+        (_sorted([case for other in held if other is not val for case in other]), _sorted(val))
+        for val in held
+    ]
+
+
+def _by_hash(cases: Sequence[Case]) -> list[list[Case]]:
+    """Cases that belong together, in the order of a hash of their patient or name."""
+    together: dict[str, list[Case]] = {}
+    for case in cases:
+        together.setdefault(case.patient or case.name, []).append(case)
+    return [together[name] for name in sorted(together, key=lambda n: hashlib.sha256(n.encode()).hexdigest())]
+
+
+def _sorted(cases: Sequence[Case]) -> list[Case]:
+    return sorted(cases, key=lambda case: str(case.image))
 
 
 def load_sample(case: Case, channels: int | None = None) -> Sample:
@@ -224,7 +301,7 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
     Raises
     ------
     InputMismatch
-        If image and labels differ in size, or the channels cannot be had.
+        If image and labels do not lie on one grid, or the channels cannot be had.
     """
     image = io.read(case.image)
     labels = io.read_labels(case.labels)
@@ -232,11 +309,45 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
         raise InputMismatch(
             f"{str(case.image)!r} has a time axis; training takes single frames.", "Save the frames as files."
         )
-    if image.grid.shape != labels.grid.shape:
-        raise InputMismatch(
-            f"{str(case.image)!r} has size {image.grid.shape}, its labels have {labels.grid.shape}; they must be equal."
-        )
+    check_grids(case, image.grid, labels.grid)
     return Sample(with_channels(image, channels), labels.numpy().astype(np.int32), case, image.grid)
+
+
+def check_grids(case: Case, image: Grid, labels: Grid) -> None:
+    """See that the labels of a case lie where its image lies.
+
+    Labels without a unit ("pixel") are taken to lie on their image. Differences below 1e-3 of a
+    voxel are how files round, and accepted.
+
+    Parameters
+    ----------
+    case : Case
+        For the message.
+    image, labels : Grid
+        Of its two files.
+
+    Raises
+    ------
+    InputMismatch
+        If sizes differ, or a corner of the labels lies off; it says by how many voxels and mm.
+    """
+    if image.shape != labels.shape:
+        raise InputMismatch(
+            f"{str(case.image)!r} has size {image.shape}, its labels have {labels.shape}; they must be equal."
+        )
+    if "pixel" in (image.unit, labels.unit):
+        return
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in image.shape))), float)
+    into = _IN_MILLIMETERS[labels.unit] / _IN_MILLIMETERS[image.unit]
+    there = labels.to_world(corners) * into
+    voxels = float(np.abs(image.to_index(there) - corners).max())
+    if voxels >= _ROUNDING:
+        apart = float(np.linalg.norm(there - image.to_world(corners), axis=1).max())
+        raise InputMismatch(
+            f"{str(case.labels)!r} does not lie on its image: up to {voxels:.3g} voxels "
+            f"({apart * _IN_MILLIMETERS[image.unit]:.3g} mm) apart.",
+            "Spacing, origin or direction of one of the files is wrong; resample the labels onto the image.",
+        )
 
 
 def with_channels(image: Image, channels: int | None) -> np.ndarray:

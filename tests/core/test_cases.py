@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from deepbio import io
-from deepbio.cases import Case, load_sample, read_cases, split_cases
+from deepbio.cases import Case, check_grids, fold_cases, load_sample, read_cases, split_cases
 from deepbio.errors import ImageError, InputMismatch
-from deepbio.image import RGB, Image, LabelMap
+from deepbio.image import RGB, Grid, Image, LabelMap
 
 
 def _write(folder: Path, name: str, shape: tuple[int, ...] = (5, 7)) -> None:
@@ -45,13 +45,21 @@ def test_an_index_names_ids(tmp_path: Path) -> None:
     assert [(case.name, case.split) for case in read_cases(tmp_path)] == [("a", "train")]
 
 
+def test_an_index_names_files_and_patients(tmp_path: Path) -> None:
+    _write(tmp_path, "a")
+    (tmp_path / "index.csv").write_text("file,patient,split\na.tif,P1,train\n")
+    case = Case(tmp_path / "images/a.tif", tmp_path / "labels/a.tif", split="train", patient="P1")
+    assert read_cases(tmp_path) == [case]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("image,label\n", "no rows"),
-        ("picture,truth2\nx,y\n", "expected 'image' and 'label', or 'id'"),
+        ("picture,truth2\nx,y\n", "expected 'image' and 'label', 'file', or 'id'"),
         ("image,label\nimages/no.tif,labels/no.tif\n", "does not exist"),
         ("id\nmissing\n", "0 image files of this name"),
+        ("file\nmissing.tif\n", "does not exist"),
     ],
 )
 def test_a_bad_csv_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -111,3 +119,66 @@ def test_colour_does_not_become_grey(tmp_path: Path) -> None:
     io.write(tmp_path / "images" / "a.tif", Image(np.ones((3, 5, 7), np.uint8), "CYX", channels=RGB))
     with pytest.raises(InputMismatch, match="RGB channels, the network takes 1"):
         load_sample(read_cases(tmp_path)[0], channels=1)
+
+
+def _of_patients(patients: int, each: int = 3) -> list[Case]:
+    names = [(p, i) for p in range(patients) for i in range(each)]
+    return [Case(Path(f"{p}_{i}.tif"), Path(f"{p}_{i}.tif"), patient=f"P{p}") for p, i in names]
+
+
+def test_a_patient_is_in_one_part() -> None:
+    train, val = split_cases(_of_patients(14))
+    assert not {case.patient for case in train} & {case.patient for case in val}
+    assert (len(train), len(val)) == (36, 6)
+
+
+def test_a_patient_in_both_parts_is_told() -> None:
+    cases = [Case(Path(f"{s}.tif"), Path(f"{s}.tif"), split=s, patient="P7") for s in ("train", "val")]
+    with pytest.raises(ImageError, match="1 patients are in train and in val, the first is 'P7'"):
+        split_cases(cases)
+
+
+@pytest.mark.parametrize(("patients", "folds"), [(5, 5), (7, 3), (13, 2)])
+def test_folds_hold_out_each_case_once(patients: int, folds: int) -> None:
+    cases = _of_patients(patients)
+    parts = fold_cases([*cases, Case(Path("t"), Path("t"), split="test")], folds)
+    held = [case for _, val in parts for case in val]
+    assert sorted(map(str, held)) == sorted(map(str, cases))
+    for train, val in parts:
+        assert len(train) + len(val) == len(cases)
+        assert not {case.patient for case in train} & {case.patient for case in val}
+    sizes = [len(val) for _, val in parts]
+    assert max(sizes) - min(sizes) <= 3
+    assert parts == fold_cases(list(reversed(cases)), folds)
+
+
+def test_too_many_folds_are_told() -> None:
+    with pytest.raises(ImageError, match="2 patients or cases cannot be divided into 3 folds"):
+        fold_cases(_of_patients(2), 3)
+
+
+_OBLIQUE = np.linalg.qr(np.array([[0.1, 0.3, 1.0], [0.2, 1.0, -0.2], [-1.0, 0.1, 0.4]]))[0]
+_GRID = Grid((5, 7, 11), (1.2, 0.8, 0.5), (-31.0, 12.5, 200.25), _OBLIQUE, "millimeter")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (_GRID, ""),
+        (_GRID.replace(origin=(-31.0004, 12.5, 200.25)), ""),  # below 1e-3 of a voxel
+        (_GRID.replace(spacing=(1.2001, 0.8, 0.5)), ""),
+        (Grid((5, 7, 11)), ""),  # labels that know nothing
+        (_GRID.replace(spacing=(1200, 800, 500), origin=(-31e3, 12.5e3, 200.25e3), unit="micrometer"), ""),
+        (_GRID.replace(shape=(5, 11, 7)), r"\(5, 7, 11\).*\(5, 11, 7\)"),
+        (_GRID.replace(origin=tuple(_GRID.to_world((0, 2, 0)))), r"up to 2 voxels \(1\.6 mm\)"),
+        (_GRID.replace(direction=_OBLIQUE * [1, 1, -1]), r"up to 20 voxels \(10 mm\)"),
+        (_GRID.replace(spacing=(1.2, 0.8, 1.0)), r"up to 10 voxels \(5 mm\)"),
+    ],
+)
+def test_grids_that_differ_are_told_apart_from_rounding(labels: Grid, message: str) -> None:
+    case = Case(Path("a.nii"), Path("b.nii"))
+    if not message:
+        check_grids(case, _GRID, labels)
+        return
+    with pytest.raises(InputMismatch, match=message):
+        check_grids(case, _GRID, labels)

@@ -24,7 +24,13 @@ def _unet(**arguments: Any) -> nn.Module:
     return UNet(**arguments)
 
 
-NETWORKS: dict[str, Callable[..., Any]] = {"unet": _unet}
+def _ensemble(**arguments: Any) -> nn.Module:
+    from deepbio.networks.ensemble import Ensemble
+
+    return Ensemble(**arguments)
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {"unet": _unet, "ensemble": _ensemble}
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
