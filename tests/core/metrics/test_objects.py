@@ -1,10 +1,10 @@
-"""Metrics against counts made by hand."""
+"""Pairs of objects against counts made by hand."""
 
 import numpy as np
 import pytest
 
 from deepbio.errors import InputMismatch
-from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice, match_objects, overlap_matrix
+from deepbio.metrics import IOU_THRESHOLDS, average_precision, match_objects, overlap_matrix
 
 
 def _row(text: str) -> np.ndarray:
@@ -55,18 +55,9 @@ def test_two_empty_images_agree() -> None:
     assert average_precision(np.zeros((3, 5), int), np.zeros((3, 5), int)).tolist() == [1.0] * 9
 
 
-def test_dice_per_class() -> None:
-    assert dice(_row("0112 2"), _row("0122 2"), [1, 2, 3]) == {
-        1: 2 / 3,
-        2: 4 / 5,
-        3: pytest.approx(np.nan, nan_ok=True),
-    }
-
-
-@pytest.mark.parametrize("function", [overlap_matrix, dice])
-def test_shapes_must_agree(function) -> None:
+def test_shapes_must_agree() -> None:
     with pytest.raises(InputMismatch, match=r"\(1, 3\) and \(1, 4\)"):
-        function(_row("012"), _row("0120"))
+        overlap_matrix(_row("012"), _row("0120"))
 
 
 def test_labels_may_have_gaps_and_be_large() -> None:

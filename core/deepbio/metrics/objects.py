@@ -1,4 +1,4 @@
-"""How good a segmentation is: Dice of classes, average precision of objects."""
+"""How well predicted objects agree with true ones: pairs of them, and their average precision."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepbio.errors import InputMismatch
+from deepbio.metrics.overlap import check_shapes
 
-__all__ = ["IOU_THRESHOLDS", "Matching", "average_precision", "dice", "match_objects", "overlap_matrix"]
+__all__ = ["IOU_THRESHOLDS", "Matching", "average_precision", "match_objects", "overlap_matrix"]
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(9))
 """Thresholds whose mean is reported: 0.5, 0.55 ... 0.9."""
@@ -62,10 +62,7 @@ def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     >>> overlap_matrix(np.array([1, 1, 1, 0]), np.array([0, 5, 5, 5])).tolist()
     [[0.5]]
     """
-    if truth.shape != predicted.shape:
-        raise InputMismatch(
-            f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal."
-        )
+    check_shapes(truth, predicted)
     one, first = _compact(truth)
     other, second = _compact(predicted)
     size = (len(first), len(second))
@@ -142,37 +139,3 @@ def average_precision(
     [0.5]
     """
     return np.array([m.precision for m in match_objects(truth, predicted, thresholds)])
-
-
-def dice(truth: np.ndarray, predicted: np.ndarray, labels: Sequence[int] | None = None) -> dict[int, float]:
-    """Dice coefficient of each class.
-
-    Parameters
-    ----------
-    truth, predicted : ndarray of int, same shape
-        Classes; 0 is background.
-    labels : sequence of int, optional
-        Classes to report; by default those in either image.
-
-    Returns
-    -------
-    dict of int to float
-        2 |A and B| / (|A| + |B|); NaN where a class is in neither image.
-
-    Examples
-    --------
-    >>> dice(np.array([1, 1, 0]), np.array([1, 0, 0]))
-    {1: 0.6666666666666666}
-    """
-    if truth.shape != predicted.shape:
-        raise InputMismatch(
-            f"The label images have shapes {truth.shape} and {predicted.shape}; they must be equal."
-        )
-    if labels is None:
-        labels = [int(v) for v in np.union1d(truth, predicted) if v]
-    result = {}
-    for label in labels:
-        one, other = truth == label, predicted == label
-        total = int(one.sum()) + int(other.sum())
-        result[label] = 2 * int((one & other).sum()) / total if total else float("nan")
-    return result
