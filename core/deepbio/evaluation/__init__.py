@@ -1,0 +1,23 @@
+"""How well a model does on images whose labels are known: per image, per class, and per group of images."""
+
+from deepbio.evaluation.running import TOLERANCES, choose_split, evaluate
+from deepbio.evaluation.scores import (
+    CaseScore,
+    ClassMean,
+    ClassScore,
+    GroupScore,
+    class_means,
+    group_scores,
+)
+
+__all__ = [
+    "TOLERANCES",
+    "CaseScore",
+    "ClassMean",
+    "ClassScore",
+    "GroupScore",
+    "choose_split",
+    "class_means",
+    "evaluate",
+    "group_scores",
+]

@@ -1,0 +1,218 @@
+"""Scores of images and classes, and their means over groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["CaseScore", "ClassMean", "ClassScore", "GroupScore", "class_means", "group_scores", "mean_of"]
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class was segmented in one image, or in one frame of it.
+
+    Attributes
+    ----------
+    image, group, split : str
+        As in `CaseScore`.
+    frame : int or None
+        Number of the frame, from 1; None where the image has no time axis.
+    label : int
+        The class.
+    name : str
+        Its name; empty where the card has none.
+    dice : float
+        0 where the class is in truth or result only, NaN where it is in neither.
+    hd95 : float
+        Hausdorff distance at the 95th percentile, in `unit`; infinite where the class is in truth
+        or result only, NaN where it is in neither.
+    nsd : float
+        Part of both surfaces that agrees within `tolerance`; 0 or NaN as `dice`.
+    tolerance : float
+        In `unit`.
+    unit : str
+        ``"mm"``, ``"um"``, or ``"px"`` where neither image nor labels say how large a pixel is.
+    volume_truth, volume_found : float
+        Size of the class, in `volume_unit`.
+    volume_unit : str
+        ``"ml"``, ``"um^3"`` or ``"px"``; of 2D images ``"mm^2"``, ``"um^2"`` or ``"px"``.
+    """
+
+    image: str
+    group: str
+    split: str
+    frame: int | None
+    label: int
+    name: str
+    dice: float
+    hd95: float
+    nsd: float
+    tolerance: float
+    unit: str
+    volume_truth: float
+    volume_found: float
+    volume_unit: str
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for a table or JSON; the label stands under ``class``."""
+        return {"class" if key == "label" else key: value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class ClassMean:
+    """Means of a class over the images (or frames) of a group (``"all"``: of all groups).
+
+    Attributes
+    ----------
+    group, label, name, unit, tolerance
+        As in `ClassScore`; classes are averaged for each unit by itself.
+    images : int
+        Images, or frames, where the class is in truth or result.
+    missed : int
+        Of those the ones where it is in only one of them: their Dice and NSD are 0, and their infinite
+        distances are left out of `hd95`.
+    dice, hd95, nsd : float
+        Means; NaN where there is nothing to average.
+    """
+
+    group: str
+    label: int
+    name: str
+    images: int
+    missed: int
+    dice: float
+    hd95: float
+    nsd: float
+    tolerance: float
+    unit: str
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for a table or JSON; the label stands under ``class``."""
+        return {"class" if key == "label" else key: value for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """How one image was segmented.
+
+    Attributes
+    ----------
+    image, group, split : str
+        Which image, of which kind, from which part of the data.
+    ap50 : float
+        Average precision of objects, TP / (TP + FP + FN), at intersection over union 0.5; NaN for
+        models of classes.
+    ap : float
+        Its mean over the thresholds 0.5, 0.55 ... 0.9.
+    dice : float
+        Dice coefficient: of the foreground for objects, the mean over classes for classes; NaN
+        where both images are empty.
+    objects, found : int
+        Different labels in the truth and in the result.
+    seconds : float
+        Wall time of the model.
+    classes : tuple of ClassScore
+        Class by class; empty for models of objects.
+    """
+
+    image: str
+    group: str
+    split: str
+    ap50: float
+    ap: float
+    dice: float
+    objects: int
+    found: int
+    seconds: float
+    classes: tuple[ClassScore, ...] = ()
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for a table or JSON, without those of the classes."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """Means over the images of a group (``"all"``: of all groups); objects and seconds are sums."""
+
+    group: str
+    images: int
+    ap50: float
+    ap: float
+    dice: float
+    objects: int
+    found: int
+    seconds: float
+
+
+def class_means(scores: Sequence[CaseScore]) -> list[ClassMean]:
+    """Average the scores of each class over the images of each group and, last, over all images.
+
+    Examples
+    --------
+    >>> def score(image, dice, hd95):
+    ...     row = ClassScore(image, "", "val", None, 1, "lv", dice, hd95, dice, 1.0, "mm", 2.0, 2.1, "ml")
+    ...     return CaseScore(image, "", "val", math.nan, math.nan, dice, 1, 1, 0.1, (row,))
+    >>> (mean,) = class_means([score("a.nii", 0.9, 2.0), score("b.nii", 0.0, math.inf)])
+    >>> mean.images, mean.missed, mean.dice, mean.hd95
+    (2, 1, 0.45, 2.0)
+    """
+    rows = [row for one in scores for row in one.classes]
+    groups = {group: [row for row in rows if row.group == group] for group in sorted({r.group for r in rows})}
+    parts = [*groups.items(), ("all", rows)] if len(groups) > 1 else [("all", rows)]
+    means = []
+    for group, members in parts:
+        for label, unit, tolerance in sorted({(row.label, row.unit, row.tolerance) for row in members}):
+            chosen = [r for r in members if (r.label, r.unit, r.tolerance) == (label, unit, tolerance)]
+            means.append(_class_mean(group or "(none)", chosen))
+    return means
+
+
+def _class_mean(group: str, rows: Sequence[ClassScore]) -> ClassMean:
+    """Means over rows of one class and unit."""
+    first = rows[0]
+    present = [row for row in rows if not math.isnan(row.dice)]
+    return ClassMean(
+        group=group,
+        label=first.label,
+        name=first.name,
+        images=len(present),
+        missed=sum(math.isinf(row.hd95) for row in present),
+        dice=mean_of(row.dice for row in present),
+        hd95=mean_of(row.hd95 for row in present if math.isfinite(row.hd95)),
+        nsd=mean_of(row.nsd for row in present),
+        tolerance=first.tolerance,
+        unit=first.unit,
+    )
+
+
+def group_scores(scores: Sequence[CaseScore]) -> list[GroupScore]:
+    """Average the scores of each group and, last, of all images.
+
+    Examples
+    --------
+    >>> a = CaseScore("a.png", "fluo", "val", 1.0, 0.8, 0.9, 10, 10, 0.1)
+    >>> b = CaseScore("b.png", "he", "val", 0.5, 0.4, 0.7, 4, 6, 0.1)
+    >>> [(row.group, row.images, row.ap50) for row in group_scores([a, b])]
+    [('fluo', 1, 1.0), ('he', 1, 0.5), ('all', 2, 0.75)]
+    """
+    groups = {group: [s for s in scores if s.group == group] for group in sorted({s.group for s in scores})}
+    rows = [_group(name or "(none)", members) for name, members in groups.items()] if len(groups) > 1 else []
+    return [*rows, _group("all", scores)]
+
+
+def _group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
+    means: dict[str, Any] = {key: mean_of(getattr(s, key) for s in scores) for key in ("ap50", "ap", "dice")}
+    sums: dict[str, Any] = {
+        key: sum(getattr(s, key) for s in scores) for key in ("objects", "found", "seconds")
+    }
+    return GroupScore(group=name, images=len(scores), **means, **sums)
+
+
+def mean_of(values: Iterable[float]) -> float:
+    """The mean of what is a number; NaN where nothing is."""
+    numbers = [value for value in values if value == value]
+    return sum(numbers) / len(numbers) if numbers else float("nan")
