@@ -57,6 +57,9 @@ class RunOptions:
         "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
     )
     per_slice: bool = _option(False, "run a 2D model on every slice of a stack")
+    mirror: bool = _option(
+        False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
+    )
     threshold: float | None = _option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = _option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
     output: tuple[str, ...] = _option(("labels", "table"), "what to return", choices=OUTPUTS)

@@ -15,6 +15,7 @@ import yaml
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
 from deepbio.library.fields import Fields, inside, is_remote
+from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
 from deepbio.networks import NETWORKS
 
 __all__ = ["STEP_IDS", "card_of_folder"]
@@ -107,7 +108,7 @@ def _card(fields: Fields, root: Path) -> ModelCard:
         inputs=inputs,
         outputs=outputs,
         weights=weights,
-        deepbio=_ours(ours),
+        deepbio=_ours(ours, len(inputs[0].spatial)),
         config=config.values,
         training_data=_training_data(fields, ours),
         documentation=_file_or_none(fields, "documentation", root),
@@ -147,11 +148,17 @@ def _training_data(fields: Fields, ours: Fields) -> str:
     return data.text("id", "") or data.text("name", "") or ours.text("training_data", "")
 
 
-def _ours(ours: Fields) -> Mapping[str, Any]:
-    """``config: deepbio:`` with the types of what the library itself shows checked."""
+def _ours(ours: Fields, ndim: int) -> Mapping[str, Any]:
+    """``config: deepbio:`` with what the library itself shows, and what is said of space, checked."""
     list(ours.children("scores"))
     for name in ("tile", "decode", "classes", "training"):
         ours.child(name)
+    if "grid" in ours:
+        check_grid(ours.mapping("grid"), ndim)
+    if "mirror" in ours:
+        check_mirror(ours.values["mirror"], ndim, ours.child("decode").text("method", ""))
+    if "per_slice" in ours:
+        check_per_slice(ours.values["per_slice"], ndim)
     for label in ours.mapping("classes", {}):
         if not str(label).isdigit():
             raise CardError(

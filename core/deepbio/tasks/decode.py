@@ -16,7 +16,7 @@ that much give the objects of the whole image.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from skimage.segmentation import watershed
 
 from deepbio.errors import CardError
 
-__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "split_objects"]
+__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "keep_largest", "split_objects"]
 
 OFFSET_UNIT = 16.0
 """Pixels per unit of the offset channels: keeps their values near those of the others."""
@@ -59,6 +59,8 @@ class Decoder:
         Largest extent in pixels of an object for which windows agree with the whole.
     logits : bool
         Whether channel 0 is before the sigmoid; else it is a probability.
+    largest : tuple of int
+        Classes of which only the largest connected component is kept (classes).
     """
 
     method: str = "watershed"
@@ -70,6 +72,7 @@ class Decoder:
     min_size: int = 12
     reach: int = 128
     logits: bool = True
+    largest: tuple[int, ...] = ()
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
@@ -78,7 +81,7 @@ class Decoder:
         Raises
         ------
         CardError
-            For an unknown method or entry.
+            For an unknown method or entry, or `largest` that is no list of classes.
         """
         known = {field.name for field in fields(cls)}
         unknown = set(entries) - known
@@ -87,12 +90,24 @@ class Decoder:
                 f"The card's 'decode' has {dict(entries)}; "
                 f"known are the entries {sorted(known)} and the methods {METHODS}."
             )
-        return cls(**entries)
+        largest = entries.get("largest", ())
+        listed = isinstance(largest, (list, tuple)) and all(type(k) is int and k > 0 for k in largest)
+        if not listed or (largest and entries.get("method") != "classes"):
+            raise CardError(
+                f"The card's 'decode' has largest {largest!r} and the method {entries.get('method')!r}; "
+                "expected a list of classes (from 1) and the method 'classes'."
+            )
+        return cls(**{**entries, "largest": tuple(largest)})
 
     @property
     def instances(self) -> bool:
         """Whether labels are objects rather than classes."""
         return self.method != "classes"
+
+    @property
+    def by_seeds(self) -> bool:
+        """Whether objects grow from seeds, whose distances are in pixels of the network's grid."""
+        return self.method in ("watershed", "votes")
 
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""
@@ -115,12 +130,58 @@ def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
         Classes, or objects numbered from 1 in the order of their seeds.
     """
     if not decoder.instances:
-        return scores.argmax(0).astype(np.int32)
+        classes = scores.argmax(0).astype(np.int32)
+        keep_largest(classes, decoder.largest)
+        return classes
     labels, _ = split_objects(scores, decoder)
     area = np.bincount(labels.ravel())
     kept = area >= decoder.min_size
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+
+
+def keep_largest(labels: np.ndarray, classes: Sequence[int]) -> None:
+    """Keep only the largest connected component of some classes; the rest becomes background.
+
+    Pixels that touch at a corner are connected. Of two of the same size the first is kept.
+
+    Parameters
+    ----------
+    labels : ndarray of integers, shape ([z,] y, x)
+        Classes of one image; changed in place.
+    classes : sequence of int
+        Which ones; each is looked at alone.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 0, 1], [0, 0, 2, 0]], np.uint8)
+    >>> keep_largest(labels, [1])
+    >>> labels.tolist()
+    [[1, 1, 0, 0], [0, 0, 2, 0]]
+    """
+    for value in classes:
+        box = _extent(labels, value)
+        if box is None:
+            continue
+        part = labels[box]
+        components, count = ndimage.label(part == value, np.ones((3,) * labels.ndim))
+        if count > 1:
+            size = np.bincount(components.ravel())
+            size[0] = 0
+            part[(components > 0) & (components != size.argmax())] = 0
+
+
+def _extent(labels: np.ndarray, value: int) -> tuple[slice, ...] | None:
+    """Bounding box of a label, or None; looks at one row at a time, as labels may be large."""
+    rows = [n for n, row in enumerate(labels) if (row == value).any()]
+    if not rows:
+        return None
+    flat = np.zeros(labels.shape[1:], bool)
+    for n in rows:
+        flat |= labels[n] == value
+    others = [tuple(k for k in range(flat.ndim) if k != axis) for axis in range(flat.ndim)]
+    places = [np.array(rows), *(np.flatnonzero(flat.any(axis=axes)) for axes in others)]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
 
 
 def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepbio.engine.steps import prepare
 from deepbio.errors import InputMismatch
-from deepbio.image import Image
+from deepbio.image import ArrayLike, Image
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 
@@ -94,7 +94,7 @@ class FrameSource:
         If the frame has NaN or infinite pixels.
     """
 
-    def __init__(self, view: View, card: ModelCard) -> None:
+    def __init__(self, view: ArrayLike, card: ModelCard) -> None:
         self._view = view
         axes = ("channel", *"zyx"[3 - (len(view.shape) - 1) :])
         self._normalise = prepare(view, axes, card.input.steps)
@@ -147,7 +147,8 @@ def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | No
         )
     if card.ndim == 3 or not depth:
         return [None]
-    if image.size("Z") > 1 and not options.per_slice:
+    always = card.deepbio.get("per_slice") is True
+    if image.size("Z") > 1 and not (options.per_slice or always):
         raise InputMismatch(
             f"The model '{card.name}' is 2D; the image is a stack of {image.size('Z')} slices ({_sizes(image)}).",
             "Set per_slice=true (on the command line --per-slice) to run it on every slice.",

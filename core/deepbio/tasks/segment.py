@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from deepbio.engine.geometry import GridSpec
 from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
@@ -23,14 +24,13 @@ from deepbio.options import RunOptions
 from deepbio.tasks.decode import Decoder
 from deepbio.tasks.frames import Frame, FrameSource, View, split_frames
 from deepbio.tasks.measure import measure_objects
+from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
-from deepbio.tasks.stitch import label_bands
+from deepbio.tasks.storage import allocate
 
 __all__ = ["Opener", "decoder_of", "segment"]
 
 Opener = Callable[[Rung, Listener], Runtime]
-_IN_MEMORY = 2 * 2**30  # labels of more bytes lie in a file that the system pages
-
 Bands = Iterator[tuple[int, int, np.ndarray]]
 
 
@@ -89,7 +89,9 @@ def segment(
     """
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
-    job = _Job(image, card, open_runtime, options, decoder, listener)
+    spec = spec_for(card, image.grid, listener)
+    mirror = _mirror_axes(card, options)
+    job = _Job(image, card, open_runtime, options, decoder, listener, spec, mirror)
     if decoder is None and "labels" in options.output:
         listener(
             Notice(
@@ -106,6 +108,19 @@ def segment(
     return job.result()
 
 
+def _mirror_axes(card: ModelCard, options: RunOptions) -> tuple[int, ...]:
+    """Axes along which this run averages over mirror images."""
+    if not options.mirror:
+        return ()
+    axes = tuple(card.deepbio.get("mirror", ()))
+    if not axes:
+        raise InputMismatch(
+            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
+            "Leave 'mirror' off.",
+        )
+    return axes
+
+
 @dataclass
 class _Job:
     """One image on its way through a network."""
@@ -116,6 +131,8 @@ class _Job:
     options: RunOptions
     decoder: Decoder | None
     listener: Listener
+    spec: GridSpec = field(default_factory=GridSpec)
+    mirror: tuple[int, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
@@ -126,12 +143,14 @@ class _Job:
     def run(self, frame: Frame, ladder: list[Rung]) -> list[Rung]:
         """Segment one frame; return the ladder from the rung that worked."""
         with self._timed("prepare"):
-            source = FrameSource(frame.view, self.card)
+            grid = self.image.grid if frame.z is None else self.image.plane(0).grid
+            placed = place_frame(frame.view, grid, self.spec)
+            source = FrameSource(placed.view, self.card)
         used: list[Rung] = []
 
         def attempt(rung: Rung) -> int:
             used.append(rung)
-            return self._attempt(frame, source, rung)
+            return self._attempt(frame, placed, source, rung)
 
         count = with_ladder(attempt, ladder, self.listener)
         if self.decoder is not None:
@@ -141,7 +160,7 @@ class _Job:
                     self.tables.append(self._measure(frame))
         return ladder[len(used) - 1 :]
 
-    def _attempt(self, frame: Frame, source: FrameSource, rung: Rung) -> int:
+    def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
         with self._timed("open"):
             runtime = self.open_runtime(rung, self.listener)
         plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
@@ -150,21 +169,34 @@ class _Job:
             "tiles": plan.count,
             "batch": rung.batch,
             "overlap": plan.overlap,
+            **placed.facts(),
         }
+        if self.mirror:
+            runtime = Mirrored(runtime, self.mirror)
+            self.facts["mirror"] = list(self.mirror)
         self.facts["runtime"] = runtime
         bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
-        bands = self._processed(bands)
-        if "scores" in self.options.output or self.decoder is None:
-            bands = self._kept(frame, bands)
-        if self.decoder is None:
-            for _ in bands:
-                pass
-            return 0
-        out = self._labels_of(frame)
         with self._timed("instances"):
-            count = label_bands(bands, self.decoder, out, listener=self.listener, item=frame.name)
+            count = self._decide(frame, placed, self._processed(bands))
         self.seconds["instances"] -= self.facts.pop("inside", 0.0)
         return count
+
+    def _decide(self, frame: Frame, placed: Placed, bands: Bands) -> int:
+        """Write labels and keep scores, as far as they are wanted; return how many there are."""
+
+        def keep(bands: Iterable[tuple[int, int, np.ndarray]]) -> Bands:
+            return self._kept(frame, placed, bands)
+
+        if self.decoder is None:
+            for _ in keep(placed.to_input(bands)):
+                pass
+            return 0
+        out = placed.inside(self._labels_of(frame))
+        if "scores" in self.options.output:
+            return placed.label_and_keep(
+                bands, self.decoder, out, keep, listener=self.listener, item=frame.name
+            )
+        return placed.label(bands, self.decoder, out, listener=self.listener, item=frame.name)
 
     def _timed(self, name: str) -> _Timer:
         return _Timer(self.seconds, name)
@@ -196,16 +228,16 @@ class _Job:
             for start, stop, part in bands:
                 yield start, stop, apply_output_steps(part, steps)
 
-    def _kept(self, frame: Frame, bands: Bands) -> Bands:
+    def _kept(self, frame: Frame, placed: Placed, bands: Iterable[tuple[int, int, np.ndarray]]) -> Bands:
         """Pass the bands on and keep their scores, in the axes of the image with C for the scores."""
         for start, stop, part in bands:
             if self.scores is None:
                 shape = [self.image.size(axis) for axis in self._axes()]
                 at = 1 if "T" in self.image.axes else 0
-                self.scores = _allocate((*shape[:at], part.shape[0], *shape[at:]), np.float32)
+                self.scores = allocate((*shape[:at], part.shape[0], *shape[at:]), np.float32)
             key: list[Any] = [frame.t] if frame.t is not None else []
             key += [slice(None)] + ([frame.z] if frame.z is not None else [])
-            self.scores[(*key, slice(start, stop))] = part
+            placed.inside(self.scores[tuple(key)])[:, start:stop] = part
             yield start, stop, part
 
     def _axes(self) -> str:
@@ -213,8 +245,16 @@ class _Job:
 
     def _labels_of(self, frame: Frame) -> Any:
         if self.labels is None:
-            self.labels = _allocate(tuple(self.image.size(axis) for axis in self._axes()), np.int32)
+            shape = tuple(self.image.size(axis) for axis in self._axes())
+            self.labels = allocate(shape, self._label_type())
         return self.labels[frame.index] if frame.index else self.labels
+
+    def _label_type(self) -> type:
+        if self.decoder is None or self.decoder.instances:
+            return np.int32
+        spec = self.card.output
+        classes = spec.axis("channel").size if "channel" in spec.axis_ids else 1
+        return np.uint8 if classes is not None and classes <= 256 else np.uint16
 
     def _number(self, frame: Frame, count: int) -> None:
         """Go on counting through the slices of a stack, so that one number is one object."""
@@ -263,19 +303,3 @@ class _Timer:
 
     def __exit__(self, *error: object) -> None:
         self._sums[self._name] = self._sums.get(self._name, 0.0) + time.perf_counter() - self._start
-
-
-def _allocate(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Zeros; in a temporary file, gone with the array, where they would fill the memory."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if size <= _IN_MEMORY:
-        return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile(prefix="deepbio-") as file:
-        try:
-            file.truncate(size)
-        except OSError as error:
-            raise InputMismatch(
-                f"The result needs {size / 2**30:.1f} GiB in {tempfile.gettempdir()!r}: {error.strerror}.",
-                "Make space there, or set TMPDIR to another folder.",
-            ) from error
-        return np.memmap(file, dtype, "r+", shape=shape)

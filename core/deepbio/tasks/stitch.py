@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from deepbio.events import Listener, Stage, silent
-from deepbio.tasks.decode import Decoder, split_objects
+from deepbio.tasks.decode import Decoder, keep_largest, split_objects
 
 __all__ = ["label_bands"]
 
@@ -42,8 +42,8 @@ def label_bands(
         Consecutive bands along the first axis; scores are float32, shape (K, stop - start, ...).
     decoder : Decoder
         How scores become labels.
-    out : array-like of int32, shape ([z,] y, x)
-        Where labels are written; needs slicing only (memory maps are fine).
+    out : array of integers, shape ([z,] y, x)
+        Where labels are written; memory maps and views are fine.
     listener : Listener
         Told after each window.
     item : str
@@ -60,7 +60,8 @@ def label_bands(
         present: set[int] = set()
         for start, stop, scores in bands:
             out[start:stop] = scores.argmax(0)
-            present.update(np.unique(out[start:stop]).tolist())
+            present.update(np.flatnonzero(np.bincount(np.ravel(out[start:stop]))).tolist())
+        keep_largest(out, decoder.largest)
         return len(present - {0})
     if decoder.method == "threshold":
         return _label_components(bands, decoder, out)

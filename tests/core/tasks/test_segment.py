@@ -10,7 +10,7 @@ from deepbio.events import Event, Notice, Progress
 from deepbio.image import RGB, Grid, Image
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run
-from deepbio.tasks import segment as module
+from deepbio.tasks import storage
 from deepbio.tasks.decode import Decoder
 from deepbio.tasks.segment import decoder_of
 
@@ -134,7 +134,7 @@ def test_a_lazy_image_is_never_read_whole(spots2d) -> None:
 
 
 def test_large_labels_lie_in_a_file(spots2d, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_IN_MEMORY", 1000)
+    monkeypatch.setattr(storage, "_IN_MEMORY", 1000)
     pixels = _pixels((60, 70))
     labels = run(Image(pixels), load_model(spots2d)).labels
     assert isinstance(labels.array, np.memmap)

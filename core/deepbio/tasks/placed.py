@@ -1,0 +1,213 @@
+"""A frame on the grid that its network works on, and its labels and scores back on the image's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deepbio.engine.geometry import GridSpec, Placement, place_image, to_working
+from deepbio.engine.return_trip import Bands, classes_to_input, labels_to_input, scores_to_input
+from deepbio.events import Listener, Notice, silent
+from deepbio.image import ArrayLike, Grid
+from deepbio.library import ModelCard
+from deepbio.tasks.decode import Decoder, keep_largest
+from deepbio.tasks.frames import View
+from deepbio.tasks.stitch import label_bands
+from deepbio.tasks.storage import allocate
+
+__all__ = ["Placed", "place_frame", "spec_for"]
+
+_IN_MEMORY = 2**30  # bytes of a working image that is interpolated once; a larger one tile by tile
+
+
+def spec_for(card: ModelCard, grid: Grid, listener: Listener = silent) -> GridSpec:
+    """The grid that the card asks for; a warning if the image has no physical spacing.
+
+    Raises
+    ------
+    CardError
+        If the card's entries cannot be understood.
+    """
+    spec = GridSpec.from_card(card.deepbio.get("grid"))
+    if grid.unit == "pixel" and any(s is not None for s in spec.spacing):
+        told = " x ".join("any" if s is None else f"{s:g}" for s in spec.spacing)
+        listener(
+            Notice(
+                f"The image does not say how large its pixels are; they are taken as {told} {spec.unit}, "
+                f"as the model '{card.name}' needs them.",
+                "warning",
+            )
+        )
+    return spec
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One frame where its network sees it.
+
+    Attributes
+    ----------
+    view : array-like, shape (C, [z,] y, x)
+        Its pixels on the working grid.
+    placement : Placement or None
+        Where that grid lies; None where it is the image's own.
+    """
+
+    view: ArrayLike
+    placement: Placement | None = None
+
+    def inside(self, array: np.ndarray) -> np.ndarray:
+        """The part of an array on the image's grid that is worked on, in canonical axes; a view."""
+        if self.placement is None:
+            return array
+        key: tuple[Any, ...] = (..., *self.placement.in_box)
+        return np.asarray(self.placement.canonical(array)[key])
+
+    def to_input(self, bands: Bands) -> Bands:
+        """Bands of scores, on the image's pixels of :meth:`inside`."""
+        return bands if self.placement is None else scores_to_input(bands, self.placement)
+
+    def label(
+        self, bands: Bands, decoder: Decoder, out: Any, *, listener: Listener = silent, item: str = ""
+    ) -> int:
+        """Write the labels of scores on the working grid.
+
+        Classes and thresholds are decided on the image's pixels, from interpolated scores. Objects
+        are found on the working grid, which their decoder knows, and brought back whole.
+
+        Parameters
+        ----------
+        bands : iterable of (start, stop, scores)
+            On the working grid.
+        decoder : Decoder
+            How scores become labels; its `min_size` counts pixels of the working grid.
+        out : array of integers
+            From :meth:`inside`.
+        listener, item : Listener, str
+            As for :func:`~deepbio.tasks.stitch.label_bands`.
+
+        Returns
+        -------
+        int
+            Number of objects, or of classes present.
+        """
+        placement = self.placement
+        if placement is None or placement.exact:
+            return label_bands(bands, decoder, out, listener=listener, item=item)
+        if decoder.method == "classes":
+            count = classes_to_input(bands, placement, out)
+            keep_largest(out, decoder.largest)
+            return count
+        if decoder.method == "threshold":
+            return self._label_at_input(self.to_input(bands), decoder, out)
+        labels = allocate(placement.grid.shape, np.int32)
+        count = label_bands(bands, decoder, labels, listener=listener, item=item)
+        labels_to_input(labels, placement, out)
+        return count
+
+    def label_and_keep(
+        self,
+        bands: Bands,
+        decoder: Decoder,
+        out: Any,
+        keep: Callable[[Bands], Bands],
+        *,
+        listener: Listener = silent,
+        item: str = "",
+    ) -> int:
+        """As :meth:`label`, while `keep` passes on the bands of scores that it stores.
+
+        Parameters
+        ----------
+        bands, decoder, out, listener, item
+            As for :meth:`label`.
+        keep : callable
+            Stores bands on the image's pixels of :meth:`inside` and passes them on.
+        """
+        placement = self.placement
+        if placement is None or placement.exact:
+            return self.label(keep(bands), decoder, out, listener=listener, item=item)
+        if not decoder.by_seeds:
+            return self._label_at_input(keep(self.to_input(bands)), decoder, out)
+        stored = _Stored(placement.grid.shape)
+        count = self.label(stored.keep(bands), decoder, out, listener=listener, item=item)
+        for _ in keep(self.to_input(stored.bands())):
+            pass
+        return count
+
+    def _label_at_input(self, bands: Bands, decoder: Decoder, out: Any) -> int:
+        """Labels of scores on the image's pixels; not for objects that grow from seeds."""
+        if self.placement is not None:
+            ratio = math.prod(self.placement.box_shape) / math.prod(self.placement.grid.shape)
+            decoder = decoder.replace(min_size=round(decoder.min_size * ratio))
+        return label_bands(bands, decoder, out)
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of the working grid; nothing where it is the image's own."""
+        if self.placement is None:
+            return {}
+        grid = self.placement.grid
+        spacing = [round(s, 6) for s in grid.spacing]
+        return {"working": {"shape": list(grid.shape), "spacing": spacing, "unit": grid.unit}}
+
+
+class _Stored:
+    """Scores on the working grid, kept until objects are found in them."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+        self._scores: np.ndarray | None = None
+
+    def keep(self, bands: Bands) -> Bands:
+        """Pass bands on and store them."""
+        for start, stop, part in bands:
+            if self._scores is None:
+                self._scores = allocate((part.shape[0], *self._shape), np.float32)
+            self._scores[:, start:stop] = part
+            yield start, stop, part
+
+    def bands(self) -> Bands:
+        """What was stored, again."""
+        if self._scores is not None:
+            yield 0, self._shape[0], self._scores
+
+
+def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
+    """Bring a frame to the grid that its network works on.
+
+    Parameters
+    ----------
+    view : View
+        The frame's pixels, shape (C, [z,] y, x).
+    grid : Grid
+        Its grid, with as many axes.
+    spec : GridSpec
+        What the card asks for.
+
+    Returns
+    -------
+    Placed
+        Interpolated once where that fits into memory, else whenever a tile is read.
+
+    Raises
+    ------
+    InputMismatch
+        If the spacing of the image cannot be meant.
+    """
+    if spec == GridSpec():
+        return Placed(view)
+    placement = place_image(view, grid, spec)
+    if placement.identity:
+        return Placed(view)
+    working = to_working(view, placement)
+    size = math.prod(working.shape) * working.dtype.itemsize
+    if placement.exact or size > _IN_MEMORY:
+        return Placed(working, placement)
+    pixels = np.empty(working.shape, working.dtype)
+    for key, band in working.bands():
+        pixels[key] = band
+    return Placed(pixels, placement)
