@@ -17,9 +17,14 @@ Examples
 ('ZYX', True)
 """
 
+from deepbio.io.dicom_files import Series, is_dicom, is_dicom_folder, list_series
+from deepbio.io.dicom_seg import write_dicom_seg
 from deepbio.io.files import atomic
 from deepbio.io.formats import image_suffixes
 from deepbio.io.reading import info, read, read_labels
 from deepbio.io.writing import open_labels, write
 
-__all__ = ["atomic", "image_suffixes", "info", "open_labels", "read", "read_labels", "write"]
+__all__ = [
+    "Series", "atomic", "image_suffixes", "info", "is_dicom", "is_dicom_folder", "list_series", "open_labels", "read",
+    "read_labels", "write", "write_dicom_seg",
+]  # fmt: skip

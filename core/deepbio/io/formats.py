@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Backend", "Format", "find_format", "image_suffixes"]
 class Backend(Protocol):
     """What the module of a format has; `path` is checked before, errors are translated after."""
 
-    def read(self, path: Path, *, lazy: bool, labels: bool) -> Image: ...
+    def read(self, path: Path, *, lazy: bool, labels: bool, **chosen: str) -> Image: ...
     def write(self, path: Path, item: Image | LabelMap | Table) -> None: ...
 
 
@@ -36,7 +36,8 @@ class Format:
     module : str
         The module in this package that reads and writes it.
     is_folder : bool
-        Whether such an image is a folder.
+        Whether such an image is always a folder. (DICOM may be a file of any name or a folder of such:
+        :func:`deepbio.io.reading.read` looks into it.)
     """
 
     name: str
@@ -56,6 +57,7 @@ FORMATS = (
     Format("NIfTI", (".nii.gz", ".nii"), "medical"),
     Format("NRRD", (".nrrd",), "medical"),
     Format("MetaImage", (".mha", ".mhd"), "medical"),
+    Format("DICOM", (".dcm", ".dicom", ".ima"), "dicom"),
     Format("OME-Zarr", (".ome.zarr", ".zarr"), "ome_zarr", is_folder=True),
     Format("CSV", (".csv",), "table"),
 )
@@ -70,8 +72,6 @@ _ELSEWHERE = {  # formats that people try, and what opens them
     ".ims": "Fiji (Bio-Formats)",
     ".svs": "QuPath",
     ".ndpi": "QuPath",
-    ".dcm": "3D Slicer",
-    ".ima": "3D Slicer",
     ".h5": "Fiji or ilastik",
 }
 

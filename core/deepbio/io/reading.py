@@ -10,26 +10,33 @@ from typing import Any
 
 import numpy as np
 
-from deepbio.errors import DeepBioError, ImageError
+from deepbio.errors import DeepBioError, ImageError, OptionError
 from deepbio.image import Image, LabelMap
 from deepbio.io.arrays import iter_blocks
+from deepbio.io.dicom_files import is_dicom, is_dicom_folder
 from deepbio.io.files import check_file
-from deepbio.io.formats import find_format
+from deepbio.io.formats import FORMATS, Format, find_format
 
 __all__ = ["info", "read", "read_labels"]
 
+_DICOM = next(form for form in FORMATS if form.name == "DICOM")
 
-def read(path: str | Path, *, lazy: bool = False) -> Image:
+
+def read(path: str | Path, *, lazy: bool = False, series: str = "") -> Image:
     """Read an image with its axes, spacing, channels and frame interval.
 
     Parameters
     ----------
     path : str or Path
-        A TIFF (ImageJ, OME, plain), PNG, JPEG, NIfTI, NRRD, MetaImage or OME-Zarr.
+        A TIFF (ImageJ, OME, plain), PNG, JPEG, NIfTI, NRRD, MetaImage or OME-Zarr; a DICOM file of any
+        name, or a folder with the files of a DICOM series.
     lazy : bool
         Leave the pixels in the file until a part of them is asked for. TIFF and OME-Zarr are read
         in parts, so an image larger than memory is no problem; other formats are read whole, when
         the first pixel is asked for.
+    series : str
+        Which series of a DICOM folder with several: its UID, the beginning of it, or ``"#2"`` for the
+        second that :func:`deepbio.io.list_series` lists.
 
     Returns
     -------
@@ -43,8 +50,10 @@ def read(path: str | Path, *, lazy: bool = False) -> Image:
         If the file is missing, damaged, cut off, or not of its format.
     MissingPackage
         If the format needs a package that is not installed.
+    OptionError
+        If a series is asked for of what is not DICOM.
     """
-    return _read(Path(path), lazy=lazy, labels=False)
+    return _read(Path(path), lazy=lazy, labels=False, series=series)
 
 
 def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:
@@ -53,7 +62,8 @@ def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:
     Parameters
     ----------
     path : str or Path
-        As for :func:`read`. The indices of a palette PNG are the labels.
+        As for :func:`read`. The indices of a palette PNG are the labels; so are the segment numbers of
+        a DICOM segmentation, whose names are read, too.
     lazy : bool
         Leave the pixels in the file, as for :func:`read`; the file must then hold integers.
 
@@ -71,8 +81,15 @@ def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:
     return _as_labels(_read(path, lazy=lazy, labels=True), path)
 
 
-def info(path: str | Path) -> dict[str, Any]:
+def info(path: str | Path, *, series: str = "") -> dict[str, Any]:
     """Say what a file holds, from its header; the pixels are not loaded.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for :func:`read`.
+    series : str
+        As for :func:`read`.
 
     Returns
     -------
@@ -90,11 +107,11 @@ def info(path: str | Path) -> dict[str, Any]:
     ('PNG', 'YX', [7, 11], 'uint8')
     """
     path = Path(path)
-    image = _read(path, lazy=True, labels=False)
+    image = _read(path, lazy=True, labels=False, series=series)
     grid = image.grid
     facts: dict[str, Any] = {
         "file": str(path),
-        "format": image.meta.get("format", find_format(path)[0].name),
+        "format": image.meta["format"],
         "axes": image.axes,
         "shape": list(image.shape),
         "pixel type": str(image.dtype),
@@ -107,23 +124,38 @@ def info(path: str | Path) -> dict[str, Any]:
         "colour": image.is_rgb,
         "frame interval [s]": image.frame_interval,
     }
-    facts.update({key: image.meta[key] for key in ("compression", "notes") if image.meta.get(key)})
+    told = ("modality", "series_uid", "compression", "notes")
+    facts.update({key.replace("_", " "): image.meta[key] for key in told if image.meta.get(key)})
     if "notes" in facts:
         facts["notes"] = list(facts["notes"])
     return facts
 
 
-def _read(path: Path, *, lazy: bool, labels: bool) -> Image:
-    form, _ = find_format(path)
+def _read(path: Path, *, lazy: bool, labels: bool, series: str = "") -> Image:
+    form = _format_of(path)
+    if series and form != _DICOM:
+        raise OptionError(f"'{path}' is not DICOM: there is no series {series!r}.", "Leave the series out.")
     if form.module == "table":
         raise ImageError(
             f"'{path}' is a table; expected an image.", "Name the image that it was measured in."
         )
-    check_file(path, is_folder=form.is_folder)
+    check_file(path, is_folder=form.is_folder or (form == _DICOM and path.is_dir()))
+    chosen = {"series": series} if series else {}
     with _explained(path):
-        image = form.load().read(path, lazy=lazy, labels=labels)
+        image = form.load().read(path, lazy=lazy, labels=labels, **chosen)
     meta = {"source": str(path), "format": form.name, **image.meta}
     return Image(image.array, image.axes, image.grid, image.channels, image.frame_interval, meta)
+
+
+def _format_of(path: Path) -> Format:
+    """The format by the name; of what has none of ours, and of folders, by a look inside."""
+    try:
+        form, _ = find_format(path)
+    except ImageError:
+        if is_dicom(path) or is_dicom_folder(path):
+            return _DICOM
+        raise
+    return _DICOM if path.is_dir() and not form.is_folder and is_dicom_folder(path) else form
 
 
 @contextmanager
