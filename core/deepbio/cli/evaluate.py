@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,10 +16,11 @@ from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_run_options
 from deepbio.cli.run import ModelArgument, QuietOption
+from deepbio.errors import OptionError, OutputError
 from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
-    from deepbio.evaluation import CaseScore, GroupScore
+    from deepbio.evaluation import CaseScore, ClassMean, GroupScore
 
 DataArgument = Annotated[
     Path,
@@ -38,7 +40,19 @@ def evaluate(
     data: DataArgument,
     split: Annotated[str, typer.Option("--split", help="Part of the data: train, val, test or all.")] = "all",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV file for the scores of each image.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="CSV file for the scores; of classes also a box plot (PNG) beside it."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="MM",
+            help="Distance of surfaces that counts as agreement, in the unit of the images; "
+            "default: 1, or 2 pixels where no unit is known.",
+        ),
     ] = None,
     *,
     json: JsonOption = False,
@@ -47,74 +61,156 @@ def evaluate(
 ) -> None:
     """Run MODEL on images whose labels are known, and score it.
 
-    AP is the average precision of objects, TP / (TP + FP + FN), one prediction to one object, as
-    in the 2018 Data Science Bowl: at intersection over union 0.5, and its mean from 0.5 to 0.9.
+    Of models of classes: Dice, the Hausdorff distance at the 95th percentile and the normalised
+    surface distance (part of the surfaces that agrees within the tolerance), in physical units.
+
+    Of models of objects: AP is the average precision, TP / (TP + FP + FN), one prediction to one
+    object, as in the 2018 Data Science Bowl: at intersection over union 0.5, and its mean from 0.5 to 0.9.
     """
     from deepbio.cases import read_cases
-    from deepbio.evaluation import choose_split, group_scores
+    from deepbio.evaluation import choose_split, class_means, group_scores
     from deepbio.evaluation import evaluate as score
     from deepbio.predict import load_model
 
+    if output is not None:
+        _check_output(output)
     cases = choose_split(read_cases(data), split)
     loaded = load_model(model, device=options.device)
     with listening(json=json, quiet=quiet) as listener:
-        scores = score(loaded, cases, options, on_progress=listener)
-    groups = group_scores(scores)
+        scores = score(loaded, cases, options, tolerance=tolerance, on_progress=listener)
+    groups, means = group_scores(scores), class_means(scores)
+    written = []
     if output is not None:
-        _write_csv(output, scores)
+        title = f"{loaded.card.name} on {data.name}, {split}: {_counted(len(scores), 'image')}"
+        written = _write(output, scores, title)
     if json:
-        for one in scores:
-            print_json({"event": "score", **asdict(one)})
-        print_json({"event": "summary", "groups": [asdict(group) for group in groups]})
+        _print_json(scores, groups, means)
         return
     if quiet:
         return
-    _print_images(scores)
-    _print_groups(groups)
-    if output is not None:
-        out.print(f"Scores of each image: {output}")
+    _print_images(scores, by_class=bool(means))
+    _print_groups(groups, by_class=bool(means))
+    if means:
+        _print_classes(means)
+    if written:
+        out.print(f"Scores: {', '.join(map(str, written))}")
 
 
-def _write_csv(path: Path, scores: Sequence[CaseScore]) -> None:
+def _check_output(path: Path) -> None:
+    """Refuse, before the models run, what could not be written at the end."""
+    if path.suffix.lower() != ".csv":
+        raise OptionError(f"The scores are written as CSV; '{path}' ends in {path.suffix!r}.", "Use .csv.")
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder '{path.parent}' does not exist.", "Make it first.")
+
+
+def _write(path: Path, scores: Sequence[CaseScore], title: str) -> list[Path]:
+    """Write the CSV: a row for each image and class, or for each image of a model of objects."""
     from deepbio.io import atomic
 
-    rows = [asdict(one) for one in scores]
+    classes = [row for one in scores for row in one.classes]
+    rows = [row.row() for row in classes] or [one.row() for one in scores]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    if not classes:
+        return [path]
+    picture = path.with_suffix(".png")
+    with atomic(picture) as temporary:
+        _picture(scores, title).save(temporary)
+    return [path, picture]
 
 
-def _print_images(scores: Sequence[CaseScore]) -> None:
-    shown = sorted(scores, key=lambda one: one.ap)[:MANY]
+def _picture(scores: Sequence[CaseScore], title: str) -> Any:
+    """Box plots of Dice and Hausdorff distance, one row for each class."""
+    from deepbio.render import Panel, box_plot
+
+    rows = [row for one in scores for row in one.classes]
+    overlap: dict[str, list[float]] = {}
+    for row in rows:
+        overlap.setdefault(_class_name(row.label, row.name), []).append(row.dice)
+    panels = [Panel("Dice", overlap, high=1.0)]
+    for unit in sorted({row.unit for row in rows}):
+        distance: dict[str, list[float]] = {name: [] for name in overlap}
+        for row in rows:
+            if row.unit == unit:
+                distance[_class_name(row.label, row.name)].append(row.hd95)
+        panels.append(Panel(f"Hausdorff 95 [{unit}]", distance, low=0.0))
+    return box_plot(panels, title=title)
+
+
+def _class_name(label: int, name: str) -> str:
+    return name or f"class {label}"
+
+
+def _print_json(
+    scores: Sequence[CaseScore], groups: Sequence[GroupScore], means: Sequence[ClassMean]
+) -> None:
+    for one in scores:
+        print_json({"event": "score", **one.row(), "classes": [row.row() for row in one.classes]})
+    told = {"groups": [asdict(group) for group in groups], "classes": [mean.row() for mean in means]}
+    print_json({"event": "summary", **told})
+
+
+def _print_images(scores: Sequence[CaseScore], *, by_class: bool) -> None:
+    """The worst images."""
+    shown = sorted(scores, key=lambda one: _worst_first(one.dice if by_class else one.ap))[:MANY]
     title = "Images" if len(scores) <= MANY else f"The {MANY} worst of {len(scores)} images"
-    table = _table(title, "image", "group")
+    table = _table(title, ("image", "group"), _columns(by_class=by_class))
     for one in shown:
-        table.add_row(one.image, one.group, *_numbers(one))
+        table.add_row(one.image, one.group, *_numbers(one, by_class=by_class))
     out.print(table, soft_wrap=False)
 
 
-def _print_groups(groups: Sequence[GroupScore]) -> None:
-    table = _table("Means", "group", "images")
+def _worst_first(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _print_groups(groups: Sequence[GroupScore], *, by_class: bool) -> None:
+    table = _table("Means", ("group", "images"), _columns(by_class=by_class))
     for group in groups:
-        table.add_row(group.group, str(group.images), *_numbers(group))
+        table.add_row(group.group, str(group.images), *_numbers(group, by_class=by_class))
     out.print(table, soft_wrap=False)
 
 
-def _table(title: str, *first: str) -> Table:
+def _print_classes(means: Sequence[ClassMean]) -> None:
+    columns = ("images", "Dice", "HD 95", "NSD", "within", "missed")
+    table = _table("Means of each class", ("group", "class"), columns)
+    for mean in means:
+        numbers = f"{mean.dice:.3f}", f"{mean.hd95:.2f} {mean.unit}", f"{mean.nsd:.3f}"
+        within = f"{mean.tolerance:g} {mean.unit}"
+        name = _class_name(mean.label, mean.name)
+        table.add_row(mean.group, name, str(mean.images), *numbers, within, str(mean.missed))
+    out.print(table, soft_wrap=False)
+
+
+def _columns(*, by_class: bool) -> tuple[str, ...]:
+    return (
+        ("Dice", "seconds") if by_class else ("AP 0.5", "AP 0.5:0.9", "Dice", "objects", "found", "seconds")
+    )
+
+
+def _table(title: str, first: Sequence[str], numbers: Sequence[str]) -> Table:
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim"
     )
     for name in first:
         table.add_column(name)
-    for name in ("AP 0.5", "AP 0.5:0.9", "Dice", "objects", "found", "seconds"):
+    for name in numbers:
         table.add_column(name, justify="right")
     return table
 
 
-def _numbers(row: CaseScore | GroupScore) -> tuple[str, ...]:
+def _numbers(row: CaseScore | GroupScore, *, by_class: bool) -> tuple[str, ...]:
+    if by_class:
+        return f"{row.dice:.3f}", f"{row.seconds:.1f}"
     scores = (f"{value:.3f}" for value in (row.ap50, row.ap, row.dice))
     return (*scores, str(row.objects), str(row.found), f"{row.seconds:.1f}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def register(app: typer.Typer) -> None:
