@@ -6,6 +6,7 @@ from deepbio.evaluation.scores import (
     ClassMean,
     ClassScore,
     GroupScore,
+    card_rows,
     class_means,
     group_scores,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "ClassMean",
     "ClassScore",
     "GroupScore",
+    "card_rows",
     "choose_split",
     "class_means",
     "evaluate",

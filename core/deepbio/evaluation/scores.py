@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["CaseScore", "ClassMean", "ClassScore", "GroupScore", "class_means", "group_scores", "mean_of"]
+__all__ = [
+    "CaseScore",
+    "ClassMean",
+    "ClassScore",
+    "GroupScore",
+    "card_rows",
+    "class_means",
+    "group_scores",
+    "mean_of",
+]
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,55 @@ def _group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
         key: sum(getattr(s, key) for s in scores) for key in ("objects", "found", "seconds")
     }
     return GroupScore(group=name, images=len(scores), **means, **sums)
+
+
+def card_rows(scores: Sequence[CaseScore], split: str, command: str) -> list[dict[str, Any]]:
+    """Scores as they stand on a card, the one to quote first.
+
+    Parameters
+    ----------
+    scores : sequence of CaseScore
+        Of all images of that part of the data.
+    split : str
+        Which part.
+    command : str
+        What anybody can type to find the same.
+
+    Returns
+    -------
+    list of dict
+        ``split``, ``subset`` (a group, with the class where there are classes), ``metric``, ``value``,
+        ``n`` (images) and ``command``. What cannot be averaged is left out.
+
+    Examples
+    --------
+    >>> one = CaseScore("a.png", "fluo", "val", 1.0, 0.8, 0.9, 10, 10, 0.1)
+    >>> [(row["metric"], row["value"]) for row in card_rows([one], "val", "deepbio evaluate ...")]
+    [('AP at IoU 0.5', 1.0), ('mean AP at IoU 0.5-0.9', 0.8), ('Dice', 0.9)]
+    """
+    found: list[tuple[str, str, float, int]] = []
+    for group in group_scores(scores):
+        found.append((group.group, "AP at IoU 0.5", group.ap50, group.images))
+        found.append((group.group, "mean AP at IoU 0.5-0.9", group.ap, group.images))
+        found.append((group.group, "Dice", group.dice, group.images))
+    for mean in class_means(scores):
+        subset = f"{mean.group}: {mean.name or f'class {mean.label}'}"
+        found.append((subset, "Dice", mean.dice, mean.images))
+        found.append((subset, f"Hausdorff 95 [{mean.unit}]", mean.hd95, mean.images - mean.missed))
+        within = f"surface Dice within {mean.tolerance:g} {mean.unit}"
+        found.append((subset, within, mean.nsd, mean.images))
+    return [
+        {
+            "split": split,
+            "subset": subset,
+            "metric": metric,
+            "value": round(value, 4),
+            "n": number,
+            "command": command,
+        }
+        for subset, metric, value, number in found
+        if not math.isnan(value)
+    ]
 
 
 def mean_of(values: Iterable[float]) -> float:

@@ -13,7 +13,7 @@ import torch
 from deepbio.cases import Case, load_sample, read_cases, split_cases
 from deepbio.engine.device import choose_device
 from deepbio.errors import OptionError
-from deepbio.evaluation import evaluate, group_scores
+from deepbio.evaluation import card_rows, evaluate
 from deepbio.events import Listener, Notice, silent
 from deepbio.library.package import write_package
 from deepbio.networks.unet import UNet
@@ -173,21 +173,4 @@ def _calibrate(network: UNet, plan: Plan, cases: Sequence[Case]) -> Calibration:
 
 def _held_out(package: Path, cases: Sequence[Case], command: str, listener: Listener) -> list[dict[str, Any]]:
     """Scores of the finished package, as ``deepbio evaluate`` finds them."""
-    rows: list[dict[str, Any]] = []
-    for group in group_scores(evaluate(load_model(package), list(cases), on_progress=listener)):
-        for metric, value in (
-            ("AP at IoU 0.5", group.ap50),
-            ("mean AP at IoU 0.5-0.9", group.ap),
-            ("Dice", group.dice),
-        ):
-            rows.append(
-                {
-                    "split": "val",
-                    "subset": group.group,
-                    "metric": metric,
-                    "value": round(value, 4),
-                    "n": group.images,
-                    "command": command,
-                }
-            )
-    return rows
+    return card_rows(evaluate(load_model(package), list(cases), on_progress=listener), "val", command)

@@ -9,7 +9,7 @@ import pytest
 
 from deepbio.cases import Case
 from deepbio.errors import InputMismatch, OptionError
-from deepbio.evaluation import CaseScore, ClassScore, class_means, evaluate, group_scores
+from deepbio.evaluation import CaseScore, ClassScore, card_rows, class_means, evaluate, group_scores
 from deepbio.events import Event, Notice
 from deepbio.image import Grid, Image, LabelMap
 from deepbio.io import write
@@ -172,3 +172,21 @@ def test_means_by_group_and_unit() -> None:
 
 def test_models_of_objects_have_no_classes() -> None:
     assert class_means([CaseScore("a", "", "val", 1.0, 1.0, 1.0, 1, 1, 0.5)]) == []
+
+
+def test_rows_of_a_card_are_led_by_the_mean() -> None:
+    def score(image: str, hd95: float) -> CaseScore:
+        found = [(1, "cavity", 0.9, hd95), (2, "", 0.5, math.nan)]
+        rows = [ClassScore(image, "", "val", None, *one, 0.75, 1.0, "mm", 1.0, 1.0, "ml") for one in found]
+        return CaseScore(image, "", "val", math.nan, math.nan, 0.7, 2, 2, 0.1, tuple(rows))
+
+    rows = card_rows([score("a", 1.0), score("b", math.inf)], "val", "deepbio evaluate it")
+    assert [(row["subset"], row["metric"], row["value"], row["n"]) for row in rows] == [
+        ("all", "Dice", 0.7, 2),
+        ("all: cavity", "Dice", 0.9, 2),
+        ("all: cavity", "Hausdorff 95 [mm]", 1.0, 1),
+        ("all: cavity", "surface Dice within 1 mm", 0.75, 2),
+        ("all: class 2", "Dice", 0.5, 2),
+        ("all: class 2", "surface Dice within 1 mm", 0.75, 2),
+    ]
+    assert {(row["split"], row["command"]) for row in rows} == {("val", "deepbio evaluate it")}
