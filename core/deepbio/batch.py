@@ -10,12 +10,11 @@ import csv
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepbio import __version__
 from deepbio.errors import (
     Cancelled,
     CardError,
@@ -25,17 +24,16 @@ from deepbio.errors import (
     WeightsError,
 )
 from deepbio.events import Listener, Progress, silent
-from deepbio.inputs import RECORD, SAVES, find_inputs, plan_names, read_record, split_suffix
-from deepbio.io import atomic, read, write
+from deepbio.inputs import RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
+from deepbio.io import atomic, list_series, read
 from deepbio.options import RunOptions
-from deepbio.render import count_per_frame, overlay
+from deepbio.render import count_per_frame
+from deepbio.saving import check_seg, save_result
 
 if TYPE_CHECKING:
-    from deepbio.image import Image
     from deepbio.predict import Model
-    from deepbio.tasks import Result
 
-__all__ = ["Row", "run_many", "save_result"]
+__all__ = ["Row", "run_many"]
 
 SUMMARY = "summary.csv"
 
@@ -76,7 +74,7 @@ class Row:
 
 def run_many(
     model: Model,
-    inputs: Sequence[str | Path],
+    inputs: Sequence[str | Path | Input],
     output_dir: str | Path,
     options: RunOptions | None = None,
     *,
@@ -94,16 +92,16 @@ def run_many(
     ----------
     model : Model
         From :func:`deepbio.load_model`; it stays loaded.
-    inputs : sequence of str or Path
-        Files, folders (their images, not those of folders in them) and patterns such as
-        ``"plates/**/*.tif"``.
+    inputs : sequence of str, Path or Input
+        Files, folders (their images, not those of folders in them; each DICOM series is an image) and
+        patterns such as ``"plates/**/*.tif"``; or what :func:`deepbio.inputs.find_inputs` found.
     output_dir : str or Path
         Made where it is missing. The outputs of ``cell.tif`` are ``cell-labels.tif``,
         ``cell-table.csv``, ...; inputs of the same name take the name of their folder before it.
     options : RunOptions, optional
         How the model is run; its ``output`` follows from `save`.
-    save : sequence of {"labels", "table", "overlay", "image", "scores"}
-        What to write.
+    save : sequence of {"labels", "table", "overlay", "image", "scores", "seg"}
+        What to write; ``"seg"`` is a DICOM segmentation, of inputs that are DICOM.
     overwrite : bool
         Compute again what is done, and replace files that no run has made.
     on_progress : Listener
@@ -138,7 +136,7 @@ def run_many(
         for number, (file, name) in enumerate(names.items()):
             if len(names) > 1:
                 eta = (time.perf_counter() - start) / number * (len(names) - number) if number else None
-                on_progress(Progress("files", number, len(names), eta, file.name))
+                on_progress(Progress("files", number, len(names), eta, file.path.name))
             row = job.run(file, name, on_progress)
             summary.add(row)
             if on_file is not None:
@@ -161,19 +159,19 @@ class _Job:
     save: tuple[str, ...]
     overwrite: bool
 
-    def check(self, names: Mapping[Path, str]) -> None:
+    def check(self, names: Mapping[Input, str]) -> None:
         """Refuse what would fail, or do harm, for every file."""
         unknown = [word for word in self.save if word not in SAVES]
         if unknown or not self.save:
             raise OptionError(
                 f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}."
             )
-        taken = {file.resolve() for file in names}
+        taken = {file.path.resolve() for file in names}
         for file, name in names.items():
             for path in self.outputs(file, name).values():
                 if path.resolve() in taken:
                     raise OptionError(
-                        f"The result {path.name!r} of {file.name!r} would replace an input of that name.",
+                        f"The result {path.name!r} of {file.path.name!r} would replace an input of that name.",
                         "Give another output folder with -o.",
                     )
         try:
@@ -184,13 +182,13 @@ class _Job:
                 "Give another one with -o.",
             ) from error
 
-    def outputs(self, file: Path, name: str) -> dict[str, Path]:
+    def outputs(self, file: Input, name: str) -> dict[str, Path]:
         """The files that are to be written for an input, by kind."""
-        suffixes = {"table": ".csv", "overlay": ".png"}
+        suffixes = {"table": ".csv", "overlay": ".png", "seg": ".dcm"}
         pixels = _pixel_suffix(file)
         return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
 
-    def run(self, file: Path, name: str, on_progress: Listener) -> Row:
+    def run(self, file: Input, name: str, on_progress: Listener) -> Row:
         """Process one input, unless that is done; its own errors become its row."""
         record = self.folder / f"{name}{RECORD}"
         outputs = self.outputs(file, name)
@@ -207,7 +205,9 @@ class _Job:
                     return Row(str(file), "skipped", found["seconds"], found["objects"], outputs=outputs)
                 if not found:
                     _refuse_existing(outputs)
-            image = read(file, lazy=True)
+            if "seg" in self.save:
+                check_seg(file)
+            image = read(file.path, lazy=True, series=file.series)
             options = self.options.replace(output=_needed(self.save))
             result = self.model.run(image, options, on_progress=on_progress)
             objects = sum(count_per_frame(result.labels)) if result.labels is not None else None
@@ -219,7 +219,9 @@ class _Job:
                 outputs,
                 record=record,
                 facts=facts,
-                title=f"{file.name}   {self.model.card.name}",
+                title=f"{file.path.name}   {self.model.card.name}",
+                source=file,
+                card=self.model.card,
             )
         except _Exists as error:
             return Row(str(file), "failed", message=str(error), error=error)
@@ -230,7 +232,7 @@ class _Job:
             return Row(str(file), "failed", seconds, message=_message(error), error=error)
         return Row(str(file), "done", round(time.perf_counter() - start, 3), objects, outputs=outputs)
 
-    def _wanted(self, file: Path) -> dict[str, Any]:
+    def _wanted(self, file: Input) -> dict[str, Any]:
         """What the record says when the outputs are those that this job would make."""
         card = self.model.card
         return {
@@ -245,64 +247,34 @@ class _Job:
         }
 
 
-def save_result(
-    result: Result,
-    image: Image,
-    outputs: Mapping[str, Path],
-    *,
-    record: Path | None = None,
-    facts: Mapping[str, Any] | None = None,
-    title: str = "",
-) -> None:
-    """Write the parts of a result: all of them, or none.
-
-    Parameters
-    ----------
-    result : Result
-        What a model found.
-    image : Image
-        What it found it in (for the overlay).
-    outputs : mapping of str to Path
-        Where each kind of :data:`SAVES` goes.
-    record : Path, optional
-        Where the record goes, as JSON.
-    facts : mapping, optional
-        The record.
-    title : str
-        Heading of the overlay.
-
-    Raises
-    ------
-    OptionError
-        If the model does not give what is to be saved.
-    OutputError
-        If a file cannot be written; those of the other kinds are then not there either.
-    """
-    with ExitStack() as files:
-        if record is not None:
-            # entered first, so renamed last: a record stands for outputs that are there
-            text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
-            files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
-        for kind, path in outputs.items():
-            temporary = files.enter_context(atomic(path))
-            if kind == "overlay":
-                _write_overlay(temporary, image, result, title)
-            else:
-                write(temporary, _part(result, kind))
-
-
-def _identity(file: Path) -> dict[str, Any]:
-    """Say which file this is, and in which state."""
+def _identity(file: Input) -> dict[str, Any]:
+    """Say which file or series this is, and in which state."""
+    path = file.path
+    which: dict[str, Any] = {"path": str(path.resolve())}
+    if file.series:
+        which["series"] = file.series
     try:
-        state = file.stat()
+        states = [part.stat() for part in _parts(file)]
     except OSError:
-        return {"path": str(file.resolve())}  # reading it will say what is wrong
-    return {"path": str(file.resolve()), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+        return which  # reading it will say what is wrong
+    if file.series:
+        which["files"] = len(states)
+    bytes_ = sum(state.st_size for state in states)
+    return {**which, "bytes": bytes_, "modified_ns": max((s.st_mtime_ns for s in states), default=0)}
 
 
-def _pixel_suffix(file: Path) -> str:
+def _parts(file: Input) -> tuple[Path, ...]:
+    if not file.series:
+        return (file.path,)
+    series = list_series(file.path)
+    return next((one.files for one in series if file.series in (one.uid, f"#{one.number}")), ())
+
+
+def _pixel_suffix(file: Input) -> str:
     """Suffix of label maps and images: the input's, where that keeps a patient's geometry, else TIFF."""
-    suffix = split_suffix(file)[1]
+    if file.is_dicom:
+        return ".nii.gz"
+    suffix = split_suffix(file.path)[1]
     return {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(
         suffix, ".tif"
     )
@@ -310,18 +282,7 @@ def _pixel_suffix(file: Path) -> str:
 
 def _needed(save: Sequence[str]) -> tuple[str, ...]:
     """What the model has to return for what is to be saved."""
-    return tuple(dict.fromkeys("labels" if kind == "overlay" else kind for kind in save))
-
-
-def _part(result: Result, kind: str) -> Any:
-    part = getattr(result, kind)
-    if part is None:
-        raise OptionError(f"This model gives no {kind}.", "Ask for something else with --save.")
-    return part
-
-
-def _write_overlay(path: Path, image: Image, result: Result, title: str) -> None:
-    overlay(image, _part(result, "labels"), title=title).save(path, format="PNG")
+    return tuple(dict.fromkeys("labels" if kind in ("overlay", "seg") else kind for kind in save))
 
 
 class _Exists(OutputError):

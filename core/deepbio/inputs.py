@@ -5,66 +5,162 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepbio.errors import ImageError
-from deepbio.io import image_suffixes
+from deepbio.errors import ImageError, OptionError
+from deepbio.io import image_suffixes, is_dicom, list_series
+from deepbio.io.dicom_files import choose_series
+from deepbio.io.formats import FORMATS
 
-__all__ = ["RECORD", "SAVES", "find_inputs", "plan_names", "read_record", "split_suffix"]
+__all__ = ["RECORD", "SAVES", "Input", "find_inputs", "plan_names", "read_record", "split_suffix"]
 
-SAVES = ("labels", "table", "overlay", "image", "scores")
+SAVES = ("labels", "table", "overlay", "image", "scores", "seg")
 RECORD = ".deepbio.json"
 
+_DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")
 
-def find_inputs(inputs: Sequence[str | Path], output: Path | None = None) -> tuple[Path, ...]:
-    """Expand folders and patterns into image files, each once, in order.
 
-    What an earlier run wrote is left out of folders and patterns; in the folder `output`, where it
-    would be written again, also when it is named (as by a pattern that the shell expanded).
+@dataclass(frozen=True)
+class Input:
+    """One image of a batch.
+
+    Attributes
+    ----------
+    path : Path
+        A file, or the folder of a DICOM series.
+    series : str
+        Which series of a DICOM folder: its UID, or ``"#1"`` where it has none; empty for files.
+    number : int
+        From 1, among the folder's series of images; 0 for files.
+    """
+
+    path: Path
+    series: str = ""
+    number: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path} (series {self.number})" if self.number > 1 else str(self.path)
+
+    @property
+    def key(self) -> str:
+        """What is the same for the same input, however it was named."""
+        return _key(str(self.path.resolve()), self.series)
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether it is a DICOM series or file."""
+        if self.series or self.path.name.lower().endswith(_DICOM):
+            return True
+        return not self.path.name.lower().endswith(image_suffixes()) and is_dicom(self.path)
+
+
+def find_inputs(
+    inputs: Sequence[str | Path | Input], output: Path | None = None, series: str = ""
+) -> tuple[Input, ...]:
+    """Expand folders and patterns into images, each once, in order.
+
+    A folder gives the image files in it, and each series of its DICOM files as one image. What an
+    earlier run wrote is left out of folders and patterns; in the folder `output`, where it would be
+    written again, also when it is named (as by a pattern that the shell expanded).
+
+    Parameters
+    ----------
+    inputs : sequence of str, Path or Input
+        Files, folders and patterns.
+    output : Path, optional
+        Where results will go.
+    series : str
+        Take this series of each DICOM folder, and nothing else: its UID, the beginning of it, or
+        ``"#2"``.
 
     Raises
     ------
     ImageError
-        If a pattern matches nothing or a folder has no image. A file that does not exist is kept:
-        reading it will say so.
+        If a pattern matches nothing, a folder has no image, or a DICOM folder not that series. A file
+        that does not exist is kept: reading it will say so.
+    OptionError
+        If `series` is given and an input is no DICOM folder.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Input] = {}
     for item in inputs:
-        path = Path(item)
-        if path.is_dir() and not _is_image(path):
-            files = _images_in(path)
-        elif path.exists() or not glob.has_magic(str(item)):
-            files = [path]
-        else:
-            matches = sorted(glob.glob(str(item), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-            files = [path for path in map(Path, matches) if _is_image(path) and not _is_result(path)]
-            if not files:
-                raise ImageError(
-                    f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}."
-                )
-        for file in files:
-            found.setdefault(file.resolve(), file)
+        for one in [item] if isinstance(item, Input) else _expand(item):
+            for image in [one] if isinstance(one, Input) else _images_of(one, series):
+                found.setdefault(image.key, image)
     if output is not None:
         folder = output.resolve()
-        found = {key: file for key, file in found.items() if key.parent != folder or not _is_result(key)}
+        found = {
+            key: image
+            for key, image in found.items()
+            if image.series or image.path.resolve().parent != folder or not _is_result(image.path)
+        }
     if not found:
         raise ImageError("There is no input.", "Name images, folders or patterns.")
     return tuple(found.values())
 
 
-def plan_names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
+def _expand(item: str | Path) -> list[Path]:
+    """The files and folders that a word of the user stands for."""
+    path = Path(item)
+    if path.exists() or not glob.has_magic(str(item)):
+        return [path]
+    matches = sorted(glob.glob(str(item), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    files = [
+        path for path in map(Path, matches) if (_is_image(path) or _has_series(path)) and not _is_result(path)
+    ]
+    if not files:
+        raise ImageError(f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}.")
+    return files
+
+
+def _images_of(path: Path, series: str) -> list[Input]:
+    if not path.is_dir() or (_is_image(path) and not path.name.lower().endswith(_DICOM)):
+        if series:
+            raise OptionError(
+                f"'{path}' is no DICOM folder: there is no series {series!r}.", "Leave --series out."
+            )
+        return [Input(path)]
+    listed = [one for one in list_series(path) if one.is_image]
+    if series:
+        chosen = choose_series(path, series)
+        number = 1 + [one.uid for one in listed].index(chosen.uid) if chosen in listed else 1
+        return [Input(path, chosen.uid or f"#{chosen.number}", number)]
+    files = [
+        Input(file)
+        for file in sorted(path.iterdir())
+        if _is_image(file) and not _is_result(file) and not file.name.lower().endswith(_DICOM)
+    ]
+    files += [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
+    if not files:
+        raise ImageError(
+            f"The folder '{path}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
+        )
+    return files
+
+
+def _has_series(path: Path) -> bool:
+    return path.is_dir() and any(one.is_image for one in list_series(path))
+
+
+def _key(path: str, series: str) -> str:
+    return f"{path}#{series}" if series else path
+
+
+def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
     """Give each input a name for its outputs: its own, with its folder's before it where two agree.
 
     Names that an earlier run gave in `folder` are kept, so a batch can be stopped, grown and resumed.
+    A DICOM series has the name of its folder, the second and further ones with ``_s2``, ``_s3``, ...
 
     Examples
     --------
-    >>> plan_names([Path("a/cell.tif"), Path("b/cell.tif"), Path("b/other.nii.gz")], Path("missing"))
-    {...Path('a/cell.tif'): 'a_cell', ...Path('b/cell.tif'): 'b_cell', ...Path('b/other.nii.gz'): 'other'}
+    >>> files = [Input(Path(name)) for name in ("a/cell.tif", "b/cell.tif", "b/other.nii.gz")]
+    >>> list(plan_names(files, Path("missing")).values())
+    ['a_cell', 'b_cell', 'other']
     """
     owners = _owners(folder)
-    names = {file: owners[str(file.resolve())] for file in files if str(file.resolve()) in owners}
+    names = {file: owners[file.key] for file in files if file.key in owners}
     taken = {name.casefold() for name in owners.values()}
     depth = dict.fromkeys((file for file in files if file not in names), 0)
     while depth:
@@ -94,9 +190,13 @@ def split_suffix(file: Path) -> tuple[str, str]:
     return file.name[: len(file.name) - len(suffix)] or file.name, suffix.lower()
 
 
-def _candidate(file: Path, level: int) -> str:
+def _candidate(item: Input, level: int) -> str:
     """A name with `level` parent folders before it; when those are used up, suffix and number after it."""
+    file = item.path
     stem, suffix = split_suffix(file)
+    if item.series:
+        stem, suffix = file.resolve().name, ""
+        stem += f"_s{item.number}" if item.number > 1 else ""
     parents = [part for part in file.resolve().parent.parts if part != file.anchor]
     parents = [part for part in parents if part.strip("/\\:")]
     name = "_".join([*parents[len(parents) - min(level, len(parents)) :], stem])
@@ -112,17 +212,9 @@ def _owners(folder: Path) -> dict[str, str]:
     for record in sorted(folder.glob(f"*{RECORD}")):
         found = read_record(record)
         if found:
-            owners[str(found["input"]["path"])] = record.name.removesuffix(RECORD)
+            key = _key(str(found["input"]["path"]), found["input"].get("series", ""))
+            owners[key] = record.name.removesuffix(RECORD)
     return owners
-
-
-def _images_in(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.iterdir()) if _is_image(file) and not _is_result(file)]
-    if not files:
-        raise ImageError(
-            f"The folder '{folder}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
-        )
-    return files
 
 
 def _is_result(file: Path) -> bool:

@@ -286,7 +286,7 @@ def test_every_command_has_help_and_debug(name: str) -> None:
 def test_every_error_is_one_line_a_hint_and_its_code(
     kind: type[DeepBioError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, *, series: str) -> None:
         raise kind("Found [red]a[/red] cat.", "Bring a dog.")
 
     monkeypatch.setattr("deepbio.io.info", fail)
@@ -305,7 +305,7 @@ def test_every_error_is_one_line_a_hint_and_its_code(
 
 
 def test_a_bug_is_called_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepbio.io.info", lambda path: 1 / 0)
+    monkeypatch.setattr("deepbio.io.info", lambda path, series: 1 / 0)
     done = deepbio("info", "a.tif")
     assert done.code == BUG
     assert "This is an error in DeepBio itself: ZeroDivisionError: division by zero" in done.err
@@ -315,7 +315,7 @@ def test_a_bug_is_called_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stopped_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(path: Path) -> None:
+    def stop(path: Path, *, series: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("deepbio.io.info", stop)

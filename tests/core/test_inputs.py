@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepbio.errors import ImageError
-from deepbio.inputs import RECORD, find_inputs, plan_names, read_record, split_suffix
+from deepbio.inputs import RECORD, Input, find_inputs, plan_names, read_record, split_suffix
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_inputs_are_found(tree: Path, given: list[str], expected: list[str]) -> 
 
 
 def test_absolute_pattern(tree: Path) -> None:
-    assert find_inputs([f"{tree}/b/*.png"]) == (tree / "b" / "x.png",)
+    assert find_inputs([f"{tree}/b/*.png"]) == (Input(tree / "b" / "x.png"),)
 
 
 def test_file_whose_name_looks_like_a_pattern(tree: Path) -> None:
     (tree / "cell[1].tif").write_bytes(b"x")
-    assert find_inputs(["cell[1].tif"]) == (Path("cell[1].tif"),)
+    assert find_inputs(["cell[1].tif"]) == (Input(Path("cell[1].tif")),)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
         (tree / "a" / name).write_bytes(b"x")
     write_record(tree / "a", "cell", tree / "a" / "cell.tif")
     others = ["CELL2.TIF", "cell-other.tif", "cell.tif", "other-labels.tif"]
-    assert [file.name for file in find_inputs(["a"])] == others
-    assert [file.name for file in find_inputs(["a/*.tif"])] == others[1:]
+    assert [file.path.name for file in find_inputs(["a"])] == others
+    assert [file.path.name for file in find_inputs(["a/*.tif"])] == others[1:]
     named = ["a/cell-labels.tif", "a/cell.tif"]
     assert [str(file) for file in find_inputs(named, Path("b"))] == named
     assert [str(file) for file in find_inputs(named, Path("a"))] == named[1:]
@@ -105,7 +105,7 @@ def write_record(folder: Path, name: str, file: Path) -> None:
 
 
 def names(files: list[str], folder: Path) -> dict[str, str]:
-    return {str(file): name for file, name in plan_names([Path(f) for f in files], folder).items()}
+    return {str(file): name for file, name in plan_names([Input(Path(f)) for f in files], folder).items()}
 
 
 def test_names_are_the_inputs_own(tree: Path) -> None:

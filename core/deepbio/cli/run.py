@@ -29,11 +29,15 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing bu
 
 @command
 @with_run_options
-def run(
+def run(  # noqa: PLR0913 - one parameter for each argument and option of the command
     model: ModelArgument,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Images, folders of images, patterns.", show_default=False),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images, folders of images or DICOM series, patterns.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
@@ -43,6 +47,10 @@ def run(
     save: Annotated[
         str, typer.Option("--save", help=f"What to write, of {','.join(SAVES)}.")
     ] = "labels,table",
+    series: Annotated[
+        str,
+        typer.Option("--series", help="One series of a DICOM folder: its UID, or #1, #2, ... of the list."),
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -52,14 +60,15 @@ def run(
 
     For cell.tif the results are cell-labels.tif, cell-table.csv, ... in the output folder, beside
     cell.deepbio.json, which tells how they were made. What is done already is skipped, so a
-    stopped run can be started again. summary.csv lists all files.
+    stopped run can be started again. summary.csv lists all files. Each series of a folder of DICOM
+    files is one image.
     """
     from deepbio.batch import run_many
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
 
     kinds = [word.strip() for word in save.split(",") if word.strip()]
-    files = find_inputs(inputs, output)
+    files = find_inputs(inputs, output, series)
     loaded = load_model(model, device=options.device)
     with listening(json=json, quiet=quiet) as listener:
         rows = run_many(

@@ -18,13 +18,13 @@ Examples
 """
 
 from deepbio.io.dicom_files import Series, is_dicom, is_dicom_folder, list_series
-from deepbio.io.dicom_seg import write_dicom_seg
+from deepbio.io.dicom_seg import check_seg_source, write_dicom_seg
 from deepbio.io.files import atomic
 from deepbio.io.formats import image_suffixes
 from deepbio.io.reading import info, read, read_labels
 from deepbio.io.writing import open_labels, write
 
 __all__ = [
-    "Series", "atomic", "image_suffixes", "info", "is_dicom", "is_dicom_folder", "list_series", "open_labels", "read",
-    "read_labels", "write", "write_dicom_seg",
+    "Series", "atomic", "check_seg_source", "image_suffixes", "info", "is_dicom", "is_dicom_folder", "list_series",
+    "open_labels", "read", "read_labels", "write", "write_dicom_seg",
 ]  # fmt: skip

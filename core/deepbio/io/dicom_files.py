@@ -18,6 +18,7 @@ from typing import Any
 
 from deepbio.errors import ImageError
 from deepbio.io.files import first_bytes
+from deepbio.io.formats import FORMATS
 
 __all__ = [
     "Series", "choose_series", "describe", "guarded", "is_dicom", "is_dicom_folder", "list_series", "read_header"
@@ -246,10 +247,15 @@ def _listed(series: tuple[Series, ...]) -> str:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Files that may be DICOM, by name; hidden ones are not."""
+    """Files that may be DICOM, by name: not hidden ones, nor those named as another format."""
     deep = any(file.name.upper() == "DICOMDIR" for file in folder.iterdir())
     files = sorted(folder.rglob("*") if deep else folder.iterdir())
-    return (file for file in files if not file.name.startswith(".") and file.is_file())
+    others = tuple(suffix for form in FORMATS for suffix in form.suffixes if form.name != "DICOM")
+    return (
+        file
+        for file in files
+        if not file.name.startswith(".") and not file.name.lower().endswith(others) and file.is_file()
+    )
 
 
 def read_header(path: Path, tags: tuple[str, ...] = (*_LISTED, *_IMAGE, *_SEGMENTS)) -> Any:

@@ -190,11 +190,8 @@ def _doubled(frames: Sequence[Frame], slices: list[np.ndarray]) -> ImageError:
     several = sum(len(members) > 1 for members in slices)
     place = frames[worst[0]].position
     assert place is not None  # noqa: S101 - for mypy: `arrange` has checked
-    differ = [
-        name
-        for name, values in ((name, {frames[i].traits[n][1] for i in worst}) for n, (name, _) in enumerate(frames[0].traits))
-        if len(values) > 1
-    ]  # fmt: skip
+    names = [name for name, _ in frames[0].traits]
+    differ = [name for n, name in enumerate(names) if len({frames[i].traits[n][1] for i in worst}) > 1]
     reason = (
         f"they differ in {' and '.join(differ)}" if differ else "nothing in their headers tells them apart"
     )

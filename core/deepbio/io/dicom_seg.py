@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepbio.errors import DeepBioError, ImageError, MissingPackage, OutputError
+from deepbio.errors import DeepBioError, ImageError, MissingPackage
 from deepbio.image import Grid, Image, LabelMap
 from deepbio.io.dicom_files import Series, choose_series, guarded, read_header
 from deepbio.io.files import atomic
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deepbio.io.dicom_frames import Frame
     from deepbio.io.dicom_geometry import Stack
 
-__all__ = ["read_seg", "write_dicom_seg"]
+__all__ = ["check_seg_source", "read_seg", "write_dicom_seg"]
 
 _TISSUE = {"scheme": "SCT", "value": "85756007", "meaning": "Tissue"}
 _NETWORK = {"scheme": "DCM", "value": "123109", "meaning": "Artificial Intelligence"}
@@ -67,10 +67,11 @@ def write_dicom_seg(
 
     Raises
     ------
-    OutputError
-        If the labels are not on the grid of the source, or the source lacks what a SEG must refer to.
     ImageError
-        If the source cannot be read.
+        If the source cannot be read, lacks what a segmentation must refer to or is a time series, or if
+        the labels are not on its grid.
+    OutputError
+        If the file cannot be written.
     MissingPackage
         If highdicom is not installed.
 
@@ -79,18 +80,10 @@ def write_dicom_seg(
     One bit a pixel and segment (BINARY), the kind that all viewers read; slices without the segment are
     left out. Written with highdicom.
     """
-    try:
-        import highdicom  # noqa: F401 - asked for before any work
-    except ImportError as error:
-        raise MissingPackage("highdicom", "Writing DICOM segmentations", "dicom") from error
-    from deepbio.io.dicom import series_frames  # brings pydicom: not needed for other formats
-
     path = Path(path)
-    chosen = choose_series(Path(source), series)
-    frames, stack = series_frames(chosen)
-    array = _checked(path, labels, stack)
+    datasets, stack = check_seg_source(source, series)
+    array = _checked(labels, stack)
     numbers = _numbers(array, labels.names, segments or {})
-    datasets = _source(path, frames)
     table = np.zeros(int(array.max(initial=0)) + 1, np.min_scalar_type(len(numbers)))
     for segment, (label, _) in enumerate(numbers, 1):
         if label < len(table):
@@ -100,6 +93,35 @@ def write_dicom_seg(
     ]
     with atomic(path) as temporary:
         _build(path, datasets, stack, table[array], described, (model, version)).save_as(temporary)
+
+
+def check_seg_source(source: str | Path, series: str = "") -> tuple[list[Any], Stack]:
+    """Make sure that a segmentation of this series can be written, before the work of finding one.
+
+    Returns
+    -------
+    (list of pydicom.Dataset, Stack)
+        The headers of its files, the patient's data with them, and how its frames are arranged.
+
+    Raises
+    ------
+    ImageError, MissingPackage
+        As :func:`write_dicom_seg`.
+    """
+    try:
+        import highdicom  # noqa: F401 - asked for before any work
+    except ImportError as error:
+        raise MissingPackage("highdicom", "Writing DICOM segmentations", "dicom") from error
+    from deepbio.io.dicom import series_frames  # brings pydicom: not needed for other formats
+
+    chosen = choose_series(Path(source), series)
+    frames, stack = series_frames(chosen)
+    if "T" in stack.axes:
+        raise ImageError(
+            f"'{source}' is a time series: a DICOM segmentation of it is not supported.",
+            "Write .nii.gz, or segment one time.",
+        )
+    return _headers(chosen, frames), stack
 
 
 def read_seg(series: Series) -> Image:
@@ -196,17 +218,12 @@ def _places(file: Path, frames: Sequence[Frame]) -> tuple[list[int], Grid]:
     return places, grid
 
 
-def _checked(path: Path, labels: LabelMap, stack: Stack) -> np.ndarray:
+def _checked(labels: LabelMap, stack: Stack) -> np.ndarray:
     """The labels as (z, y, x), if they are on the grid of the source."""
-    if "T" in stack.axes or ("T" in labels.axes and labels.shape[0] > 1):
-        raise OutputError(
-            f"'{path}' cannot be written: a DICOM segmentation of a time series is not supported.",
-            "Write .nii.gz, or segment one time.",
-        )
-    if labels.grid != stack.grid:
-        raise OutputError(
-            f"'{path}' cannot be written: the labels (shape {labels.grid.shape}) are not on the grid of the "
-            f"source (shape {stack.grid.shape}).",
+    if labels.grid != stack.grid or "T" in labels.axes:
+        raise ImageError(
+            f"The labels (axes {labels.axes}, shape {labels.shape}) are not on the grid of the DICOM source "
+            f"(shape {stack.grid.shape}).",
             "Give the series that the labels were found in.",
         )
     array = labels.numpy()
@@ -226,14 +243,14 @@ def _numbers(
         facts.setdefault("name", names.get(label, f"Segment {label}"))
         found.append((label, facts))
     if not found:
-        raise OutputError(
+        raise ImageError(
             "The label map has no labels and no classes: a DICOM segmentation needs a segment.",
             "Give 'segments', or write another format.",
         )
     return found
 
 
-def _source(path: Path, frames: Sequence[Frame]) -> list[Any]:
+def _headers(series: Series, frames: Sequence[Frame]) -> list[Any]:
     """The source's headers whole, the patient's data with them: the only place where they are read."""
     import pydicom
 
@@ -243,20 +260,19 @@ def _source(path: Path, frames: Sequence[Frame]) -> list[Any]:
             dataset = pydicom.dcmread(file, stop_before_pixels=True)
             missing = [name for name in _NEEDED if not dataset.get(name)]
         if missing:
-            raise OutputError(
-                f"'{path}' cannot be written: the source '{file}' has no {', '.join(missing)}, which a DICOM "
-                "segmentation refers to.",
+            raise ImageError(
+                f"'{file}' has no {', '.join(missing)}, which a DICOM segmentation refers to.",
                 "Write another format, or give the source new UIDs (for example with 'dcmodify -gst -gse -gin').",
             )
         with guarded(file):
             _complete(dataset)
         found.append(dataset)
-    frames_of_reference = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in found}
-    if len(frames_of_reference) > 1:
-        raise OutputError(
-            f"'{path}' cannot be written: the {len(found)} files of the source name "
-            f"{len(frames_of_reference)} different frames of reference; a DICOM segmentation has one.",
-            "Write .nii.gz or .nrrd; an anonymiser that kept the frame of reference would help.",
+    references = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in found}
+    if len(references) > 1:
+        raise ImageError(
+            f"The {len(found)} files of '{series.folder}' name {len(references)} different frames of reference; "
+            "a DICOM segmentation has one.",
+            "Write .nii.gz or .nrrd; an anonymiser that keeps the frame of reference would help.",
         )
     return found
 
@@ -345,7 +361,7 @@ def _build(
             )
     except DeepBioError as error:
         reason = type(error.__cause__ or error).__name__
-        raise OutputError(
+        raise ImageError(
             f"'{path}' cannot be written: the source lacks what a DICOM segmentation must take over ({reason}).",
             "Write .nii.gz or .nrrd.",
         ) from error

@@ -1,0 +1,122 @@
+"""The parts of a result as files: all of them, or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepbio import __version__
+from deepbio.errors import OptionError
+from deepbio.inputs import Input
+from deepbio.io import atomic, check_seg_source, write, write_dicom_seg
+from deepbio.render import overlay
+
+if TYPE_CHECKING:
+    from deepbio.image import Image
+    from deepbio.library import ModelCard
+    from deepbio.tasks import Result
+
+__all__ = ["check_seg", "save_result"]
+
+
+def save_result(
+    result: Result,
+    image: Image,
+    outputs: Mapping[str, Path],
+    *,
+    record: Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+    title: str = "",
+    source: Input | None = None,
+    card: ModelCard | None = None,
+) -> None:
+    """Write the parts of a result: all of them, or none.
+
+    Parameters
+    ----------
+    result : Result
+        What a model found.
+    image : Image
+        What it found it in (for the overlay).
+    outputs : mapping of str to Path
+        Where each kind of :data:`SAVES` goes.
+    record : Path, optional
+        Where the record goes, as JSON.
+    facts : mapping, optional
+        The record.
+    title : str
+        Heading of the overlay.
+    source : Input, optional
+        The DICOM series of `image`, for the kind ``"seg"``.
+    card : ModelCard, optional
+        The model, for the names and codes in it.
+
+    Raises
+    ------
+    OptionError
+        If the model does not give what is to be saved.
+    OutputError
+        If a file cannot be written; those of the other kinds are then not there either.
+    """
+    with ExitStack() as files:
+        if record is not None:
+            # entered first, so renamed last: a record stands for outputs that are there
+            text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
+            files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
+        for kind, path in outputs.items():
+            temporary = files.enter_context(atomic(path))
+            if kind == "overlay":
+                _write_overlay(temporary, image, result, title)
+            elif kind == "seg":
+                _write_seg(temporary, result, source, card)
+            else:
+                write(temporary, _part(result, kind))
+
+
+def check_seg(file: Input) -> None:
+    """Find out before the work whether an input's labels can become a DICOM segmentation.
+
+    Raises
+    ------
+    OptionError
+        If the input is not DICOM.
+    ImageError
+        If its series lacks what a segmentation must refer to, or is a time series.
+    MissingPackage
+        If highdicom is not installed.
+    """
+    if not file.is_dicom:
+        raise OptionError(
+            f"'{file}' is not DICOM: its labels cannot become a DICOM segmentation.",
+            "Leave 'seg' out of --save.",
+        )
+    check_seg_source(file.path, file.series)
+
+
+def _write_seg(path: Path, result: Result, source: Input | None, card: ModelCard | None) -> None:
+    if source is None:
+        raise OptionError("A DICOM segmentation needs the series that it belongs to.", "Name the source.")
+    segments = card.deepbio.get("classes") if card is not None else None
+    write_dicom_seg(
+        path,
+        _part(result, "labels"),
+        source.path,
+        segments,
+        series=source.series,
+        model=card.name if card is not None else "",
+        version=card.version if card is not None else "",
+    )
+
+
+def _part(result: Result, kind: str) -> Any:
+    part = getattr(result, kind)
+    if part is None:
+        raise OptionError(f"This model gives no {kind}.", "Ask for something else with --save.")
+    return part
+
+
+def _write_overlay(path: Path, image: Image, result: Result, title: str) -> None:
+    overlay(image, _part(result, "labels"), title=title).save(path, format="PNG")
