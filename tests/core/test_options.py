@@ -27,6 +27,7 @@ def test_every_option_explains_itself() -> None:
         ("batch", "4", 4),
         ("channel", "DAPI", "DAPI"),
         ("per_slice", "", True),
+        ("mirror", "true", True),
         ("per_slice", "yes", True),
         ("per_slice", "FALSE", False),
         ("per_slice", "0", False),

@@ -54,6 +54,7 @@ class AxisMap:
         hat = _hat(np.abs(away) / reach)
         self._weights = _exact_for_lines(weights, hat, away)
         self._index = np.clip(index, 0, size - 1)
+        self._matrices: dict[tuple[int, int], np.ndarray] = {}  # few: callers ask for the same blocks
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """First pixel, and one past the last, that the places from `start` up to `stop` need."""
@@ -63,13 +64,16 @@ class AxisMap:
 
     def matrix(self, start: int, stop: int) -> np.ndarray:
         """Weights of the pixels of ``span(start, stop)``: float32, shape (places, pixels)."""
-        low, high = self.span(start, stop)
         if self.identity:
             return np.eye(stop - start, dtype=np.float32)
-        dense = np.zeros((stop - start, high - low))
-        rows = np.repeat(np.arange(stop - start), self._index.shape[1])
-        np.add.at(dense, (rows, self._index[start:stop].ravel() - low), self._weights[start:stop].ravel())
-        return dense.astype(np.float32)
+        if (start, stop) not in self._matrices:
+            low, high = self.span(start, stop)
+            dense = np.zeros((stop - start, high - low))
+            rows = np.repeat(np.arange(stop - start), self._index.shape[1])
+            weights = self._weights[start:stop].ravel()
+            np.add.at(dense, (rows, self._index[start:stop].ravel() - low), weights)
+            self._matrices[start, stop] = dense.astype(np.float32)
+        return self._matrices[start, stop]
 
 
 def _hat(distance: np.ndarray) -> np.ndarray:

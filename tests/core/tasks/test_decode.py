@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from deepbio.errors import CardError
 from deepbio.metrics import average_precision
-from deepbio.tasks.decode import Decoder, decode, split_objects
+from deepbio.tasks.decode import Decoder, decode, keep_largest, split_objects
 
 from .scenes import perfect_scores, touching_discs
 
@@ -69,6 +69,38 @@ def test_the_threshold_is_a_probability() -> None:
 def test_classes_take_the_highest_score() -> None:
     scores = np.array([[[3.0, 1, 0]], [[1, 2, 0]], [[0, 1, 5]]])
     assert decode(scores, Decoder("classes")).tolist() == [[0, 1, 2]]
+
+
+def test_only_the_largest_component_of_some_classes_is_kept() -> None:
+    scores = np.zeros((4, 9, 11, 13), np.float32)
+    scores[0] = 0.5
+    scores[1, 1:4, 1:4, 1:4] = 1
+    scores[1, 4, 4, 4] = 1  # touches at a corner
+    scores[1, 6:8, 6:8, 6:8] = 1
+    scores[2, 0, 0, 5:7] = scores[2, 8, 8, 5:7] = 1  # of the same size
+    found = decode(scores, Decoder("classes", largest=(1, 3)))
+    assert (found == 1).sum() == 28
+    assert found[6, 6, 6] == 0
+    assert (found == 2).sum() == 4  # not asked for
+    keep_largest(found, [2])
+    assert (found == 2).sum() == 2
+    assert (found[0, 0, 5:7] == 2).all()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"method": "classes", "largest": [0]},
+        {"method": "classes", "largest": 1},
+        {"method": "classes", "largest": ["a"]},
+        {"method": "votes", "largest": [1]},
+        {"largest": [1]},
+    ],
+)
+def test_largest_is_a_list_of_classes(entries) -> None:
+    with pytest.raises(CardError, match=r"largest.*a list of classes"):
+        Decoder.from_card(entries)
+    assert Decoder.from_card({"method": "classes", "largest": [2]}).largest == (2,)
 
 
 @pytest.mark.parametrize("entries", [{"method": "magic"}, {"method": "votes", "sead": 0.5}])
