@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
-_INDEX = "1.2.840.10008.1.3.10"  # Media Storage Directory: DICOMDIR
+_INDEX_NAME = "Media Storage Directory"  # DICOMDIR
 _PRIVATE_MODALITIES = (
     "SEG",
     "RTSTRUCT",
@@ -40,6 +40,10 @@ _PRIVATE_MODALITIES = (
     "AU",
     "FID",
 )
+
+_DAMAGE = (  # what pydicom raises on damaged files, besides its own errors
+    ValueError, RuntimeError, struct.error, LookupError, EOFError, AttributeError, TypeError, ArithmeticError,
+)  # fmt: skip
 
 _LISTED = (
     "SOPClassUID",
@@ -151,35 +155,33 @@ def list_series(path: str | Path) -> tuple[Series, ...]:
         If a DICOM file is damaged.
     """
     path = Path(path)
-    groups: dict[tuple[int, str, str, str], list[tuple[Path, Any]]] = {}
+    groups: dict[tuple[int, str, str, str], list[Path]] = {}
+    sizes: dict[tuple[int, str, str, str], tuple[int, int]] = {}
     for file in [path] if path.is_file() else _candidates(path):
         if is_dicom(file):
-            header = read_header(file, _LISTED)
-            kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
-            if kind == _INDEX:
-                continue
-            with guarded(file):
-                number, modality = header.get("SeriesNumber"), str(header.get("Modality") or "")
-                key = (
-                    int(number) if number else 0,
-                    str(header.get("SeriesInstanceUID") or ""),
-                    modality,
-                    kind,
-                )
-            groups.setdefault(key, []).append((file, header))
-    found = [_series(path, key, members) for key, members in sorted(groups.items(), key=lambda item: item[0])]
+            key, size = _membership(file)
+            if key[3] != _INDEX_NAME:
+                groups.setdefault(key, []).append(file)
+                sizes.setdefault(key, size)
+    found = [
+        Series(path, 0, uid, modality, kind, tuple(files), *sizes[_, uid, modality, kind])
+        for (_, uid, modality, kind), files in sorted(groups.items())
+    ]
     found.sort(key=lambda series: not series.is_image)  # stable: each half keeps its order
-    return tuple(
-        Series(path, n, s.uid, s.modality, s.kind, s.files, s.rows, s.columns) for n, s in enumerate(found, 1)
-    )
+    return tuple(replace(series, number=number) for number, series in enumerate(found, 1))
 
 
-def _series(path: Path, key: tuple[int, str, str, str], members: list[tuple[Path, Any]]) -> Series:
-    _, uid, modality, _ = key
-    first = members[0][1]
-    with guarded(members[0][0]):
-        size = int(first.get("Rows") or 0), int(first.get("Columns") or 0)
-    return Series(path, 0, uid, modality, describe(first), tuple(file for file, _ in members), *size)
+def _membership(file: Path) -> tuple[tuple[int, str, str, str], tuple[int, int]]:
+    """What series a file belongs to (its number, UID, modality and kind), and the size of its images."""
+    header = read_header(file, _LISTED)
+    with guarded(file):
+        key = (
+            int(header.get("SeriesNumber") or 0),
+            str(header.get("SeriesInstanceUID") or ""),
+            str(header.get("Modality") or ""),
+            describe(header),
+        )
+        return key, (int(header.get("Rows") or 0), int(header.get("Columns") or 0))
 
 
 def choose_series(path: Path, wanted: str = "") -> Series:
@@ -302,7 +304,7 @@ def guarded(path: Path, *, pixels: bool = False) -> Iterator[None]:
         Whether only pixels are decoded inside: then the reason is told.
     """
     from pydicom import config
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException
 
     try:
         with (
@@ -313,25 +315,11 @@ def guarded(path: Path, *, pixels: bool = False) -> Iterator[None]:
         ):
             warnings.simplefilter("ignore")
             yield
-    except InvalidDicomError as error:
-        raise ImageError(
-            f"'{path}' is not a DICOM file: the letters DICM are missing behind its first 128 bytes.",
-            "Check the suffix, or export it again.",
-        ) from error
     except ImageError:
         raise
-    except (
-        ValueError,
-        RuntimeError,
-        struct.error,
-        LookupError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        ArithmeticError,
-    ) as error:  # fmt: skip - what pydicom raises on damaged files
+    except (*_DAMAGE, BytesLengthException) as error:
         reason = " ".join(str(error).split()) if pixels else type(error).__name__
         raise ImageError(
             f"'{path}' is damaged or not as the DICOM standard says ({reason}).",
             "Export it again, or send it once more from the archive.",
-        ) from error
+        ) from (error if pixels else None)  # a traceback would show the error's words

@@ -84,11 +84,15 @@ def read_frames(files: Sequence[Path]) -> list[Frame]:
     checked = set()
     for file in files:
         header = read_header(file)
-        syntax = str(header.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
         with guarded(file):
+            syntax = str(header.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
             found = _frames_of(file, header)
         if syntax not in checked:
-            check_syntax(syntax)
+            try:
+                with guarded(file):
+                    check_syntax(syntax)
+            except ImageError as error:
+                raise ImageError(f"'{file}': {error.message}", error.hint) from error
             checked.add(syntax)
         frames += found
     return frames

@@ -14,7 +14,7 @@ from deepbio.errors import ImageError, OptionError, OutputError
 from deepbio.image import RGB, Grid, Image
 from deepbio.io import info, is_dicom, read, write
 from tests.conftest import make_grid
-from tests.core.io.dicom_files import put_pixels, write_enhanced, write_series
+from tests.core.io.dicom_series import put_pixels, write_enhanced, write_series
 
 SHIPPED = Path(get_testdata_file("CT_small.dcm", download=False)).parent
 
