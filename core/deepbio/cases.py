@@ -6,9 +6,10 @@ import csv
 import glob
 import hashlib
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,12 +71,15 @@ class Sample:
         Where it came from.
     grid : Grid
         Where the pixels are.
+    meta : mapping
+        What else the image file said, such as its ``"modality"``.
     """
 
     image: np.ndarray
     labels: np.ndarray
     case: Case
     grid: Grid
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_cases(source: Path | str) -> list[Case]:
@@ -310,7 +314,8 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
             f"{str(case.image)!r} has a time axis; training takes single frames.", "Save the frames as files."
         )
     check_grids(case, image.grid, labels.grid)
-    return Sample(with_channels(image, channels), labels.numpy().astype(np.int32), case, image.grid)
+    marks = labels.numpy().astype(np.int32)
+    return Sample(with_channels(image, channels), marks, case, image.grid, image.meta)
 
 
 def check_grids(case: Case, image: Grid, labels: Grid) -> None:

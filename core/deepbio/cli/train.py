@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,39 @@ def train(  # noqa: PLR0913 - each is an option of the command line
             rich_help_panel=_PLAN,
         ),
     ] = None,
+    configuration: Annotated[
+        str | None,
+        typer.Option(
+            "--configuration",
+            metavar="auto|2d|3d|3d_lowres",
+            help="How to train on volumes; default: auto.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            "--modality",
+            metavar="auto|CT|MR|other",
+            help="Decides the normalisation; default: as the files or the intensities say.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            "--memory",
+            metavar="GB",
+            help="Memory for a training step; default: 1.5 on a CPU, else 8.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", min=0, help="Cross-validate over train and val; default: 0.", rich_help_panel=_PLAN
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
@@ -54,6 +87,10 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write the plan, print it and stop.", rich_help_panel=_PLAN)
+    ] = False,
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Train only this fold.")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Train nothing; package the folds that are trained.")
     ] = False,
     about: Annotated[
         Path | None, typer.Option("--about", help="YAML with title, authors, licence... for the card.")
@@ -68,26 +105,33 @@ def train(  # noqa: PLR0913 - each is an option of the command line
 
     The plan (network, patches, normalisation, augmentation) follows from the data; it is written
     to OUT.training/plan.yaml, where it can be read and edited. A run that was stopped goes on
-    when the command is started again.
+    when the command is started again. With --folds, each fold is trained and their ensemble is
+    the model.
     """
-    from deepbio.training import propose_plan, read_description, read_plan
+    from deepbio.training import Wishes, propose_plan, read_description, read_plan
     from deepbio.training import train as train_model
 
-    wishes = any(wish is not None for wish in (target, steps, seed))
-    if plan is not None and wishes:
+    asked = {
+        "target": target,
+        "configuration": configuration,
+        "modality": modality,
+        "memory": memory,
+        "folds": folds,
+        "steps": steps,
+        "seed": seed,
+    }
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if plan is not None and given:
         raise OptionError(
-            "--plan says everything; --target, --steps and --seed are for a new plan.", "Edit the plan."
+            f"--plan says everything; --{' and --'.join(given)} are for a new plan.", "Edit the plan."
         )
+    words = read_description(about) if about is not None else None
     chosen: Plan | None = None
     written = output.with_name(f"{output.name}.training") / "plan.yaml"
     if plan is not None:
         chosen = read_plan(plan)
-    elif plan_only or wishes:
-        if plan_only:
-            written.parent.mkdir(parents=True, exist_ok=True)
-        chosen = propose_plan(
-            data, target=target or "auto", steps=steps, seed=seed or 0, save=written if plan_only else None
-        )
+    elif plan_only or given:
+        chosen = propose_plan(data, Wishes(**given), about=words, save=written if plan_only else None)
     if plan_only:
         out.print(written.read_text(encoding="utf-8").rstrip())
         return
@@ -96,8 +140,10 @@ def train(  # noqa: PLR0913 - each is an option of the command line
             data,
             output,
             plan=chosen,
-            about=read_description(about) if about is not None else None,
+            about=words,
             device=device,
+            fold=fold,
+            ensemble=ensemble,
             on_progress=listener,
         )
     if json:

@@ -8,7 +8,16 @@ except ImportError as error:
     raise MissingPackage("torch", "Training", extra="train") from error
 
 from deepbio.training.description import Description, read_description
-from deepbio.training.plan import Plan, read_plan, write_plan
+from deepbio.training.plan import Plan, Wishes, read_plan, write_plan
 from deepbio.training.run import propose_plan, train
 
-__all__ = ["Description", "Plan", "propose_plan", "read_description", "read_plan", "train", "write_plan"]
+__all__ = [
+    "Description",
+    "Plan",
+    "Wishes",
+    "propose_plan",
+    "read_description",
+    "read_plan",
+    "train",
+    "write_plan",
+]

@@ -26,7 +26,8 @@ class Augmentation:
         Largest angle in degrees: in the plane in 2D, about every axis in 3D (about z only
         where `in_plane`).
     in_plane : bool
-        Rotate 3D patches about z only (anisotropic spacing).
+        Rotate 3D patches about their coarsest axis only, and lower the resolution across it only
+        (thick slices).
     scale : (float, float)
         Zoom, drawn evenly in its logarithm.
     mirror : tuple of int
@@ -50,6 +51,10 @@ class Augmentation:
         Standard deviation of what one colour channel takes from another (stain and white balance).
     to_grey, tint : float
         Probability that a colour patch loses its colour, and that a grey one gains one.
+    spacing : tuple of float
+        Relative size of a pixel along each axis, so that 3D patches turn as bodies do; empty: cubes.
+    intensity : (float, float)
+        Normalised intensities of the darkest and the brightest: where gamma is 0 and 1.
     """
 
     rotation: float = 180.0
@@ -68,6 +73,13 @@ class Augmentation:
     mix: float = 0.0
     to_grey: float = 0.1
     tint: float = 0.05
+    spacing: tuple[float, ...] = ()
+    intensity: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def coarse_axis(self) -> int:
+        """The axis through thick slices."""
+        return self.spacing.index(max(self.spacing)) if self.spacing else 0
 
 
 def draw_patch(
@@ -144,16 +156,16 @@ def _random_matrix(
     zooms = (drawn if zoom is None else zoom) * np.exp(rng.uniform(-0.1, 0.1, dims))
     matrix = np.eye(dims)
     turn = np.deg2rad(settings.rotation)
-    planes = (
-        [(1, 2)]
-        if dims == 3 and settings.in_plane
-        else [(a, b) for a in range(dims) for b in range(a + 1, dims)]
-    )
+    planes = [(a, b) for a in range(dims) for b in range(a + 1, dims)]
+    if dims == 3 and settings.in_plane:
+        planes = [plane for plane in planes if settings.coarse_axis not in plane]
+    pixel = np.array(settings.spacing or (1.0,) * dims)
     for a, b in planes:
         angle = rng.uniform(-turn, turn)
         rotation = np.eye(dims)
         rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        matrix = matrix @ rotation
+        # turned in space, not in the array, where pixels may be longer along one axis
+        matrix = matrix @ (rotation * pixel / pixel[:, None])
     flips = np.ones(dims)
     for axis in settings.mirror:
         flips[axis] = rng.choice((-1.0, 1.0))
@@ -177,7 +189,7 @@ def change_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.G
     Parameters
     ----------
     image : ndarray of float32, shape (C, [z,] y, x)
-        Patch with intensities mostly within [0, 1].
+        Patch with intensities mostly within ``settings.intensity``.
     settings : Augmentation
         How strongly.
     rng : numpy.random.Generator
@@ -189,6 +201,9 @@ def change_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.G
     """
     if image.shape[0] == 3:
         image = _change_colour(image, settings, rng)
+    low, high = settings.intensity
+    if (low, high) != (0.0, 1.0):
+        image = (image - np.float32(low)) / np.float32(high - low)
     image = np.sign(image) * np.abs(image) ** np.float32(np.exp(rng.uniform(*np.log(settings.gamma))))
     mean = image.mean()
     image = (image - mean) * rng.uniform(*settings.contrast) + mean
@@ -197,9 +212,12 @@ def change_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.G
     if settings.blur > 0 and rng.uniform() < 1 / 5:
         image = ndimage.gaussian_filter(image, (0,) + (rng.uniform(0, settings.blur),) * spatial)
     if settings.low_resolution > 1 and rng.uniform() < 1 / 6:
-        image = _lower_resolution(image, rng.uniform(1, settings.low_resolution))
+        kept = settings.coarse_axis if spatial == 3 and settings.in_plane else None
+        image = _lower_resolution(image, rng.uniform(1, settings.low_resolution), kept)
     if settings.noise > 0 and rng.uniform() < 1 / 2:
         image = image + rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, settings.noise)
+    if (low, high) != (0.0, 1.0):
+        image = image * (high - low) + low
     return np.asarray(image, np.float32)
 
 
@@ -223,9 +241,9 @@ def _change_colour(image: np.ndarray, settings: Augmentation, rng: np.random.Gen
     return image * gain
 
 
-def _lower_resolution(image: np.ndarray, factor: float) -> np.ndarray:
+def _lower_resolution(image: np.ndarray, factor: float, kept: int | None) -> np.ndarray:
     size = image.shape[1:]
-    small = [max(1, round(n / factor)) for n in size]
+    small = [n if axis == kept else max(1, round(n / factor)) for axis, n in enumerate(size)]
     mode = "bilinear" if len(size) == 2 else "trilinear"
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
     shrunk = F.interpolate(pixels, size=small, mode="nearest-exact")

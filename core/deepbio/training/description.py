@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -35,6 +37,10 @@ class Description:
         Kinds of images, and words to find it by.
     class_names : mapping of int to str
         Names of the classes by label; empty for instances.
+    classes : mapping of int to (str or mapping)
+        Instead of `class_names`: a name, or ``name`` with, where wanted, ``color`` ("#rrggbb") and the
+        codes ``category``, ``type`` and ``modifier``, each with ``scheme``, ``value`` and
+        ``meaning``. It goes to the card as it is; labels that are not listed are refused.
     version : str
         Of the model.
     """
@@ -49,7 +55,62 @@ class Description:
     modality: Sequence[str] = ()
     tags: Sequence[str] = ()
     class_names: Mapping[int, str] = field(default_factory=dict)
+    classes: Mapping[int, Any] = field(default_factory=dict)
     version: str = "0.1.0"
+
+    def __post_init__(self) -> None:
+        if self.class_names and self.classes:
+            raise OptionError(
+                "The description has 'class_names' and 'classes'; expected one of them.",
+                "Put the names into 'classes'.",
+            )
+        for label, entry in self.card_classes.items():
+            _check_class(label, entry)
+
+    @property
+    def card_classes(self) -> dict[int, dict[str, Any]]:
+        """The classes as they stand on a card.
+
+        Examples
+        --------
+        >>> Description(classes={1: "left ventricle"}).card_classes
+        {1: {'name': 'left ventricle'}}
+        """
+        entries = self.classes or self.class_names
+        return {
+            label: dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+            for label, entry in entries.items()
+        }
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Names of the classes by label."""
+        return {label: str(entry["name"]) for label, entry in self.card_classes.items()}
+
+    @property
+    def sides(self) -> bool:
+        """Whether a class is the left or the right one of two, so that images must not be mirrored."""
+        words = {word for name in self.names.values() for word in re.findall(r"[a-z]+", name.lower())}
+        return {"left", "right"} <= words
+
+
+def _check_class(label: object, entry: Mapping[str, Any]) -> None:
+    """Refuse what the card would not take, before anything is trained."""
+    expected = (
+        "expected a label from 1 with a name, or with a mapping of name and, where wanted, color (#rrggbb), "
+        "category, type and modifier, each with scheme, value and meaning"
+    )
+    codes = [entry[key] for key in ("category", "type", "modifier") if key in entry]
+    good = (
+        type(label) is int
+        and label > 0
+        and isinstance(entry.get("name"), str)
+        and set(entry) <= {"name", "color", "category", "type", "modifier"}
+        and re.fullmatch(r"#[0-9a-fA-F]{6}", str(entry.get("color", "#000000")))
+        and all(isinstance(code, Mapping) and set(code) == {"scheme", "value", "meaning"} for code in codes)
+    )
+    if not good:
+        raise OptionError(f"The description has the class {label!r}: {dict(entry)}; {expected}.")
 
 
 def read_description(path: Path) -> Description:

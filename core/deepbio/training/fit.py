@@ -25,6 +25,7 @@ from deepbio.training.losses import class_loss, deep_loss, instance_loss
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import PatchSampler
 from deepbio.training.validate import validate
+from deepbio.training.volumes import Volumes
 
 __all__ = ["Fit", "fit"]
 
@@ -110,12 +111,10 @@ class _Trainer:
             else:
                 kept.copy_(new)
 
-    def validate(
-        self, cases: Sequence[Case], losses: Sequence[float], folder: Path, listener: Listener
-    ) -> None:
+    def validate(self, val: Volumes, losses: Sequence[float], folder: Path, listener: Listener) -> None:
         """Score the moving average; keep it if it is the best so far; write checkpoint and curve."""
         state = self.state
-        scores = validate(self.average, cases, self.plan, device=self.device)
+        scores = validate(self.average, val, self.plan, device=self.device)
         row = {
             "step": float(state.step),
             "loss": float(np.mean(losses)),
@@ -165,6 +164,7 @@ def fit(
     folder: Path,
     *,
     device: str = "cpu",
+    cache: Path | None = None,
     on_progress: Listener = silent,
 ) -> tuple[nn.Module, Fit]:
     """Train a plan's network and return the best one.
@@ -182,6 +182,8 @@ def fit(
         Where ``checkpoint.pt``, ``best.pt``, ``history.csv`` and ``history.png`` are written.
     device : str
         Name of a torch device.
+    cache : Path, optional
+        Folder where volumes are kept on the grid that the network works on.
     on_progress : Listener
         Hears every step; may raise `Cancelled` (the last checkpoint stays).
 
@@ -201,7 +203,11 @@ def fit(
         trainer.load(checkpoint)
         on_progress(Notice(f"Going on from step {trainer.state.step} of {plan.steps} ({checkpoint.name})."))
     state = trainer.state
-    sampler = PatchSampler(train, plan)
+    trained, held = Volumes(train, plan, cache), Volumes(val, plan, cache)
+    if state.step < plan.steps:
+        trained.prepare(on_progress)
+        held.prepare(on_progress)
+    sampler = PatchSampler(trained, plan)
     stage = Stage(on_progress, "fit", plan.steps - state.step)
     losses: list[float] = []
     trainer.network.train()
@@ -210,7 +216,7 @@ def fit(
         stage.step()
         if state.step % plan.validate_every and state.step != plan.steps:
             continue
-        trainer.validate(val, losses, folder, on_progress)
+        trainer.validate(held, losses, folder, on_progress)
         losses.clear()
     network = build(plan.network["name"], plan.network["arguments"])
     network.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))

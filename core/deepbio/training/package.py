@@ -21,6 +21,7 @@ from deepbio.image import RGB
 from deepbio.library.card import Step
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks import build
+from deepbio.networks.ensemble import Ensemble
 from deepbio.networks.unet import UNet, fold_norms
 from deepbio.tasks.decode import Decoder
 from deepbio.training.description import Description
@@ -38,7 +39,7 @@ _SAMPLE_EDGE = {2: 256, 3: 64}
 
 @contextmanager
 def package_content(
-    network: UNet, plan: Plan, sample: np.ndarray, decoder: Decoder, about: Description
+    network: UNet | Ensemble, plan: Plan, sample: np.ndarray, decoder: Decoder, about: Description
 ) -> Iterator[PackageContent]:
     """Prepare a trained network for `write_package`; its files last as long as the context.
 
@@ -46,12 +47,13 @@ def package_content(
 
     Parameters
     ----------
-    network : UNet
-        Trained, in evaluation mode, on the CPU.
+    network : UNet or Ensemble
+        Trained, in evaluation mode, on the CPU; an ensemble's members are those of the folds.
     plan : Plan
         What it was trained with.
     sample : ndarray, shape (C, [z,] y, x)
-        Raw pixels of an image (of the val part) for the self-test; cut to a small piece.
+        Raw pixels of an image (of the val part), on the grid that the network works on, for the
+        self-test; cut to a small piece.
     decoder : Decoder
         How its scores become labels.
     about : Description
@@ -62,22 +64,17 @@ def package_content(
     PackageContent
         Without scores.
     """
-    folded = fold_norms(network)
-    arguments = {**plan.network["arguments"], "deep_supervision": False}
-    if arguments.get("norm") == "batch":
-        arguments["norm"] = "none"
-    rounded = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in folded.state_dict().items()
-    }
-    final = build(plan.network["name"], arguments).eval()
-    final.load_state_dict({name: value.float() for name, value in rounded.items()})
+    name, arguments, state = _folded(network, plan)
+    rounded = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    final = build(name, arguments).eval()
+    final.load_state_dict({key: value.float() for key, value in rounded.items()})
     steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
     raw = _sample_piece(sample, network.divisor)
+    tile, overlap = _tile(plan, network.divisor)
     expected = _scores_of(final, raw, steps, plan)
     with tempfile.TemporaryDirectory(prefix="deepbio-package-") as temporary:
         weights = Path(temporary) / "weights.safetensors"
-        save_file({name: value.contiguous() for name, value in rounded.items()}, weights)
+        save_file({key: value.contiguous() for key, value in rounded.items()}, weights)
         onnx = Path(temporary) / "weights.onnx"
         export_onnx(final, raw.shape, onnx)
         inputs = TensorContent(
@@ -92,7 +89,7 @@ def package_content(
         outputs = TensorContent(
             test=expected[None],
             channels=_output_channels(plan, about),
-            halo=tuple(round(_OVERLAP[plan.dims] / 2 * _TILE[plan.dims]) for _ in range(plan.dims)),
+            halo=tuple(round(overlap / 2 * edge) for edge in tile),
             description="scores; foreground is before the sigmoid"
             if plan.target == "instances"
             else "scores before softmax",
@@ -105,7 +102,7 @@ def package_content(
             authors=about.authors,
             inputs=[inputs],
             outputs=[outputs],
-            network=plan.network["name"],
+            network=name,
             arguments=arguments,
             safetensors=weights,
             onnx=onnx,
@@ -116,20 +113,51 @@ def package_content(
             modality=about.modality,
             version=about.version,
             training_data=about.training_data,
-            config=_config(plan, decoder, about),
+            config=_config(plan, decoder, about, tile),
         )
 
 
-def _config(plan: Plan, decoder: Decoder, about: Description) -> dict[str, Any]:
+def _folded(network: UNet | Ensemble, plan: Plan) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
+    """Name, arguments and state of the network for prediction, normalisations folded into it."""
+    name = plan.network["name"]
+    arguments = {**plan.network["arguments"], "deep_supervision": False}
+    if arguments.get("norm") == "batch":
+        arguments["norm"] = "none"
+    if not isinstance(network, Ensemble):
+        return name, arguments, fold_norms(network).state_dict()
+    state = {}
+    for number, member in enumerate(network.members):
+        assert isinstance(member, UNet)  # noqa: S101 - for the type checker
+        for key, value in fold_norms(member).state_dict().items():
+            state[f"members.{number}.{key}"] = value
+    return "ensemble", {"network": name, "arguments": arguments, "members": len(network.members)}, state
+
+
+def _tile(plan: Plan, divisor: Sequence[int]) -> tuple[tuple[int, ...], float]:
+    """Tile and overlap to begin with."""
+    if plan.dims == 2 or not plan.configuration:
+        return (_TILE[plan.dims],) * plan.dims, _OVERLAP[plan.dims]
+    # as large as what the network saw, and half more: most images of the data set are then one tile
+    tile = tuple(-(-3 * n // (2 * d)) * d for n, d in zip(plan.patch, divisor, strict=True))
+    return tile, _OVERLAP[plan.dims]
+
+
+def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, ...]) -> dict[str, Any]:
     """The rest of ``config: deepbio:``."""
     default = asdict(Decoder())
     told = {k: v for k, v in asdict(decoder).items() if k == "method" or v != default[k]}
     config: dict[str, Any] = {
         "decode": told,
-        "tile": {"size": [_TILE[plan.dims]] * plan.dims, "overlap": _OVERLAP[plan.dims]},
-        "classes": {label: {"name": name} for label, name in about.class_names.items()},
+        "tile": {"size": list(tile), "overlap": _OVERLAP[plan.dims]},
+        "grid": plan.grid,
+        "classes": about.card_classes,
         "training": asdict(plan),
     }
+    # the offsets of objects point the other way in a mirror, so only classes can be averaged
+    if plan.target == "classes" and plan.augmentation.mirror:
+        config["mirror"] = list(plan.augmentation.mirror)
+    if plan.per_slice:
+        config["per_slice"] = True
     if plan.channels == 3:
         config["grey"] = "repeat"
     return config
@@ -144,7 +172,7 @@ def _input_channels(count: int) -> tuple[str, ...]:
 def _output_channels(plan: Plan, about: Description) -> tuple[str, ...]:
     if plan.target == "instances":
         return channel_names(plan.dims)
-    return ("background", *(about.class_names.get(i, f"class_{i}") for i in range(1, plan.classes + 1)))
+    return ("background", *(about.names.get(i, f"class_{i}") for i in range(1, plan.classes + 1)))
 
 
 def _sample_piece(sample: np.ndarray, divisor: Sequence[int]) -> np.ndarray:

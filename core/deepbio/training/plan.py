@@ -1,4 +1,4 @@
-"""From the data to a training plan: fingerprint, decisions, and a YAML that users can edit."""
+"""The plan of a training run: made from a fingerprint, written as a YAML that users can edit."""
 
 from __future__ import annotations
 
@@ -10,68 +10,78 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deepbio.cases import Case, load_sample
-from deepbio.errors import ImageError, OptionError
+from deepbio.engine.geometry import GridSpec
+from deepbio.errors import CardError, ImageError, OptionError
 from deepbio.io import atomic
 from deepbio.training.augment import Augmentation
+from deepbio.training.configure import CONFIGURATIONS, Configuration, configurations, normalisation
+from deepbio.training.facts import CLASS_LIMIT
+from deepbio.training.fingerprint import Fingerprint
 from deepbio.training.targets import channel_names
 
-__all__ = ["Fingerprint", "Plan", "make_fingerprint", "make_plan", "read_plan", "write_plan"]
+__all__ = ["Plan", "Wishes", "make_plan", "read_plan", "write_plan"]
 
-_MAX_CASES = 200  # a fingerprint from so many cases does not change with more
-_CLASS_LIMIT = 16  # more different labels than this are objects
+_MODALITIES = ("auto", "CT", "MR", "other")
+_GIGABYTE = 1e9
+_MEMORY = 8.0  # GB, where nobody says
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What the training cases are like.
+class Wishes:
+    """What a user may ask of a new plan; the rest follows from the data.
 
     Attributes
     ----------
-    cases : int
-        Cases looked at.
-    dims : int
-        2 or 3.
-    channels : tuple of int
-        Channel counts that occur.
-    size : tuple of int
-        Median size per axis.
-    smallest : tuple of int
-        Least size per axis.
-    spacing : tuple of float
-        Median spacing per axis.
-    unit : str
-        Its unit.
-    intensity : dict of str to float
-        Percentiles 0.5, 50, 99.5, mean and standard deviation over all cases' pixels.
-    labels : int
-        Different non-zero labels over all cases.
-    objects : int
-        Median number of labels per case.
-    object_diameter : tuple of float
-        5th, 50th and 95th percentile of object diameters in pixels (of equal area or volume).
-    foreground : float
-        Mean fraction of labelled pixels.
-    class_fractions : dict of int to float
-        Mean fraction of pixels per label, for up to 16 labels.
-    groups : dict of str to int
-        Cases per group.
+    target : {"auto", "instances", "classes"}
+        What the labels mean. "auto": more than 16 different labels are objects.
+    steps : int, optional
+        Training steps; by default 250 per case, between 2000 and 40000.
+    seed : int
+        Of every random draw.
+    configuration : {"auto", "2d", "3d", "3d_lowres"}
+        How to train on volumes; see `deepbio.training.configure.configurations`.
+    memory : float, optional
+        Gigabytes that a training step may take; by default 8.
+    modality : {"auto", "CT", "MR", "other"}
+        Decides the normalisation; "auto": what the files or else the intensities say.
+    folds : int
+        Folds of a cross-validation; 0 trains once.
+    classes : tuple of int
+        Labels that may occur; by default any.
+    sides : bool
+        Whether classes are left and right ones, so that images must not be mirrored.
+
+    Raises
+    ------
+    OptionError
+        If a wish is not one of those.
     """
 
-    cases: int
-    dims: int
-    channels: tuple[int, ...]
-    size: tuple[int, ...]
-    smallest: tuple[int, ...]
-    spacing: tuple[float, ...]
-    unit: str
-    intensity: dict[str, float]
-    labels: int
-    objects: int
-    object_diameter: tuple[float, float, float]
-    foreground: float
-    class_fractions: dict[int, float]
-    groups: dict[str, int]
+    target: str = "auto"
+    steps: int | None = None
+    seed: int = 0
+    configuration: str = "auto"
+    memory: float | None = None
+    modality: str = "auto"
+    folds: int = 0
+    classes: tuple[int, ...] = ()
+    sides: bool = False
+
+    def __post_init__(self) -> None:
+        choices = (
+            ("target", ("auto", "instances", "classes")),
+            ("configuration", ("auto", *CONFIGURATIONS)),
+            ("modality", _MODALITIES),
+        )
+        for name, known in choices:
+            if getattr(self, name) not in known:
+                expected = f"{', '.join(known[:-1])} or {known[-1]}"
+                raise OptionError(f"The {name} is {getattr(self, name)!r}; expected {expected}.")
+        if (self.memory is not None and self.memory <= 0) or self.folds < 0 or self.folds == 1:
+            raise OptionError(
+                f"Found a memory of {self.memory} GB and {self.folds} folds; "
+                "expected above 0 GB, and 2 folds or more (0 for none)."
+            )
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,14 @@ class Plan:
         Steps between validations.
     seed : int
         Of every random draw.
+    configuration : {"", "2d", "3d", "3d_lowres"}
+        Which of the ways to train on the data this is; empty in plans of older versions.
+    grid : dict
+        The grid to work on, as on a card (`deepbio.engine.geometry.GridSpec`); empty: the images' own.
+    per_slice : bool
+        A 2D network that learns from the slices (along the first axis) of volumes.
+    folds : int
+        Folds of a cross-validation; 0 trains once.
     """
 
     target: str
@@ -128,6 +146,17 @@ class Plan:
     object_size: float = 300.0
     validate_every: int = 500
     seed: int = 0
+    configuration: str = ""
+    grid: dict[str, Any] = field(default_factory=dict)
+    per_slice: bool = False
+    folds: int = 0
+
+    @property
+    def grid_spec(self) -> GridSpec:
+        """The grid on which images of the data set are brought for training."""
+        spec = GridSpec.from_card(self.grid)
+        # slices are taken where they are: the axis through them keeps its own spacing
+        return replace(spec, spacing=(None, *spec.spacing)) if self.per_slice and spec.spacing else spec
 
     @property
     def scores(self) -> int:
@@ -135,142 +164,120 @@ class Plan:
         return len(channel_names(self.dims)) if self.target == "instances" else self.classes + 1
 
 
-def make_fingerprint(cases: Sequence[Case]) -> Fingerprint:
-    """Measure the training cases (at most 200 of them, evenly chosen).
-
-    Raises
-    ------
-    ImageError
-        If 2D and 3D cases are mixed or no case has labels.
-    """
-    chosen = [cases[i] for i in np.linspace(0, len(cases) - 1, min(len(cases), _MAX_CASES)).astype(int)]
-    sizes, spacings, channels, counts, diameters, pixels = [], [], set(), [], [], []
-    fractions: dict[int, float] = {}
-    labels: set[int] = set()
-    foreground, unit = [], "pixel"
-    for case in chosen:
-        sample = load_sample(case)
-        dims = sample.labels.ndim
-        sizes.append(sample.labels.shape)
-        spacings.append(sample.grid.spacing)
-        unit = sample.grid.unit
-        channels.add(sample.image.shape[0])
-        area = np.bincount(sample.labels.ravel())
-        present = np.flatnonzero(area[1:]) + 1
-        labels.update(present.tolist())
-        counts.append(len(present))
-        diameters.append(_diameter(area[present], dims))
-        foreground.append(float(area[1:].sum() / area.sum()))
-        for label in present[:_CLASS_LIMIT]:
-            fractions[int(label)] = fractions.get(int(label), 0.0) + float(area[label] / area.sum()) / len(
-                chosen
-            )
-        pixels.append(sample.image.reshape(-1)[:: max(1, sample.image.size // 20000)].astype(np.float64))
-    if len({len(size) for size in sizes}) > 1:
-        raise ImageError("The data set mixes 2D and 3D images; train one model for each.")
-    if not labels:
-        raise ImageError(
-            "No case of the data set has any label.", "Check that the label files are label images."
-        )
-    values, spread = np.concatenate(pixels), np.concatenate(diameters)
-    low, middle, high = np.percentile(values, (0.5, 50, 99.5))
-    groups: dict[str, int] = {}
-    for case in cases:
-        groups[case.group] = groups.get(case.group, 0) + 1
-    return Fingerprint(
-        cases=len(chosen),
-        dims=len(sizes[0]),
-        channels=tuple(sorted(channels)),
-        size=tuple(int(n) for n in np.median(sizes, axis=0)),
-        smallest=tuple(int(n) for n in np.min(sizes, axis=0)),
-        spacing=tuple(float(s) for s in np.median(spacings, axis=0)),
-        unit=unit,
-        intensity={
-            "low": float(low),
-            "median": float(middle),
-            "high": float(high),
-            "mean": float(values.mean()),
-            "std": float(values.std()),
-        },
-        labels=len(labels),
-        objects=int(np.median(counts)),
-        object_diameter=tuple(float(d) for d in np.percentile(spread, (5, 50, 95))),  # type: ignore[arg-type]
-        foreground=float(np.mean(foreground)),
-        class_fractions=dict(sorted(fractions.items())) if len(labels) <= _CLASS_LIMIT else {},
-        groups=dict(sorted(groups.items())),
-    )
-
-
-def _diameter(area: np.ndarray, dims: int) -> np.ndarray:
-    """Diameter of the circle or sphere of this area or volume."""
-    size = area.astype(np.float64)
-    return np.asarray(np.sqrt(4 * size / np.pi) if dims == 2 else np.cbrt(6 * size / np.pi))
-
-
-def make_plan(seen: Fingerprint, *, target: str = "auto", steps: int | None = None, seed: int = 0) -> Plan:
+def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     """Decide how to train from what the data is like.
 
     Parameters
     ----------
     seen : Fingerprint
         Of the training cases.
-    target : {"auto", "instances", "classes"}
-        What the labels mean. "auto": more than 16 different labels are objects.
-    steps : int, optional
-        Training steps; by default 250 per case, between 2000 and 40000.
-    seed : int
-        Of every random draw.
+    wishes : Wishes, optional
+        What the user asked for.
 
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    OptionError
+        If the configuration that was asked for does not fit the data.
+    ImageError
+        If the channels of the images differ.
     """
-    if target not in ("auto", "instances", "classes"):
-        raise OptionError(f"The target is {target!r}; expected auto, instances or classes.")
+    wishes = wishes or Wishes()
+    target = wishes.target
     if target == "auto":
-        target = "instances" if seen.labels > _CLASS_LIMIT else "classes"
-    classes = 1 if target == "instances" else max(seen.class_fractions, default=1)
+        target = "instances" if seen.labels > CLASS_LIMIT and not wishes.classes else "classes"
+    chosen = _choose(seen, wishes)
+    dims = len(chosen.patch)
     channels = max(seen.channels)
     if any(count not in (1, channels) for count in seen.channels):
         raise ImageError(
             f"The images have {seen.channels} channels; expected one number, or grey beside colour."
         )
-    arguments = _network_arguments(
-        seen, channels, len(channel_names(seen.dims)) if target == "instances" else classes + 1
+    classes = (
+        1 if target == "instances" else max(*wishes.classes, *seen.class_fractions, seen.highest_label, 1)
     )
-    spacing = np.array(seen.spacing)
-    flat = seen.dims == 2
-    augmentation = Augmentation(
-        rotation=180.0 if flat else 30.0,
-        in_plane=bool(not flat and spacing.max() > 1.5 * spacing.min()),
-        mirror=tuple(range(seen.dims)),
-        object_size=_object_sizes(seen) if target == "instances" else None,
-        mix=0.08 if channels == 3 else 0.0,
-    )
+    modality = seen.modality if wishes.modality == "auto" else wishes.modality
+    steps = normalisation(seen, dims, modality if channels == 1 else "other")
     diameter = seen.object_diameter[1]
     return Plan(
         target=target,
-        dims=seen.dims,
+        dims=dims,
         channels=channels,
         classes=classes,
-        network={"name": "unet", "arguments": arguments},
-        patch=_patch(seen, arguments["strides"]),
-        batch=8 if flat else 2,
-        steps=steps or int(np.clip(250 * seen.cases, 2000, 40000)),
-        normalisation=[
-            {
-                "id": "scale_range",
-                "kwargs": {
-                    "axes": ["channel", *"zyx"[3 - seen.dims :]],
-                    "min_percentile": 1.0,
-                    "max_percentile": 99.8,
-                },
-            }
-        ],
-        augmentation=augmentation,
-        object_size=float(np.pi / 4 * diameter**2 if flat else np.pi / 6 * diameter**3),
-        seed=seed,
+        network={
+            "name": "unet",
+            "arguments": {
+                "dims": dims,
+                "in_channels": channels,
+                "out_channels": len(channel_names(dims)) if target == "instances" else classes + 1,
+                **chosen.arguments,
+                "norm": "batch" if dims == 2 else "instance",
+                "deep_supervision": True,
+            },
+        },
+        patch=chosen.patch,
+        batch=chosen.batch,
+        steps=wishes.steps or int(np.clip(250 * seen.cases, 2000, 40000)),
+        normalisation=steps,
+        augmentation=_augmentation(seen, target, chosen, wishes.sides, steps),
+        object_patches=0.5 if target == "instances" else round(1 / 3, 4),
+        object_size=float(np.pi / 4 * diameter**2 if seen.dims == 2 else np.pi / 6 * diameter**3),
+        seed=wishes.seed,
+        configuration=chosen.name,
+        grid=chosen.grid,
+        per_slice=seen.dims == 3 and dims == 2,
+        folds=wishes.folds,
     )
+
+
+def _choose(seen: Fingerprint, wishes: Wishes) -> Configuration:
+    possible = configurations(seen, (wishes.memory or _MEMORY) * _GIGABYTE)
+    if wishes.configuration == "auto":
+        return next(iter(possible.values()))
+    if wishes.configuration not in possible:
+        raise OptionError(
+            f"The configuration {wishes.configuration!r} does not fit this data set "
+            f"({seen.dims}D, {' x '.join(map(str, seen.size))} pixels of {seen.spacing} {seen.unit}).",
+            f"Choose {' or '.join(possible)}.",
+        )
+    return possible[wishes.configuration]
+
+
+def _augmentation(
+    seen: Fingerprint, target: str, chosen: Configuration, sides: bool, steps: Sequence[dict[str, Any]]
+) -> Augmentation:
+    """How patches vary: rotations in space, mirrored where the anatomy allows it."""
+    dims = len(chosen.patch)
+    spacing = tuple(chosen.grid.get("spacing") or seen.spacing[-dims:])
+    flat = dims == 2
+    thick = not flat and max(spacing) > 3 * min(spacing)
+    low, high = 0.0, 1.0
+    if steps[0]["id"] == "clip":
+        mean, spread = steps[1]["kwargs"]["mean"], steps[1]["kwargs"]["std"]
+        low, high = ((steps[0]["kwargs"][side] - mean) / spread for side in ("min", "max"))
+    return Augmentation(
+        rotation=180.0 if flat and not seen.orientation else 30.0,
+        in_plane=thick,
+        mirror=_mirror(seen, dims, sides),
+        object_size=_object_sizes(seen) if target == "instances" and flat else None,
+        mix=0.08 if max(seen.channels) == 3 else 0.0,
+        spacing=() if flat else tuple(round(s / min(spacing), 4) for s in spacing),
+        intensity=(round(low, 4), round(high, 4)),
+    )
+
+
+def _mirror(seen: Fingerprint, dims: int, sides: bool) -> tuple[int, ...]:
+    """Axes of the patch along which a mirrored image could exist."""
+    excluded = set(seen.sided_axes)
+    if sides:  # left and right classes
+        letters = seen.orientation
+        left_right = {k for k, letter in enumerate(letters) if letter in "LR"}
+        excluded |= left_right or set(range(seen.dims))
+    offset = seen.dims - dims
+    return tuple(axis for axis in range(dims) if axis + offset not in excluded)
 
 
 def _object_sizes(seen: Fingerprint) -> tuple[float, float] | None:
@@ -280,53 +287,36 @@ def _object_sizes(seen: Fingerprint) -> tuple[float, float] | None:
     return (round(low, 1), round(high, 1)) if high > 1.5 * low else None
 
 
-def _network_arguments(seen: Fingerprint, channels: int, scores: int) -> dict[str, Any]:
-    """Arguments of the U-Net: stages as the images' size allows, coarse axes left alone at first."""
-    spacing = np.array(seen.spacing)
-    strides = _strides(spacing, np.array(seen.smallest), seen.dims)
-    coarse = spacing > 3 * spacing.min()
-    first = [1 if one else 3 for one in coarse]
-    return {
-        "dims": seen.dims,
-        "in_channels": channels,
-        "out_channels": scores,
-        "features": [min(24 * 2**i, 192 if seen.dims == 2 else 256) for i in range(len(strides))],
-        "strides": [list(stride) for stride in strides],
-        "kernels": [first, *([3] * seen.dims for _ in strides[1:])],
-        "norm": "batch" if seen.dims == 2 else "instance",
-        "deep_supervision": True,
-    }
+def write_plan(path: Path, plan: Plan, seen: Fingerprint | None = None, memory: float | None = None) -> None:
+    """Write a plan as YAML, with the fingerprint it came from and what else could be trained.
 
-
-def _patch(seen: Fingerprint, strides: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """About 192 pixels in 2D and 96 in 3D, fewer along coarse axes and in small images."""
-    divisor = np.prod(strides, axis=0)
-    spacing = np.array(seen.spacing)
-    wanted = np.full(2, 192.0) if seen.dims == 2 else 96 * spacing.min() / spacing
-    patch = np.minimum(np.ceil(wanted / divisor), np.maximum(np.array(seen.smallest) // divisor, 1)) * divisor
-    return tuple(int(n) for n in patch)
-
-
-def _strides(spacing: np.ndarray, smallest: np.ndarray, dims: int) -> list[tuple[int, ...]]:
-    strides = [(1,) * dims]
-    scale = spacing.astype(float).copy()
-    left = smallest.astype(float).copy()
-    while len(strides) < (5 if dims == 2 else 6):
-        step = np.where((scale < 2 * scale.min()) & (left >= 16), 2, 1)
-        if (step == 1).all():
-            break
-        strides.append(tuple(int(s) for s in step))
-        scale, left = scale * step, left / step
-    return strides
-
-
-def write_plan(path: Path, plan: Plan, seen: Fingerprint | None = None) -> None:
-    """Write a plan, and the fingerprint it came from, as YAML."""
-    content: dict[str, Any] = {"plan": _plain(asdict(plan))}
+    Parameters
+    ----------
+    path : Path
+        The file.
+    plan : Plan
+        What is read back.
+    seen : Fingerprint, optional
+        Written beside it, for people.
+    memory : float, optional
+        As in `Wishes`, for the alternatives.
+    """
+    content: dict[str, Any] = {"plan": asdict(plan)}
     if seen is not None:
-        content["fingerprint"] = _plain(asdict(seen))
+        others = configurations(seen, (memory or _MEMORY) * _GIGABYTE)
+        told = {name: one.summary for name, one in others.items() if name != plan.configuration}
+        content |= {"alternatives": told} if told else {}
+        content["fingerprint"] = asdict(seen)
+    text = yaml.dump(_plain(content), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
     with atomic(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Without aliases, which people do not read well."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def read_plan(path: Path) -> Plan:
@@ -343,7 +333,8 @@ def read_plan(path: Path) -> Plan:
         ranges = {name: tuple(value) for name, value in entries.items() if isinstance(value, list)}
         content["augmentation"] = Augmentation(**(entries | ranges))
         plan = Plan(**content)
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        _ = plan.grid_spec
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, CardError) as error:
         known = ", ".join(f.name for f in fields(Plan))
         raise OptionError(
             f"{str(path)!r} is not a training plan: {error}.", f"Known fields: {known}."

@@ -10,32 +10,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from deepbio.cases import Case, load_sample, read_cases, split_cases
-from deepbio.engine.device import choose_device
+from deepbio.cases import Case, fold_cases, read_cases, split_cases
+from deepbio.engine.device import Device, choose_device
 from deepbio.errors import OptionError
-from deepbio.evaluation import card_rows, evaluate
 from deepbio.events import Listener, Notice, silent
+from deepbio.library.content import PackageContent, TensorContent, check_content
 from deepbio.library.package import write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
-from deepbio.tasks.decode import Decoder
-from deepbio.training.calibrate import Calibration, choose_decoder
+from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
 from deepbio.training.description import Description
+from deepbio.training.facts import CaseFacts, check_labels, write_facts
+from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
+from deepbio.training.folds import Folder, package_ensemble
 from deepbio.training.package import package_content
-from deepbio.training.plan import Plan, make_fingerprint, make_plan, read_plan, write_plan
-from deepbio.training.sampler import normalise
-from deepbio.training.validate import predict_whole
+from deepbio.training.plan import Plan, Wishes, make_plan, read_plan, write_plan
+from deepbio.training.scored import held_out
+from deepbio.training.validate import predict_classes, predict_whole
+from deepbio.training.volumes import Volumes
 
 __all__ = ["propose_plan", "train"]
+
+_ACCELERATOR_MEMORY, _CPU_MEMORY = 8.0, 1.5  # GB; on a CPU larger patches would take minutes a step
 
 
 def propose_plan(
     data: Path | str,
+    wishes: Wishes | None = None,
     *,
-    target: str = "auto",
-    steps: int | None = None,
-    seed: int = 0,
+    about: Description | None = None,
     save: Path | None = None,
 ) -> Plan:
     """Measure a data set's training part and plan from it.
@@ -44,25 +48,63 @@ def propose_plan(
     ----------
     data : path
         As in `read_cases`.
-    target : {"auto", "instances", "classes"}
-        What the labels mean.
-    steps : int, optional
-        Training steps.
-    seed : int
-        Of every random draw.
+    wishes : Wishes, optional
+        What the plan is to follow.
+    about : Description, optional
+        Its classes are the labels that may occur; left and right ones are never mirrored.
     save : Path, optional
-        YAML file to write the plan and the fingerprint to, for reading and editing.
+        YAML file to write the plan and the fingerprint to, for reading and editing; beside it
+        ``fingerprint.csv`` with one row per case.
 
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on.
     """
-    cases, _ = split_cases(read_cases(data))
-    seen = make_fingerprint(cases)
-    plan = make_plan(seen, target=target, steps=steps, seed=seed)
+    wishes = _completed(wishes or Wishes(), about)
+    train_cases, val_cases = _parts(read_cases(data), wishes.folds)
+    seen, facts = _measured(train_cases, val_cases, wishes)
+    plan = make_plan(seen, wishes)
     if save is not None:
-        write_plan(save, plan, seen)
+        _save(save, plan, seen, facts, wishes)
     return plan
+
+
+def _completed(wishes: Wishes, about: Description | None) -> Wishes:
+    memory = wishes.memory
+    if memory is None:
+        memory = _CPU_MEMORY if choose_device("auto").kind == "cpu" else _ACCELERATOR_MEMORY
+    if about is None:
+        return replace(wishes, memory=memory)
+    classes = wishes.classes or tuple(sorted(about.classes))
+    return replace(wishes, memory=memory, classes=classes, sides=wishes.sides or about.sides)
+
+
+def _parts(cases: Sequence[Case], folds: int) -> tuple[list[Case], list[Case]]:
+    """The cases to plan from and those to check only; with folds all are planned from."""
+    if not folds:
+        return split_cases(cases)
+    fold_cases(cases, folds)  # to say at once that there are too many
+    return [case for case in cases if case.split != "test"], []
+
+
+def _measured(
+    train: Sequence[Case], val: Sequence[Case], wishes: Wishes
+) -> tuple[Fingerprint, list[CaseFacts]]:
+    facts: list[CaseFacts] = []
+    seen = make_fingerprint(train, wishes.classes, facts)
+    check_labels(val, wishes.classes)
+    return seen, facts
+
+
+def _save(path: Path, plan: Plan, seen: Fingerprint, facts: Sequence[CaseFacts], wishes: Wishes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_plan(path, plan, seen, wishes.memory)
+    write_facts(path.with_name("fingerprint.csv"), facts)
 
 
 def train(
@@ -72,12 +114,16 @@ def train(
     plan: Plan | None = None,
     about: Description | None = None,
     device: str = "auto",
+    fold: int | None = None,
+    ensemble: bool = False,
     on_progress: Listener = silent,
 ) -> Path:
     """Train a segmentation model and write it as a package.
 
     Beside the package, in ``NAME.training/``, stand the plan, checkpoints, and the curve as CSV
-    and PNG. A run that was stopped goes on from there when it is started again.
+    and PNG. A run that was stopped goes on from there when it is started again. Where the plan
+    says folds, each is trained in ``NAME.training/fold_I`` and packaged there, and their ensemble
+    becomes the model.
 
     Parameters
     ----------
@@ -91,6 +137,10 @@ def train(
         What the card says of the model.
     device : str
         As in RunOptions.
+    fold : int, optional
+        Train this fold only, counted from 0, and return its package.
+    ensemble : bool
+        Train nothing; package the folds that are there.
     on_progress : Listener
         Hears steps and decisions; may raise `Cancelled` (what is done is kept).
 
@@ -104,73 +154,132 @@ def train(
     ImageError, InputMismatch
         If the data cannot be used.
     OptionError
-        If another plan was begun in the same folder.
+        If another plan was begun in the same folder, there is no such fold, or one is missing.
+    CardError
+        If the description is not what a card can hold.
     """
     output = Path(output)
     work = output.with_name(f"{output.name}.training")
-    train_cases, val_cases = split_cases(read_cases(data))
-    plan = _settle_plan(train_cases, work / "plan.yaml", plan, on_progress)
-    chosen = choose_device(device)
-    on_progress(
-        Notice(
-            f"Training on {chosen.label} ({chosen.name}): {len(train_cases)} cases, {len(val_cases)} held out."
-        )
-    )
-    network, state = fit(plan, train_cases, val_cases, work, device=chosen.name, on_progress=on_progress)
-    assert isinstance(network, UNet)  # noqa: S101 - for the type checker
-    on_progress(Notice(f"Best score on the val part: {state.best:.3f}."))
-    decoder, calibration = Decoder("classes"), None
-    if plan.target == "instances":
-        calibration = _calibrate(network, plan, val_cases)
-        decoder = calibration.decoder
-        on_progress(Notice(f"Objects by {decoder.method}: {calibration.rows}"))
-    sample = load_sample(val_cases[0], plan.channels if plan.channels != 3 else None)
     about = about or Description(title=f"Model {output.name}"[:128])
-    extra = {"calibration": calibration.rows} if calibration else {}
-    with package_content(network, plan, _with_channels(sample.image, plan), decoder, about) as content:
-        content = replace(
-            content, files={"training.png": work / "history.png"}, config={**content.config, **extra}
-        )
-        write_package(output, content, replace=True)
-        rows = _held_out(
-            output, val_cases, f"deepbio evaluate {output.name} {Path(data).name} --split val", on_progress
-        )
-        write_package(output, replace(content, scores=rows), replace=True)
-    return output
+    _check_description(about)
+    cases = read_cases(data)
+    plan = _settle_plan(cases, work / "plan.yaml", plan, about, on_progress)
+    if not plan.folds:
+        if fold is not None or ensemble:
+            raise OptionError(
+                f"The plan in {str(work)!r} has no folds.", "Make one with --folds 5, or set 'folds' in it."
+            )
+        job = _Job(Path(data), plan, about, choose_device(device), work / "cache", on_progress)
+        return job.run(split_cases(cases), work, output)
+    if fold is not None and not 0 <= fold < plan.folds:
+        raise OptionError(f"There is no fold {fold}; the plan has folds 0 to {plan.folds - 1}.")
+    job = _Job(Path(data), plan, about, choose_device(device), work / "cache", on_progress)
+    folders = [Folder(work / f"fold_{i}", work / f"fold_{i}" / output.name) for i in range(plan.folds)]
+    for i, (one, parts) in enumerate(zip(folders, fold_cases(cases, plan.folds), strict=True)):
+        if not ensemble and fold in (None, i) and not one.finished:
+            on_progress(Notice(f"Fold {i} of {plan.folds}."))
+            job.run(parts, one.work, one.package)
+    if fold is not None:
+        return folders[fold].package
+    sample = job.sample(fold_cases(cases, plan.folds)[0][1])
+    return package_ensemble(folders, plan, about, sample, output, Path(data))
 
 
-def _settle_plan(cases: Sequence[Case], path: Path, plan: Plan | None, listener: Listener) -> Plan:
+def _check_description(about: Description) -> None:
+    """Find at once what would be refused once everything is trained."""
+    tensor = TensorContent(np.zeros((1, 1, 1, 1), np.float32), ("any",))
+    content = PackageContent(
+        title=about.title, description=about.summary, task="segment", license=about.license,
+        authors=about.authors, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path(),
+        citations=about.citations,
+    )  # fmt: skip
+    check_content(content)
+
+
+def _settle_plan(
+    cases: Sequence[Case], path: Path, plan: Plan | None, about: Description, listener: Listener
+) -> Plan:
     """The plan to follow; written down, so that a resumed run follows the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         begun = read_plan(path)
-        if plan is not None and asdict(plan) != asdict(begun) and (path.parent / "checkpoint.pt").exists():
-            raise OptionError(
-                f"{str(path.parent)!r} holds a run with another plan.",
-                "Choose another output, or delete that folder to start again.",
-            )
+        if plan is not None and asdict(plan) != asdict(begun):
+            if any(path.parent.glob("**/checkpoint.pt")):
+                raise OptionError(
+                    f"{str(path.parent)!r} holds a run with another plan.",
+                    "Choose another output, or delete that folder to start again.",
+                )
+            _new_plan(cases, path, plan, about)
         plan = plan or begun
     else:
-        seen = make_fingerprint(cases)
-        plan = plan or make_plan(seen)
-        write_plan(path, plan, seen)
+        plan = _new_plan(cases, path, plan, about)
     listener(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
     return plan
 
 
-def _with_channels(image: np.ndarray, plan: Plan) -> np.ndarray:
-    return np.repeat(image, plan.channels, axis=0) if image.shape[0] == 1 < plan.channels else image
+def _new_plan(cases: Sequence[Case], path: Path, plan: Plan | None, about: Description) -> Plan:
+    """Measure and check the data and write the plan down."""
+    wishes = _completed(Wishes(folds=plan.folds if plan else 0), about)
+    seen, facts = _measured(*_parts(cases, wishes.folds), wishes)
+    plan = plan or make_plan(seen, wishes)
+    _save(path, plan, seen, facts, wishes)
+    return plan
 
 
-def _calibrate(network: UNet, plan: Plan, cases: Sequence[Case]) -> Calibration:
-    scored = []
-    for case in cases:
-        sample = load_sample(case, plan.channels)
-        scores = predict_whole(network, normalise(sample, plan), torch.device("cpu"))
-        scored.append((scores, sample.labels, case.group))
-    return choose_decoder(scored)
+class _Job:
+    """Training one network and packaging it, for a split or a fold."""
 
+    def __init__(
+        self,
+        data: Path,
+        plan: Plan,
+        about: Description,
+        device: Device,
+        cache: Path,
+        listener: Listener,
+    ) -> None:
+        self.data, self.plan, self.about, self.device = data, plan, about, device
+        self.cache, self.listener = cache, listener
 
-def _held_out(package: Path, cases: Sequence[Case], command: str, listener: Listener) -> list[dict[str, Any]]:
-    """Scores of the finished package, as ``deepbio evaluate`` finds them."""
-    return card_rows(evaluate(load_model(package), list(cases), on_progress=listener), "val", command)
+    def run(self, parts: tuple[Sequence[Case], Sequence[Case]], work: Path, output: Path) -> Path:
+        """Fit, calibrate, package and score."""
+        train, val = parts
+        plan, chosen = self.plan, self.device
+        told = f"{len(train)} cases, {len(val)} held out."
+        self.listener(Notice(f"Training on {chosen.label} ({chosen.name}): {told}"))
+        network, state = fit(
+            plan, train, val, work, device=chosen.name, cache=self.cache, on_progress=self.listener
+        )
+        assert isinstance(network, UNet)  # noqa: S101 - for the type checker
+        self.listener(Notice(f"Best score on the val part: {state.best:.3f}."))
+        calibration = self._calibrate(network, Volumes(val, plan, self.cache))
+        with package_content(network, plan, self.sample(val), calibration.decoder, self.about) as content:
+            config = {**content.config, "calibration": calibration.rows}
+            content = replace(content, files={"training.png": work / "history.png"}, config=config)
+            write_package(output, content, replace=True)
+            rows = held_out(load_model(output), val, self.data, self.listener)
+            write_package(output, replace(content, scores=rows), replace=True)
+        return output
+
+    def sample(self, val: Sequence[Case]) -> np.ndarray:
+        """Raw pixels of a held-out image on the working grid, for the package's own test."""
+        volume = Volumes(val[:1], self.plan, self.cache)[0]
+        if not self.plan.per_slice:
+            return np.asarray(volume.raw[...])
+        labelled = np.count_nonzero(volume.labels, axis=(1, 2))
+        return np.asarray(volume.raw[:, int(labelled.argmax())])
+
+    def _calibrate(self, network: UNet, volumes: Volumes) -> Calibration:
+        plan, cpu = self.plan, torch.device("cpu")
+        if plan.target == "classes":
+            found = ((predict_classes(network, one, plan, cpu), one.labels) for one in volumes)
+            result = choose_largest(found, plan.classes)
+            told = f"Only the largest component is kept of the classes {list(result.decoder.largest)}"
+        else:
+            scored: list[Any] = [
+                (predict_whole(network, one.image, cpu), one.labels, one.case.group) for one in volumes
+            ]
+            result = choose_decoder(scored)
+            told = f"Objects by {result.decoder.method}"
+        self.listener(Notice(f"{told}: {result.rows}"))
+        return result

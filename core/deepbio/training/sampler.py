@@ -5,38 +5,23 @@ So a run that was killed goes on with the very patches it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected
 
-from deepbio.cases import Case, Sample, load_sample
-from deepbio.engine.steps import prepare
-from deepbio.library.card import Step
 from deepbio.training.augment import change_intensity, draw_patch
 from deepbio.training.plan import Plan
 from deepbio.training.targets import instance_targets, object_weights
+from deepbio.training.volumes import Volume, Volumes
 
-__all__ = ["PatchSampler", "normalise"]
+__all__ = ["PatchSampler"]
 
 _MARGIN = 24  # labels are resampled so much wider, so that objects cut by the patch keep their centre
 _OBJECT_ZOOM = (0.5, 3.0)  # beyond it, pixels show or detail is lost
-_CACHE_BYTES = 4 * 2**30
 _AHEAD = 3  # batches prepared while the network computes
-
-
-def normalise(sample: Sample, plan: Plan) -> np.ndarray:
-    """Apply the plan's preprocessing steps to a whole image.
-
-    Returns
-    -------
-    ndarray of float32, shape (C, [z,] y, x)
-    """
-    axes = ("channel", *"zyx"[3 - plan.dims :])
-    steps = tuple(Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation)
-    result: np.ndarray = prepare(sample.image, axes, steps)(sample.image.astype(np.float32))
-    return result
 
 
 class PatchSampler:
@@ -44,18 +29,16 @@ class PatchSampler:
 
     Parameters
     ----------
-    cases : sequence of Case
+    volumes : Volumes
         Training cases.
     plan : Plan
         How to draw.
     """
 
-    def __init__(self, cases: Sequence[Case], plan: Plan) -> None:
-        self._cases = list(cases)
+    def __init__(self, volumes: Volumes, plan: Plan) -> None:
+        self._volumes = volumes
         self._plan = plan
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        self._cached = 0
-        groups = [case.group for case in self._cases]
+        groups = [case.group for case in volumes.cases]
         size = {group: groups.count(group) for group in set(groups)}
         weight = np.array([size[group] ** (plan.group_power - 1) for group in groups])
         self._chance = weight / weight.sum()
@@ -91,14 +74,8 @@ class PatchSampler:
 
     def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         plan = self._plan
-        image, labels, objects = self._load(int(rng.choice(len(self._cases), p=self._chance)))
-        centre = rng.uniform(0, np.array(labels.shape) - 1)
-        zoom = None
-        if len(objects) and rng.uniform() < plan.object_patches:
-            where = np.argwhere(labels == rng.choice(objects))
-            zoom = self._object_zoom(len(where), rng)
-            aside = rng.uniform(-0.25, 0.25, plan.dims) * plan.patch / (zoom or 1.0)
-            centre = where[rng.integers(len(where))] + aside
+        volume = self._volumes[int(rng.choice(len(self._volumes), p=self._chance))]
+        image, labels, centre, zoom = self._place(volume, rng)
         margin = _MARGIN if plan.target == "instances" else 0
         wide = tuple(n + 2 * margin for n in plan.patch)
         pixels, marks = draw_patch(image, labels, centre, wide, plan.augmentation, rng, zoom)
@@ -112,6 +89,26 @@ class PatchSampler:
         weight = object_weights(marks, plan.object_size)[inner]
         return pixels, np.concatenate([targets, weight[None]])
 
+    def _place(
+        self, volume: Volume, rng: np.random.Generator
+    ) -> tuple[Any, np.ndarray, np.ndarray, float | None]:
+        """Draw where a patch lies: image and labels (a slice of them), centre and zoom."""
+        plan, shape = self._plan, volume.labels.shape
+        centre = rng.uniform(0, np.array(shape) - 1)
+        zoom = None
+        if len(volume.present) and rng.uniform() < plan.object_patches:
+            label = int(rng.choice(volume.present))
+            classes = plan.target == "classes"
+            where = volume.places[label] if classes else np.flatnonzero(volume.labels == label)
+            zoom = self._object_zoom(len(where), rng)
+            aside = rng.uniform(-0.25, 0.25, plan.dims) * plan.patch / (zoom or 1.0)
+            centre = np.array(np.unravel_index(where[rng.integers(len(where))], shape), float)
+            centre[-plan.dims :] += aside
+        if not plan.per_slice:
+            return volume.image, volume.labels, centre, zoom
+        at = round(float(centre[0]))
+        return volume.image[:, at], volume.labels[at], centre[1:], zoom
+
     def _object_zoom(self, pixels: int, rng: np.random.Generator) -> float | None:
         """Zoom that brings an object of so many pixels to a drawn diameter; None: as usual."""
         wanted = self._plan.augmentation.object_size
@@ -120,16 +117,3 @@ class PatchSampler:
         flat = self._plan.dims == 2
         diameter = np.sqrt(4 * pixels / np.pi) if flat else np.cbrt(6 * pixels / np.pi)
         return float(np.clip(np.exp(rng.uniform(*np.log(wanted))) / diameter, *_OBJECT_ZOOM))
-
-    def _load(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return a case's normalised image, labels and label values, from memory if they fit there."""
-        if index in self._cache:
-            return self._cache[index]
-        sample = load_sample(self._cases[index], self._plan.channels)
-        present = np.unique(sample.labels)
-        loaded = (normalise(sample, self._plan).astype(np.float32), sample.labels, present[present > 0])
-        size = sum(array.nbytes for array in loaded)
-        if self._cached + size <= _CACHE_BYTES:
-            self._cache[index] = loaded
-            self._cached += size
-        return loaded

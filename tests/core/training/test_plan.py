@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 from deepbio.cases import read_cases, split_cases
 from deepbio.errors import ImageError, OptionError
 from deepbio.networks import build
-from deepbio.training.plan import Fingerprint, make_fingerprint, make_plan, read_plan, write_plan
+from deepbio.training.fingerprint import Fingerprint, make_fingerprint
+from deepbio.training.plan import Wishes, make_plan, read_plan, write_plan
 
 SEEN = Fingerprint(
     cases=40,
@@ -46,7 +47,7 @@ def test_fingerprint_of_discs(discs: Path) -> None:
 
 def test_many_labels_are_objects_few_are_classes() -> None:
     assert make_plan(SEEN).target == "instances"
-    assert make_plan(SEEN, target="classes").target == "classes"
+    assert make_plan(SEEN, Wishes(target="classes")).target == "classes"
     plan = make_plan(VOLUME)
     assert (plan.target, plan.classes, plan.scores) == ("classes", 2, 3)
 
@@ -68,7 +69,9 @@ def test_the_network_takes_the_patch(seen: Fingerprint) -> None:
     net = build(plan.network["name"], plan.network["arguments"])
     assert len(plan.patch) == seen.dims
     assert all(p % d == 0 for p, d in zip(plan.patch, net.divisor, strict=True))
-    assert all(p <= n for p, n in zip(plan.patch, seen.smallest, strict=True))
+    # 2D patches lie within the smallest image, 3D ones are the median volume, rounded up
+    room = seen.smallest if seen.dims == 2 else [n + d for n, d in zip(seen.size, net.divisor, strict=True)]
+    assert all(p <= n for p, n in zip(plan.patch, room, strict=True))
 
 
 def test_a_coarse_axis_is_not_downsampled_at_first() -> None:
@@ -80,7 +83,7 @@ def test_a_coarse_axis_is_not_downsampled_at_first() -> None:
 
 
 def test_a_plan_can_be_edited_and_read_back(tmp_path: Path) -> None:
-    plan = make_plan(SEEN, steps=123, seed=7)
+    plan = make_plan(SEEN, Wishes(steps=123, seed=7))
     path = tmp_path / "plan.yaml"
     write_plan(path, plan, SEEN)
     assert asdict(read_plan(path)) == asdict(plan)
@@ -99,4 +102,4 @@ def test_what_is_not_a_plan_is_told(tmp_path: Path, text: str) -> None:
 
 def test_an_unknown_target_is_told() -> None:
     with pytest.raises(OptionError, match="expected auto, instances or classes"):
-        make_plan(SEEN, target="boxes")
+        make_plan(SEEN, Wishes(target="boxes"))

@@ -18,9 +18,10 @@ from deepbio.library.check import check_package  # noqa: E402
 from deepbio.metrics import average_precision  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import load_model, run_tensors  # noqa: E402
-from deepbio.training import Description, Plan, propose_plan, train  # noqa: E402
+from deepbio.training import Description, Plan, Wishes, propose_plan, train  # noqa: E402
 from deepbio.training.fit import fit  # noqa: E402
 from deepbio.training.sampler import PatchSampler  # noqa: E402
+from deepbio.training.volumes import Volumes  # noqa: E402
 
 
 def _tiny(plan: Plan, **changes) -> Plan:
@@ -128,24 +129,25 @@ def test_a_killed_run_ends_as_if_it_had_not_been(discs: Path, tmp_path: Path) ->
 
 
 def test_batches_depend_on_seed_and_step_only(discs: Path) -> None:
-    plan = _tiny(propose_plan(discs, seed=3))
+    plan = _tiny(propose_plan(discs, Wishes(seed=3)))
     cases, _ = split_cases(read_cases(discs))
-    one = [images for images, _ in PatchSampler(cases, plan).batches(0, 4)]
-    other = [images for images, _ in PatchSampler(cases, plan).batches(2, 4)]
+    one = [images for images, _ in PatchSampler(Volumes(cases, plan), plan).batches(0, 4)]
+    other = [images for images, _ in PatchSampler(Volumes(cases, plan), plan).batches(2, 4)]
     np.testing.assert_array_equal(one[2:], other)
     assert not np.array_equal(one[0], one[1])
-    assert not np.array_equal(PatchSampler(cases, replace(plan, seed=4)).batch(0)[0], one[0])
+    assert not np.array_equal(PatchSampler(Volumes(cases, plan), replace(plan, seed=4)).batch(0)[0], one[0])
 
 
 def test_groups_are_drawn_evenly_on_request(discs: Path) -> None:
     cases = [replace(c, group="rare" if i == 0 else "common") for i, c in enumerate(read_cases(discs))]
     for power, expected in ((0.0, 0.5), (1.0, 0.1)):
-        sampler = PatchSampler(cases, _tiny(propose_plan(discs), group_power=power))
+        plan = _tiny(propose_plan(discs), group_power=power)
+        sampler = PatchSampler(Volumes(cases, plan), plan)
         assert sampler._chance[0] == pytest.approx(expected)
 
 
 def test_another_plan_does_not_mix_with_a_run(trained, discs: Path) -> None:
-    plan = propose_plan(discs, steps=3000)
+    plan = propose_plan(discs, Wishes(steps=3000))
     with pytest.raises(OptionError, match="holds a run with another plan"):
         train(discs, trained[0], plan=plan, device="cpu")
 

@@ -14,6 +14,7 @@ from deepbio.io import write
 from deepbio.training.augment import Augmentation
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import PatchSampler
+from deepbio.training.volumes import Volumes
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def _plan(**changes: object) -> Plan:
 
 
 def test_objects_of_any_size_are_brought_to_the_wanted_one(discs: list[Case]) -> None:
-    sampler = PatchSampler(discs, _plan())
+    sampler = PatchSampler(Volumes(discs, _plan()), _plan())
     rng = np.random.default_rng(0)
     zooms = [sampler._object_zoom(int(np.pi / 4 * d**2), rng) for d in (5.5, 11, 44, 2) for _ in range(20)]
     told = [{round(z, 1) for z in zooms[i : i + 20] if z} for i in range(0, 80, 20)]
@@ -45,8 +46,8 @@ def test_objects_of_any_size_are_brought_to_the_wanted_one(discs: list[Case]) ->
 
 
 def test_a_step_gives_the_same_batch_again(discs: list[Case]) -> None:
-    images, targets = PatchSampler(discs, _plan()).batch(3)
-    again = PatchSampler(discs, _plan()).batch(3)
+    images, targets = PatchSampler(Volumes(discs, _plan()), _plan()).batch(3)
+    again = PatchSampler(Volumes(discs, _plan()), _plan()).batch(3)
     np.testing.assert_array_equal(images, again[0])
     np.testing.assert_array_equal(targets, again[1])
     assert images.shape == (4, 1, 96, 96)
