@@ -21,7 +21,8 @@ from deepbio.io.files import first_bytes
 from deepbio.io.formats import FORMATS
 
 __all__ = [
-    "Series", "choose_series", "describe", "guarded", "is_dicom", "is_dicom_folder", "list_series", "read_header"
+    "HEADER_TAGS", "Series", "choose_series", "describe", "guarded", "is_dicom", "is_dicom_folder", "list_series",
+    "read_header",
 ]  # fmt: skip
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -64,6 +65,7 @@ _IMAGE = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 _SEGMENTS = ("SegmentationType", "SegmentSequence")
+HEADER_TAGS = (*_LISTED, *_IMAGE, *_SEGMENTS)  # all that is read where nothing else is said
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     )
 
 
-def read_header(path: Path, tags: tuple[str, ...] = (*_LISTED, *_IMAGE, *_SEGMENTS)) -> Any:
+def read_header(path: Path, tags: tuple[str, ...] = HEADER_TAGS) -> Any:
     """Read the tags that are needed, and no others; the pixels are not read.
 
     Returns

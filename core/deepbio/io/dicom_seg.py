@@ -1,7 +1,8 @@
 """DICOM segmentations (SEG): label maps with codes, beside the series that they were made from.
 
 A SEG belongs to the patient, study and frame of reference of its source, and DICOM demands that it says
-so: here, and only here, the patient's data are copied from the source files, into the SEG and nowhere else.
+so: here, and only here, what it demands about the patient and the study is copied from the source files,
+into the SEG and nowhere else. What it merely allows (comments, addresses, institutions) stays behind.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from deepbio.errors import DeepBioError, ImageError, MissingPackage
 from deepbio.image import Grid, Image, LabelMap
-from deepbio.io.dicom_files import Series, choose_series, guarded, read_header
+from deepbio.io.dicom_files import HEADER_TAGS, Series, choose_series, guarded, read_header
 from deepbio.io.files import atomic
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def write_dicom_seg(
 ) -> None:
     """Write a label map as a DICOM segmentation of the series that it was found in.
 
-    The patient's data are copied from the source into the file, as DICOM demands.
+    The patient's name, number, birthday and sex, and the study's date and numbers, are copied from the
+    source into the file, as DICOM demands.
 
     Parameters
     ----------
@@ -251,13 +253,11 @@ def _numbers(
 
 
 def _headers(series: Series, frames: Sequence[Frame]) -> list[Any]:
-    """The source's headers whole, the patient's data with them: the only place where they are read."""
-    import pydicom
-
+    """The source's headers with what DICOM demands about patient and study: the only place where it is read."""
     found = []
     for file in dict.fromkeys(frame.file for frame in frames):
         with guarded(file):
-            dataset = pydicom.dcmread(file, stop_before_pixels=True)
+            dataset = read_header(file, (*HEADER_TAGS, *_NEEDED, *_MAY_BE_EMPTY))
             missing = [name for name in _NEEDED if not dataset.get(name)]
         if missing:
             raise ImageError(

@@ -84,7 +84,7 @@ def write_series(
     folder.mkdir(parents=True, exist_ok=True)
     kind = CTImageStorage if modality == "CT" else MRImageStorage
     for z, plane in enumerate(pixels):
-        number = (z * 7 + 3) % 101 + start  # neither the file's name nor its number follows the position
+        number = (z * 7 + 3) % 1009 + start  # neither the file's name nor its number follows the position
         dataset = base(f"{ROOT}.2.{series}.{number}", kind, modality, series)
         dataset.InstanceNumber = number
         dataset.ImagePositionPatient = decimal(grid.to_world((z, 0, 0)))

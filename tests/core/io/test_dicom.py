@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from deepbio.io import info, is_dicom, read, write
 from tests.conftest import make_grid
 from tests.core.io.dicom_series import put_pixels, write_enhanced, write_series
 
+DATA = Path(__file__).parents[2] / "data" / "dicom"
 SHIPPED = Path(get_testdata_file("CT_small.dcm", download=False)).parent
 
 
@@ -220,3 +222,31 @@ def test_sizes_that_the_pixels_do_not_have(tmp_path: Path, phantom: Image) -> No
     folder = write_series(tmp_path, phantom.numpy(), phantom.grid, change=short)
     with pytest.raises(ImageError, match="less than expected"):
         read(folder)
+
+
+def test_a_real_ct() -> None:
+    folder = DATA / "ct"
+    image = read(folder)
+    names = sorted(folder.iterdir(), key=lambda file: -int(file.stem))  # the files go from head to foot
+    other = SimpleITK.ReadImage([str(name) for name in names])
+    np.testing.assert_array_equal(image.numpy(), SimpleITK.GetArrayFromImage(other))
+    assert (image.dtype, image.grid.spacing) == (np.int16, (2.0, 0.9765625, 0.9765625))
+    assert image.grid.origin == (-249.51171875, -437.51171875, -770.5)
+    assert image.meta["rescale_intercept"] == -1024
+    assert image.meta["notes"] == ("The files have no series UID.",)
+
+
+def test_a_real_cine() -> None:
+    image = read(DATA / "cine")
+    assert (image.axes, image.shape, image.dtype) == ("TZYX", (2, 1, 256, 256), np.int16)
+    assert image.grid.spacing == (8.0, 1.2891, 1.2891)
+    assert image.frame_interval == pytest.approx(0.046)
+    assert image.take("T", 1).numpy().mean() != image.take("T", 0).numpy().mean()
+
+
+def test_large_series_are_read_in_little_time(tmp_path: Path) -> None:
+    pixels = np.zeros((300, 16, 16), np.int16)
+    folder = write_series(tmp_path, pixels, make_grid().replace(shape=pixels.shape))
+    start = time.process_time()
+    assert read(folder, lazy=True).shape == (300, 16, 16)
+    assert time.process_time() - start < 6  # 1 s where nothing else runs
