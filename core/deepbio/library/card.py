@@ -298,6 +298,7 @@ class ModelCard:
             "outputs": [_tensor_row(tensor) for tensor in self.outputs],
             "weights": [_weights_row(weights) for weights in self.weights],
             "decode": dict(self.deepbio.get("decode", {})),
+            **{name: self.deepbio[name] for name in ("grid", "mirror", "per_slice") if name in self.deepbio},
             "training": dict(self.deepbio.get("training", {})),
             "notes": list(self.notes),
             "folder": str(self.root),

@@ -14,6 +14,7 @@ import yaml
 
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
+from deepbio.library.classes import check_classes
 from deepbio.library.fields import Fields, inside, is_remote
 from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
 from deepbio.networks import NETWORKS
@@ -159,11 +160,7 @@ def _ours(ours: Fields, ndim: int) -> Mapping[str, Any]:
         check_mirror(ours.values["mirror"], ndim, ours.child("decode").text("method", ""))
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
-    for label in ours.mapping("classes", {}):
-        if not str(label).isdigit():
-            raise CardError(
-                f"The card's {ours.place('classes')} has the label {label!r}; expected whole numbers."
-            )
+    check_classes(ours)
     return ours.values
 
 

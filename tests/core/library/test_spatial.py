@@ -1,4 +1,4 @@
-"""What a card says about space is checked when it is read."""
+"""What a card says about space is checked when it is read, and shown."""
 
 import pytest
 
@@ -48,6 +48,7 @@ def test_good_entries_are_read(tiny, tmp_path, entries) -> None:
     card = read_card(tiny(tmp_path / "model", _changed(entries)))
     for name, value in entries.items():
         assert card.deepbio[name] == value
+        assert card.describe()[name] == value
 
 
 @pytest.mark.parametrize(("entries", "message"), BAD, ids=str)
