@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import resource
 import shutil
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import peak_rss, used
 
 TILE, OVERLAP, HALO = 512, 0.125, 32
 
@@ -49,12 +46,6 @@ def prepare(folder: Path, model: str, size: int) -> None:
     source = FrameSource(frame.view, card)
     pixels = source.read((0, 0), (size, size))
     np.save(folder / "pixels.npy", np.ascontiguousarray(pixels, np.float32))
-
-
-def used() -> tuple[float, float]:
-    """CPU seconds of this process, all threads, and wall seconds."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime, time.perf_counter()
 
 
 def torch_module(model: str, threads: int) -> Any:
@@ -214,19 +205,4 @@ def work(engine: str, folder: Path, model: str, threads: int) -> dict[str, Any]:
         outcome = monai(folder, model, threads)
     else:
         outcome = bioimageio(variant, folder, model, threads)
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    unit = 1 if sys.platform == "darwin" else 1024  # kilobytes on Linux
-    return {
-        **outcome,
-        "process_cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_rss_gb": peak_rss(usage.ru_maxrss * unit) / 1e9,
-    }
-
-
-def peak_rss(fallback: int) -> int:
-    """Peak resident bytes of this program: unlike ru_maxrss, VmHWM does not start at the parent's."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        found = None
-    return int(found.group(1)) * 1024 if found else fallback
+    return {**outcome, "process_cpu_s": used()[0], "peak_rss_gb": peak_rss() / 1e9}

@@ -12,15 +12,14 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import describe_machine, machine
 from engines2d import HALO, OVERLAP, TILE, prepare, torch_module, work
 
 HERE = Path(__file__).resolve()
@@ -73,29 +72,6 @@ def compare(ours: Path, theirs: Path, good: np.ndarray) -> dict[str, float]:
         "max_everywhere": whole,
         "mean_everywhere": total / first.size,
     }
-
-
-def machine() -> dict[str, Any]:
-    """What lscpu says of the processor; no names of hosts, no paths."""
-    facts: dict[str, Any] = {"system": platform.system(), "python": platform.python_version()}
-    text = subprocess.run(["lscpu"], capture_output=True, text=True, check=False).stdout
-    wanted = ("Model name", "CPU(s)", "Thread(s) per core", "L2 cache", "L3 cache")
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in wanted:
-            facts[name.strip()] = value.strip()
-        if name.strip() == "Flags":
-            features = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile")
-            facts["features"] = [word for word in features if word in value.split()]
-    facts["versions"] = {name: version(name) for name in PACKAGES}
-    return facts
-
-
-def version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "-"
 
 
 def run_engines(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -155,7 +131,7 @@ def summarise(options: argparse.Namespace, folder: Path, rows: dict[str, Any]) -
         "image": {"size": options.size, "dtype": "uint16", "tile": TILE, "overlap": OVERLAP},
         "model": options.model if options.model.isidentifier() else "a package",
         "threads": options.threads,
-        "machine": machine(),
+        "machine": machine(PACKAGES),
         "summary": summary,
         "engines": rows,
     }
@@ -167,10 +143,7 @@ def table(results: dict[str, Any]) -> str:
     size, threads = results["image"]["size"], results["threads"]
     lines = [
         f"{size} x {size}, uint16, model `{results['model']}`, tiles of {TILE}, overlap {OVERLAP}; "
-        f"{threads} thread{'s' * (threads > 1)} of: {facts.get('Model name', '?')}, "
-        f"L2 {facts.get('L2 cache', '?')}, L3 {facts.get('L3 cache', '?')}, "
-        f"{' '.join(facts.get('features', []))}. "
-        + ", ".join(f"{name} {number}" for name, number in facts["versions"].items()),
+        + describe_machine(facts, threads),
         "",
         (
             "| engine | CPU s | wall s | peak RSS GB | CPU s over ours "
