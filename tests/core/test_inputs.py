@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pydicom.uid import BasicTextSRStorage
 
-from deepbio.errors import ImageError
+from deepbio.errors import ImageError, OptionError
 from deepbio.inputs import RECORD, Input, find_inputs, plan_names, read_record, split_suffix
+from tests.conftest import make_grid
+from tests.core.io.dicom_series import ROOT, base, write_series
 
 
 @pytest.fixture
@@ -151,3 +155,72 @@ def test_what_is_no_record_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.deepbio.json").write_text(text)
     assert read_record(tmp_path / "x.deepbio.json") is None
     assert read_record(tmp_path / "missing.deepbio.json") is None
+
+
+# --- DICOM: a series is an image
+
+PIXELS = np.arange(5 * 7 * 11, dtype=np.int16).reshape(5, 7, 11)
+
+
+@pytest.fixture
+def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two scans, one of two series with a picture and a report among them, one of one series."""
+    write_series(tmp_path / "study/thorax", PIXELS, make_grid(), series="3")
+    write_series(tmp_path / "study/thorax", PIXELS, make_grid(), series="2", modality="MR", start=2000)
+    (tmp_path / "study/thorax/key.png").write_bytes(b"x")
+    report = base(f"{ROOT}.9", BasicTextSRStorage, "SR", "1")
+    report.save_as(tmp_path / "study/thorax/report.dcm", enforce_file_format=True)
+    write_series(tmp_path / "study/head", PIXELS, make_grid(), series="4")
+    (tmp_path / "study/empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["study/head"], [("study/head", "4", 1)]),
+        (["study/thorax"], [("study/thorax/key.png", "", 0), ("study/thorax", "2", 1), ("study/thorax", "3", 2)]),
+        (["study/*"], [("study/head", "4", 1), ("study/thorax/key.png", "", 0), ("study/thorax", "2", 1), ("study/thorax", "3", 2)]),
+        (["study/head/IM0003"], [("study/head/IM0003", "", 0)]),
+        (["study/head", "study/../study/head"], [("study/head", "4", 1)]),
+    ],
+)  # fmt: skip
+def test_each_series_is_an_input(scans: Path, given: list[str], expected: list[tuple[str, str, int]]) -> None:
+    found = find_inputs(given)
+    assert [(str(one.path), one.series.removeprefix(f"{ROOT}.1."), one.number) for one in found] == expected
+    assert [one.is_dicom for one in found] == [not name.endswith(".png") for name, _, _ in expected]
+    assert find_inputs(found) == found
+
+
+@pytest.mark.parametrize(("series", "number"), [("#2", 2), (f"{ROOT}.1.3", 2), (f"{ROOT}.1.2", 1)])
+def test_one_series_of_a_folder(scans: Path, series: str, number: int) -> None:
+    (found,) = find_inputs(["study/thorax"], series=series)
+    assert (found.series, found.number) == (f"{ROOT}.1.{number + 1}", number)
+
+
+def test_a_series_that_is_not_there(scans: Path) -> None:
+    with pytest.raises(ImageError, match="no series '#9'"):
+        find_inputs(["study/thorax"], series="#9")
+    with pytest.raises(OptionError, match=r"key\.png' is no DICOM folder"):
+        find_inputs(["study/thorax/key.png"], series="#1")
+    with pytest.raises(ImageError, match="The folder 'study/empty' has no image"):
+        find_inputs(["study/empty"])
+
+
+def test_series_have_the_name_of_their_folder(scans: Path) -> None:
+    found = plan_names(find_inputs(["study/*"]), Path("out"))
+    assert list(found.values()) == ["head", "key", "thorax", "thorax_s2"]
+    found = plan_names(find_inputs(["study/thorax"], series="#2"), Path("out"))
+    assert list(found.values()) == ["thorax_s2"]
+    monday = write_series(scans / "monday/head", PIXELS, make_grid())
+    found = plan_names(find_inputs(["study/head", monday]), Path("out"))
+    assert list(found.values()) == ["study_head", "monday_head"]
+
+
+def test_a_folder_of_reports_alone(scans: Path) -> None:
+    report = scans / "report"
+    report.mkdir()
+    (scans / "study/thorax/report.dcm").rename(report / "a.dcm")
+    with pytest.raises(ImageError, match="has no image"):
+        find_inputs([report])
