@@ -13,11 +13,11 @@ import numpy as np
 
 from deepbio.engine.steps import prepare
 from deepbio.errors import InputMismatch
-from deepbio.image import ArrayLike, Image
+from deepbio.image import ArrayLike, Grid, Image
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 
-__all__ = ["Frame", "FrameSource", "View", "input_channels", "split_frames"]
+__all__ = ["Frame", "FrameSource", "View", "frame_grid", "input_channels", "split_frames"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class Frame:
     name: str
     t: int | None = None
     z: int | None = None
+
+
+def frame_grid(image: Image, frame: Frame) -> Grid:
+    """Where the pixels of a frame are: the image's grid, or that of one of its slices."""
+    grid = image.grid
+    return grid if frame.z is None else Grid(grid.shape[1:], grid.spacing[1:], unit=grid.unit)
 
 
 class View:

@@ -22,7 +22,7 @@ from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.decode import Decoder
-from deepbio.tasks.frames import Frame, FrameSource, View, split_frames
+from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
@@ -143,8 +143,7 @@ class _Job:
     def run(self, frame: Frame, ladder: list[Rung]) -> list[Rung]:
         """Segment one frame; return the ladder from the rung that worked."""
         with self._timed("prepare"):
-            grid = self.image.grid if frame.z is None else self.image.plane(0).grid
-            placed = place_frame(frame.view, grid, self.spec)
+            placed = place_frame(frame.view, frame_grid(self.image, frame), self.spec)
             source = FrameSource(placed.view, self.card)
         used: list[Rung] = []
 
@@ -267,7 +266,7 @@ class _Job:
     def _measure(self, frame: Frame) -> Table:
         named: list[int | None] = list(range(self.image.size("C"))) if "C" in self.image.axes else [None]
         fixed = {axis: at for axis, at in (("T", frame.t), ("Z", frame.z)) if at is not None}
-        grid = self.image.grid if frame.z is None else self.image.plane(0).grid
+        grid = frame_grid(self.image, frame)
         names = self.image.channels or tuple(f"channel_{i + 1}" for i in range(len(named)))
         table = measure_objects(self._labels_of(frame), View(self.image, named, fixed), grid, channels=names)
         first = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
