@@ -23,6 +23,7 @@ _EXTRAS = {  # extra -> what it brings, and the modules that show it is there
     "openvino": ("the fastest runtime on most CPUs", ("openvino",)),
     "train": ("deepbio train", ("torch", "matplotlib", "onnx", "onnxscript")),
     "zarr": ("OME-Zarr images", ("zarr",)),
+    "dicom": ("DICOM segmentations", ("highdicom",)),
     "zoo": ("validation against the BioImage.IO specification", ("bioimageio.spec", "bioimageio.core")),
     "fiji": ("Fiji and ImageJ", ("imagej", "scyjava", "roifile")),
     "slicer": ("3D Slicer's worker process", ("appose",)),

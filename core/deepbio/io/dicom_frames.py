@@ -108,6 +108,12 @@ def _frames_of(file: Path, header: Any) -> list[Frame]:
         raise ImageError(
             f"'{file}' is a radiotherapy dose, not an image.", "Name the folder of the planning scan."
         )
+    if header.get("Modality") == "NM" and int(header.get("NumberOfFrames") or 1) > 1:
+        raise ImageError(
+            f"'{file}' is a nuclear medicine recording of several frames, which is not supported: its frames do "
+            "not say where they are.",
+            "Export it as an enhanced multi-frame series, or as .nii.gz.",
+        )
     if header.get("ModalityLUTSequence"):
         raise ImageError(
             f"'{file}' maps its values by a table (Modality LUT), which is not supported.",

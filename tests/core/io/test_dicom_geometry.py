@@ -14,7 +14,7 @@ from deepbio.errors import ImageError
 from deepbio.image import Grid, Image
 from deepbio.io import read
 from tests.conftest import make_grid
-from tests.core.io.dicom_series import cosines, decimal, put_pixels, write_series
+from tests.core.io.dicom_series import ROOT, base, cosines, decimal, put_pixels, write_series
 
 PIXELS = np.arange(5 * 7 * 11, dtype=np.int16).reshape(5, 7, 11)
 GRID = make_grid()
@@ -186,6 +186,25 @@ def test_no_pixel_spacing_is_told(tmp_path: Path) -> None:
     back = read(write_series(tmp_path, PIXELS, GRID, change=bare))
     assert back.grid.spacing == pytest.approx((1.2, 1.0, 1.0))
     assert "1 mm is assumed" in back.meta["notes"][0]
+
+
+def test_frames_of_nuclear_medicine_are_refused(tmp_path: Path) -> None:
+    dataset = base(f"{ROOT}.5", modality="NM")
+    put_pixels(dataset, PIXELS)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    with pytest.raises(ImageError, match="nuclear medicine recording of several frames"):
+        read(tmp_path / "a.dcm")
+
+
+def test_a_film_has_times(tmp_path: Path) -> None:
+    dataset = base(f"{ROOT}.5", modality="XA")
+    put_pixels(dataset, PIXELS)
+    dataset.FrameTimeVector = ["0", "40", "60", "40", "60"]
+    dataset.ImagerPixelSpacing = ["0.4", "0.3"]
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    image = read(tmp_path / "a.dcm")
+    assert (image.axes, image.frame_interval, image.grid.spacing) == ("TYX", pytest.approx(0.05), (0.4, 0.3))
+    np.testing.assert_array_equal(image.numpy(), PIXELS)
 
 
 def test_a_grid_of_axial_slices(tmp_path: Path) -> None:
