@@ -18,7 +18,15 @@ from deepbio.engine.geometry import GridSpec
 from deepbio.errors import OptionError
 from deepbio.training.fingerprint import Fingerprint
 
-__all__ = ["CONFIGURATIONS", "Configuration", "configurations", "normalisation", "stages", "training_bytes"]
+__all__ = [
+    "CONFIGURATIONS",
+    "Budget",
+    "Configuration",
+    "configurations",
+    "normalisation",
+    "stages",
+    "training_bytes",
+]
 
 CONFIGURATIONS = ("2d", "3d", "3d_lowres")
 
@@ -29,6 +37,7 @@ _EDGE_2D = 192
 _LOWRES = 4  # times the patch: larger images also get a plan at lower resolution
 _COARSER = 1.03
 _LEAST_EDGE = 8  # of what is halved once more: 4 pixels remain
+_LEAST_PATCH = 16  # along each axis, where images are as large: less shows nothing
 _STAGES = {2: 5, 3: 6}
 _WIDE_MEMORY = 4e9  # bytes, from which networks have 32 features at full resolution instead of 16
 _CROP = 0.75  # of the volume: less inside the non-zero box, and only the box is computed
@@ -79,15 +88,31 @@ class Configuration:
         }
 
 
-def configurations(seen: Fingerprint, memory: float) -> dict[str, Configuration]:
+@dataclass(frozen=True)
+class Budget:
+    """What a training step may take.
+
+    Attributes
+    ----------
+    memory : float
+        Bytes.
+    scores : int
+        Channels that the network gives.
+    """
+
+    memory: float
+    scores: int = 3
+
+
+def configurations(seen: Fingerprint, budget: Budget) -> dict[str, Configuration]:
     """Ways to train on a data set, the recommended one first.
 
     Parameters
     ----------
     seen : Fingerprint
         Of the training cases.
-    memory : float
-        Bytes that a training step may take.
+    budget : Budget
+        What a training step may take.
 
     Returns
     -------
@@ -97,16 +122,16 @@ def configurations(seen: Fingerprint, memory: float) -> dict[str, Configuration]
         them; and "3d_lowres" where the median volume is above 4 times the patch.
     """
     if seen.dims == 2:
-        return {"2d": _flat(seen, memory)}
-    full = _volume("3d", seen, _target_spacing(seen), memory)
+        return {"2d": _flat(seen, budget)}
+    full = _volume("3d", seen, _target_spacing(seen), budget)
     found = {"3d": full}
     spacing = seen.spacing
     thick = max(spacing) > _THICK * min(spacing) and spacing.index(max(spacing)) == 0
     if thick and seen.one_orientation:
-        slices = _slices(seen, memory)
-        found = {"2d": slices, **found} if full.size[0] < _THIN else {**found, "2d": slices}
+        slices = _slices(seen, budget)
+        found = {"2d": slices, **found} if seen.size[0] < _THIN else {**found, "2d": slices}
     if math.prod(full.size) > _LOWRES * math.prod(full.patch):
-        found["3d_lowres"] = _lower(seen, full, memory)
+        found["3d_lowres"] = _lower(seen, full, budget)
     return found
 
 
@@ -196,14 +221,16 @@ def stages(
     return strides, kernels
 
 
-def training_bytes(arguments: dict[str, Any], patch: Sequence[int], batch: int) -> int:
+def training_bytes(arguments: dict[str, Any], patch: Sequence[int], batch: int, scores: int = 3) -> int:
     """Bytes that a training step of a U-Net is expected to take, in float32.
 
     For each stage of n pixels and f features the encoder keeps 4 maps of n * f numbers for the
     backward pass (two convolutions and their normalisations; rectifiers work in place) and the
     decoder 7 (the upsampled map, both halves of the concatenation, two convolutions and their
-    normalisations); gradients at full resolution take 6 more at the peak. Weights are held five
-    times: themselves, their gradient, two moments and the moving average.
+    normalisations); gradients and work space at full resolution take 10 more at the peak, and the
+    loss 8 maps for each score. Weights are held five times: themselves, their gradient, two moments
+    and the moving average. Measured on a CPU: 0.75 GB where this says 0.73 (16 features, 48 x 64 x
+    64), 1.6 where it says 2.0 (32 features, 64 x 64 x 64), 0.65 where it says 0.58 (2D, 256 x 256).
 
     Parameters
     ----------
@@ -213,31 +240,35 @@ def training_bytes(arguments: dict[str, Any], patch: Sequence[int], batch: int) 
         Size of a patch.
     batch : int
         Patches per step.
+    scores : int
+        Channels that the network gives.
     """
     features, kernels = arguments["features"], arguments["kernels"]
-    pixels, numbers, weights = float(math.prod(patch)), 0.0, 0.0
+    pixels, weights = float(math.prod(patch)), 0.0
+    numbers = 8 * scores * pixels
     for k, (width, stride, kernel) in enumerate(zip(features, arguments["strides"], kernels, strict=True)):
         pixels /= math.prod(stride)
         deepest = k == len(features) - 1
-        numbers += pixels * width * ((4 if deepest else 11) + (6 if k == 0 else 0))
+        numbers += pixels * width * ((4 if deepest else 11) + (10 if k == 0 else 0))
         before = features[k - 1] if k else 1
         weights += math.prod(kernel) * (before * width + width**2 * (1 if deepest else 4))
     return round(4 * (batch * numbers + 5 * weights))
 
 
-def _arguments(spacing: Sequence[float], patch: Sequence[int], memory: float, dims: int) -> dict[str, Any]:
+def _arguments(spacing: Sequence[float], patch: Sequence[int], budget: Budget) -> dict[str, Any]:
+    dims = len(patch)
     strides, kernels = stages(spacing, patch, _STAGES[dims])
     # multiples of 16: what vector units of CPUs and tensor cores take without padding
     if dims == 2:
         features = [min(32 * 2**k, 192) for k in range(len(strides))]
     else:
-        base = 32 if memory >= _WIDE_MEMORY else 16
+        base = 32 if budget.memory >= _WIDE_MEMORY else 16
         features = [min(base * 2**k, 10 * base) for k in range(len(strides))]
     return {"features": features, "strides": strides, "kernels": kernels}
 
 
 def _fit(
-    spacing: Sequence[float], size: Sequence[int], wanted: np.ndarray, memory: float
+    spacing: Sequence[float], size: Sequence[int], wanted: np.ndarray, budget: Budget
 ) -> tuple[tuple[int, ...], dict[str, Any]]:
     """The largest patch of which two fit into memory: cut where it covers most of the image.
 
@@ -245,67 +276,74 @@ def _fit(
     """
     patch = np.minimum(np.maximum(np.round(wanted), _LEAST_EDGE), size).astype(int)
     while True:
-        arguments = _arguments(spacing, patch, memory, len(patch))
+        arguments = _arguments(spacing, patch.tolist(), budget)
         divisor = np.prod(arguments["strides"], axis=0)
         whole = -(-patch // divisor) if len(patch) == 3 else patch // divisor
         patch = whole * divisor
-        if training_bytes(arguments, patch.tolist(), 2) <= memory:
+        if training_bytes(arguments, patch.tolist(), 2, budget.scores) <= budget.memory:
             return tuple(int(n) for n in patch), arguments
-        if (patch <= divisor).all():
+        can = patch - divisor >= np.minimum(size, _LEAST_PATCH)
+        if not can.any():
             raise OptionError(
-                f"Two patches of {tuple(patch.tolist())} pixels do not fit into {memory / 1e9:.2g} GB.",
+                f"Two patches of {tuple(patch.tolist())} pixels do not fit into {budget.memory / 1e9:.2g} GB.",
                 "Give training more memory (--memory GB).",
             )
-        covered = np.where(patch > divisor, patch / np.array(size), -1.0)
-        patch[int(covered.argmax())] -= divisor[int(covered.argmax())]
+        axis = int(np.where(can, patch / np.array(size), -1.0).argmax())
+        patch[axis] -= divisor[axis]
 
 
-def _batch(arguments: dict[str, Any], patch: Sequence[int], voxels: float, memory: float) -> int:
+def _batch(arguments: dict[str, Any], patch: Sequence[int], voxels: float, budget: Budget) -> int:
     """Patches that memory holds, 2 to 8 (2D) or 4 (3D), and of volumes not too much of the data at once."""
-    one = training_bytes(arguments, patch, 1)
+    one = training_bytes(arguments, patch, 1, budget.scores)
     share = _SHARE_OF_DATA * voxels / math.prod(patch)
-    return int(max(2, min(_BATCH[len(patch)], memory // one, share)))
+    return int(max(2, min(_BATCH[len(patch)], budget.memory // one, share)))
 
 
-def _volume(name: str, seen: Fingerprint, spacing: Sequence[float], memory: float) -> Configuration:
+def _volume(name: str, seen: Fingerprint, spacing: Sequence[float], budget: Budget) -> Configuration:
     size = _size_at(seen, spacing)
     wanted = np.cbrt(_LARGEST_VOLUME * math.prod(spacing)) / np.array(spacing)
-    patch, arguments = _fit(spacing, size, wanted, memory)
-    batch = _batch(arguments, patch, float(math.prod(size)) * seen.cases, memory)
+    patch, arguments = _fit(spacing, size, wanted, budget)
+    batch = _batch(arguments, patch, float(math.prod(size)) * seen.cases, budget)
     return Configuration(
-        name, _grid(seen, spacing), size, patch, batch, arguments, training_bytes(arguments, patch, batch)
+        name,
+        _grid(seen, spacing),
+        size,
+        patch,
+        batch,
+        arguments,
+        training_bytes(arguments, patch, batch, budget.scores),
     )
 
 
-def _lower(seen: Fingerprint, full: Configuration, memory: float) -> Configuration:
+def _lower(seen: Fingerprint, full: Configuration, budget: Budget) -> Configuration:
     """Coarser, the finest axes first, until a patch holds a quarter of the median volume."""
     spacing = np.array(_target_spacing(seen))
     lower = full
     while math.prod(lower.size) > _LOWRES * math.prod(lower.patch):
         spacing[spacing < 2 * spacing.min()] *= _COARSER
-        lower = _volume("3d_lowres", seen, tuple(spacing.tolist()), memory)
+        lower = _volume("3d_lowres", seen, tuple(spacing.tolist()), budget)
     return lower
 
 
-def _slices(seen: Fingerprint, memory: float) -> Configuration:
+def _slices(seen: Fingerprint, budget: Budget) -> Configuration:
     """Slices of volumes, in-plane; through the plane the images keep their own spacing."""
     plane = seen.spacing[1:]
-    patch, arguments = _fit(plane, seen.size[1:], np.full(2, _EDGE_2D), memory)
+    patch, arguments = _fit(plane, seen.size[1:], np.full(2, _EDGE_2D), budget)
     voxels = float(math.prod(seen.size)) * seen.cases
-    batch = _batch(arguments, patch, voxels, memory)
+    batch = _batch(arguments, patch, voxels, budget)
     grid = _grid(seen, plane)
     return Configuration(
-        "2d", grid, seen.size, patch, batch, arguments, training_bytes(arguments, patch, batch)
+        "2d", grid, seen.size, patch, batch, arguments, training_bytes(arguments, patch, batch, budget.scores)
     )
 
 
-def _flat(seen: Fingerprint, memory: float) -> Configuration:
+def _flat(seen: Fingerprint, budget: Budget) -> Configuration:
     """2D images: about 192 pixels, within the smallest image."""
-    patch, arguments = _fit(seen.spacing, seen.smallest, np.full(2, _EDGE_2D), memory)
-    batch = _batch(arguments, patch, math.inf, memory)
+    patch, arguments = _fit(seen.spacing, seen.smallest, np.full(2, _EDGE_2D), budget)
+    batch = _batch(arguments, patch, math.inf, budget)
     grid = _grid(seen, seen.spacing)
     return Configuration(
-        "2d", grid, seen.size, patch, batch, arguments, training_bytes(arguments, patch, batch)
+        "2d", grid, seen.size, patch, batch, arguments, training_bytes(arguments, patch, batch, budget.scores)
     )
 
 

@@ -200,6 +200,7 @@ def _summary(rows: list[CaseFacts], cases: Sequence[Case]) -> Fingerprint:
     sizes, spacings = [row.shape for row in rows], [row.spacing for row in rows]
     area = np.array([pixels for row in rows for pixels in row.labels.values()])
     spread = np.sqrt(4 * area / np.pi) if dims == 2 else np.cbrt(6 * area / np.pi)
+    small, middle, large = np.percentile(spread, (5, 50, 95))
     labels = {label for row in rows for label in row.labels}
     groups: dict[str, int] = {}
     for case in cases:
@@ -216,7 +217,7 @@ def _summary(rows: list[CaseFacts], cases: Sequence[Case]) -> Fingerprint:
         intensity=intensity,
         labels=len(labels),
         objects=int(np.median([len(row.labels) for row in rows])),
-        object_diameter=tuple(float(d) for d in np.percentile(spread, (5, 50, 95))),
+        object_diameter=(float(small), float(middle), float(large)),
         foreground=float(np.mean([sum(row.labels.values()) / np.prod(row.shape) for row in rows])),
         class_fractions=_fractions(rows) if len(labels) <= CLASS_LIMIT else {},
         groups=dict(sorted(groups.items())),

@@ -14,7 +14,7 @@ from deepbio.engine.geometry import GridSpec
 from deepbio.errors import CardError, ImageError, OptionError
 from deepbio.io import atomic
 from deepbio.training.augment import Augmentation
-from deepbio.training.configure import CONFIGURATIONS, Configuration, configurations, normalisation
+from deepbio.training.configure import CONFIGURATIONS, Budget, Configuration, configurations, normalisation
 from deepbio.training.facts import CLASS_LIMIT
 from deepbio.training.fingerprint import Fingerprint
 from deepbio.training.targets import channel_names
@@ -189,16 +189,16 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     target = wishes.target
     if target == "auto":
         target = "instances" if seen.labels > CLASS_LIMIT and not wishes.classes else "classes"
-    chosen = _choose(seen, wishes)
+    classes = max(*wishes.classes, *seen.class_fractions, seen.highest_label, 1)
+    classes = 1 if target == "instances" else classes
+    scores = len(channel_names(seen.dims)) if target == "instances" else classes + 1
+    chosen = _choose(seen, wishes, scores)
     dims = len(chosen.patch)
     channels = max(seen.channels)
     if any(count not in (1, channels) for count in seen.channels):
         raise ImageError(
             f"The images have {seen.channels} channels; expected one number, or grey beside colour."
         )
-    classes = (
-        1 if target == "instances" else max(*wishes.classes, *seen.class_fractions, seen.highest_label, 1)
-    )
     modality = seen.modality if wishes.modality == "auto" else wishes.modality
     steps = normalisation(seen, dims, modality if channels == 1 else "other")
     diameter = seen.object_diameter[1]
@@ -233,8 +233,8 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     )
 
 
-def _choose(seen: Fingerprint, wishes: Wishes) -> Configuration:
-    possible = configurations(seen, (wishes.memory or _MEMORY) * _GIGABYTE)
+def _choose(seen: Fingerprint, wishes: Wishes, scores: int) -> Configuration:
+    possible = configurations(seen, Budget((wishes.memory or _MEMORY) * _GIGABYTE, scores))
     if wishes.configuration == "auto":
         return next(iter(possible.values()))
     if wishes.configuration not in possible:
@@ -303,7 +303,7 @@ def write_plan(path: Path, plan: Plan, seen: Fingerprint | None = None, memory: 
     """
     content: dict[str, Any] = {"plan": asdict(plan)}
     if seen is not None:
-        others = configurations(seen, (memory or _MEMORY) * _GIGABYTE)
+        others = configurations(seen, Budget((memory or _MEMORY) * _GIGABYTE, plan.scores))
         told = {name: one.summary for name, one in others.items() if name != plan.configuration}
         content |= {"alternatives": told} if told else {}
         content["fingerprint"] = asdict(seen)

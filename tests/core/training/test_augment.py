@@ -117,3 +117,38 @@ def test_mixing_colours_keeps_white_white() -> None:
     out = change_intensity(colours, settings, _rng(3))
     np.testing.assert_allclose(out[:, 0], 1, atol=1e-5)
     assert np.abs(out[:, 1] - colours[:, 1]).max() > 0.02
+
+
+def test_thick_slices_turn_in_space() -> None:
+    """A plane through a turned body keeps its angle in mm, not in voxels."""
+    shape = (9, 40, 40)
+    _, y, x = np.indices(shape)
+    labels = (np.hypot((y - 20) * 2.0, x - 20) < 12).astype(np.int32)  # a disc where y is twice as long
+    settings = dataclasses.replace(STILL, rotation=90, in_plane=True, spacing=(5.0, 2.0, 1.0))
+    centre = np.array([4.0, 20, 20])
+    for seed in range(3):
+        _, marks = draw_patch(
+            labels[None].astype(np.float32), labels, centre, (5, 17, 31), settings, _rng(seed)
+        )
+        extent = [np.ptp(np.flatnonzero(marks[2].any(axis))) + 1 for axis in (1, 0)]
+        assert extent[0] == pytest.approx(12, abs=3)  # 23 mm over 2 mm
+        assert extent[1] == pytest.approx(23, abs=5)
+
+
+def test_intensities_vary_alike_on_any_scale() -> None:
+    image = _rng().random((1, 8, 9), np.float32)
+    low, high = -3.0, 2.0
+    scaled = image * (high - low) + low
+    settings = dataclasses.replace(Augmentation(), intensity=(low, high))
+    plain = change_intensity(image, Augmentation(), _rng(5))
+    np.testing.assert_allclose(
+        (change_intensity(scaled, settings, _rng(5)) - low) / (high - low), plain, atol=1e-4
+    )
+
+
+def test_low_resolution_leaves_thick_slices() -> None:
+    from deepbio.training.augment import _lower_resolution
+
+    image = np.broadcast_to(np.arange(6, dtype=np.float32)[None, :, None, None], (1, 6, 8, 8)).copy()
+    np.testing.assert_array_equal(_lower_resolution(image, 2.0, 0), image)
+    assert not np.array_equal(_lower_resolution(image, 2.0, None), image)
