@@ -108,6 +108,12 @@ def _meta(series: Series, frames: Sequence[Frame], stack: Stack) -> dict[str, An
     notes = list(stack.notes)
     if frames[0].photometric == "MONOCHROME1":
         notes.append("Low values are meant to be shown bright (MONOCHROME1); values are as stored.")
+    references = len({frame.reference for frame in frames})
+    if references > 1:
+        notes.append(
+            f"The files name {references} frames of reference (as some anonymisers leave them); their positions "
+            "are taken as of one."
+        )
     if not series.uid:
         notes.append("The files have no series UID.")
     return {

@@ -27,7 +27,7 @@ __all__ = [
 
 _MAGIC_AT, _MAGIC = 128, b"DICM"
 _INDEX_NAME = "Media Storage Directory"  # DICOMDIR
-_PRIVATE_MODALITIES = (
+_NO_IMAGES = (
     "SEG",
     "RTSTRUCT",
     "RTPLAN",
@@ -102,7 +102,7 @@ class Series:
     @property
     def is_image(self) -> bool:
         """Whether these are pictures: no report, contours, plan, dose or segmentation."""
-        return self.rows > 0 and self.modality not in _PRIVATE_MODALITIES
+        return self.rows > 0 and self.modality not in _NO_IMAGES
 
     def __str__(self) -> str:
         size = f"{self.rows} x {self.columns}, " if self.rows else ""

@@ -51,6 +51,8 @@ class Frame:
         What tells frames at one position apart in time, most telling first; NaN where it is not said.
     interval : float or None
         Seconds from frame to frame, where the file says so.
+    reference : str
+        UID of the frame of reference that the position is in; empty where it is not said.
     traits : tuple of (str, str)
         What else may tell frames apart, for error messages.
     """
@@ -69,6 +71,7 @@ class Frame:
     depth: float | None
     times: tuple[float, ...]
     interval: float | None
+    reference: str
     traits: tuple[tuple[str, str], ...]
 
 
@@ -169,6 +172,7 @@ def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any]) -> Fram
         depth=next((abs(depth) for depth in depths if depth), None),
         times=tuple(np.nan if time is None else time for time in times),
         interval=_interval(header),
+        reference=str(header.get("FrameOfReferenceUID") or ""),
         traits=_traits(header, find("EffectiveEchoTime", "MREchoSequence")),
     )
 

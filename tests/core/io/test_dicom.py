@@ -224,6 +224,14 @@ def test_sizes_that_the_pixels_do_not_have(tmp_path: Path, phantom: Image) -> No
         read(folder)
 
 
+def test_several_frames_of_reference_are_told(tmp_path: Path, phantom: Image) -> None:
+    def other(dataset: Dataset, z: int) -> None:
+        dataset.FrameOfReferenceUID = f"1.2.3.{z}"
+
+    image = read(write_series(tmp_path, phantom.numpy(), phantom.grid, change=other))
+    assert "name 5 frames of reference" in image.meta["notes"][0]
+
+
 def test_a_real_ct() -> None:
     folder = DATA / "ct"
     image = read(folder)
