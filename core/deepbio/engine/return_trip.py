@@ -21,7 +21,7 @@ __all__ = ["Bands", "classes_to_input", "labels_to_input", "scores_to_input"]
 Bands = Iterable[tuple[int, int, np.ndarray]]
 
 _VALUES = 2**24  # scores in a band that is handed out: 64 MB
-_PIXELS = 2**20  # pixels of a slab whose classes are decided
+_PIXELS = 2**22  # pixels of a slab whose classes are decided
 _EDGE = 64  # pixels of a block: large enough for fast arithmetic, small enough to have few classes
 
 
@@ -111,7 +111,7 @@ def classes_to_input(bands: Bands, placement: Placement, out: Any) -> int:
         stop = min(start + height, shape[0])
         low, high = maps[0].span(start, stop)
         window = rows.take(low, high)
-        slab = np.empty((stop - start, *shape[1:]), np.int32)
+        slab = np.empty((stop - start, *shape[1:]), np.min_scalar_type(window.shape[0]))
         for key, spans in _blocks(shape[1:]):
             inner = [m.span(*span) for m, span in zip(maps[1:], spans, strict=True)]
             block = window[(slice(None), slice(None), *(slice(*span) for span in inner))]
@@ -143,7 +143,7 @@ def _strongest(
     for k in rivals:
         scores = interpolate(np.ascontiguousarray(block[k : k + 1]), maps, spans)[0]
         if best is None:
-            best, winner = scores, np.full(scores.shape, k, np.int32)
+            best, winner = scores, np.full(scores.shape, k, np.min_scalar_type(block.shape[0]))
         else:
             higher = scores > best
             np.copyto(winner, k, where=higher)

@@ -1,5 +1,7 @@
 """The whole way: an image on any grid, a network on its own, labels exactly on the image's grid."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -8,6 +10,7 @@ from deepbio.engine.geometry import GridSpec, place
 from deepbio.errors import InputMismatch
 from deepbio.events import Notice
 from deepbio.image import Grid, Image
+from deepbio.io import read, read_labels, write
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run
 from deepbio.tasks import placed as module
@@ -70,6 +73,21 @@ def test_a_sphere_comes_back(models, name: str, output) -> None:
     if "scores" in output:
         assert result.scores.grid == grid
         np.testing.assert_array_equal(result.scores.numpy()[0] > 0, result.labels.numpy() > 0)
+
+
+@pytest.mark.parametrize("suffix", ["nii.gz", "nrrd", "mha"])
+@pytest.mark.parametrize("name", ["oblique", "left-handed", "sagittal"])
+def test_a_sphere_goes_from_file_to_file(models, name: str, suffix: str, tmp_path: Path) -> None:
+    grid = GRIDS[name]
+    truth = sphere(grid, 16)
+    write(tmp_path / f"image.{suffix}", Image(truth * np.int16(2000), "ZYX", grid))
+    result = models("1mm").run(read(tmp_path / f"image.{suffix}"))
+    write(tmp_path / f"labels.{suffix}", result.labels)
+    labels = read_labels(tmp_path / f"labels.{suffix}")
+    assert labels.grid == read(tmp_path / f"image.{suffix}").grid
+    # files keep what they can: NIfTI has float32, and its own order of axes and signs
+    np.testing.assert_allclose(labels.grid.to_world((3, 5, 7)), grid.to_world((3, 5, 7)), atol=1e-4)
+    assert _dice(labels.numpy() > 0, truth) > 0.99
 
 
 @pytest.mark.parametrize("name", GRIDS)
