@@ -103,3 +103,48 @@ def test_what_is_not_a_plan_is_told(tmp_path: Path, text: str) -> None:
 def test_an_unknown_target_is_told() -> None:
     with pytest.raises(OptionError, match="expected auto, instances or classes"):
         make_plan(SEEN, Wishes(target="boxes"))
+
+
+OLD_PLAN = """
+plan:
+  target: classes
+  dims: 3
+  channels: 1
+  classes: 2
+  network:
+    name: unet
+    arguments: {dims: 3, in_channels: 1, out_channels: 3, features: [4, 8], norm: instance, deep_supervision: true}
+  patch: [8, 8, 8]
+  batch: 2
+  steps: 10
+  normalisation:
+  - id: scale_range
+    kwargs: {axes: [channel, z, y, x], min_percentile: 1.0, max_percentile: 99.8}
+  augmentation: {rotation: 20.0, in_plane: false, scale: [0.8, 1.25], mirror: [2], gamma: [0.7, 1.5]}
+fingerprint: {cases: 200}
+"""
+
+
+def test_a_plan_of_an_older_version_means_what_it_meant(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(OLD_PLAN)
+    plan = read_plan(tmp_path / "plan.yaml")
+    assert (plan.configuration, plan.grid, plan.per_slice, plan.folds) == ("", {}, False, 0)
+    assert plan.grid_spec.to_card() == {}
+    assert (plan.augmentation.spacing, plan.augmentation.intensity) == ((), (0.0, 1.0))
+    assert (plan.object_patches, plan.augmentation.mirror) == (0.5, (2,))
+
+
+def test_a_plan_with_an_impossible_grid_is_told(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(
+        OLD_PLAN.replace("  batch: 2", "  batch: 2\n  grid: {spacing: [1, 0, 1]}")
+    )
+    with pytest.raises(OptionError, match=r"is not a training plan: .*spacing"):
+        read_plan(tmp_path / "plan.yaml")
+
+
+def test_the_other_ways_to_train_are_told(tmp_path: Path) -> None:
+    seen = replace(VOLUME, unit="millimeter", size=(20, 200, 200))
+    write_plan(tmp_path / "plan.yaml", make_plan(seen), seen)
+    text = (tmp_path / "plan.yaml").read_text()
+    assert "configuration: 3d" in text
+    assert "alternatives:\n  2d:" in text
