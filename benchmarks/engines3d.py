@@ -280,7 +280,17 @@ def nnunet_plans(size: Size) -> dict[str, Any]:
     return {
         "dataset_name": "Dataset001_Random",
         "plans_name": "nnUNetPlans",
-        "configurations": {"3d_fullres": {"patch_size": [size.patch] * 3, "batch_size": 2}},
+        "configurations": {
+            "3d_fullres": {
+                "patch_size": [size.patch] * 3,
+                "batch_size": 2,
+                "architecture": {
+                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": {},
+                    "_kw_requires_import": [],
+                },
+            }
+        },
         "label_manager": "LabelManager",
         "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2],

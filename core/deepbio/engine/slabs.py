@@ -8,7 +8,9 @@ that stay on their device.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +22,8 @@ from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 
 __all__ = ["ArraySource", "Source", "predict_scores", "predict_slabs"]
+
+_PIECE = 2**18  # scores that are weighted and added at once: a megabyte
 
 
 class Source(Protocol):
@@ -87,6 +91,38 @@ def predict_slabs(
     InputMismatch
         If plan and image disagree, or the network's output has another size than its input.
     """
+    for band, stop in _finished(source, runtime, plan, listener, item):
+        yield band.base, stop, band.own(stop)
+
+
+def predict_scores(
+    source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
+) -> np.ndarray:
+    """Predict an image whole; :func:`predict_slabs` with all bands put together.
+
+    Returns
+    -------
+    ndarray, float32, shape (K, *spatial)
+        Blended scores.
+    """
+    whole: np.ndarray | None = None
+    for band, stop in _finished(source, runtime, plan, listener, item):
+        if whole is None:
+            if stop == plan.shape[0]:
+                return band.own(stop)
+            whole = np.empty((band.channels, *plan.shape), np.float32)
+        whole[:, band.base : stop] = band.rows(stop)
+    assert whole is not None, "a plan has at least one tile"  # noqa: S101
+    return whole
+
+
+def _finished(
+    source: Source, runtime: Runtime, plan: TilePlan, listener: Listener, item: str
+) -> Iterator[tuple[_Band, int]]:
+    """Predict row by row of tiles; yield the band, and the row up to which it is final.
+
+    When the caller asks for the next, the band rolls on.
+    """
     if tuple(source.shape[1:]) != plan.shape:
         raise InputMismatch(
             f"The tiles were planned for an image of {plan.shape} pixels; this one has {source.shape[1:]}."
@@ -103,28 +139,9 @@ def predict_slabs(
             del scores  # let go before the next forward
             stage.step(len(tiles))
         if band is not None:
-            yield band.take(following)
-
-
-def predict_scores(
-    source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
-) -> np.ndarray:
-    """Predict an image whole; :func:`predict_slabs` with all bands put together.
-
-    Returns
-    -------
-    ndarray, float32, shape (K, *spatial)
-        Blended scores.
-    """
-    whole: np.ndarray | None = None
-    for start, stop, scores in predict_slabs(source, runtime, plan, listener=listener, item=item):
-        if whole is None:
-            if stop == plan.shape[0]:
-                return scores
-            whole = np.empty((scores.shape[0], *plan.shape), np.float32)
-        whole[:, start:stop] = scores
-    assert whole is not None, "a plan has at least one tile"  # noqa: S101
-    return whole
+            yield band, following
+            if following < plan.shape[0]:
+                band.roll(following)
 
 
 class _Reader:
@@ -178,8 +195,9 @@ class _Band:
 
     def __init__(self, plan: TilePlan, runtime: Runtime, scores: Any) -> None:
         self._plan = plan
-        self._base = 0
-        shape = (scores.shape[1], min(plan.tile[0], plan.shape[0]), *plan.shape[1:])
+        self.base = 0
+        self.channels = int(scores.shape[1])
+        shape = (self.channels, min(plan.tile[0], plan.shape[0]), *plan.shape[1:])
         self._on_device = not isinstance(scores, np.ndarray)
         if self._on_device and 4 * math.prod(shape) > runtime.device.free() // 2:
             self._on_device = False
@@ -201,31 +219,60 @@ class _Band:
         for n, index in enumerate(tiles):
             inner: list[slice] = [slice(None)]
             outer: list[slice] = [slice(None)]
+            weights = []
             for axis, i in enumerate(index):
                 start = plan.starts[axis][i]
                 low, high = _inside(start, plan.tile[axis], plan.shape[axis])
                 inner.append(slice(low - start, high - start))
-                offset = self._base if axis == 0 else 0
+                offset = self.base if axis == 0 else 0
                 outer.append(slice(low - offset, high - offset))
-            part = scores[n][tuple(inner)]
-            for axis, i in enumerate(index):
                 if len(plan.starts[axis]) > 1:  # else the weight is one
-                    part *= self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis))
-            self._band[tuple(outer)] += part
+                    weights.append(self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis)))
+            part, target = scores[n][tuple(inner)], self._band[tuple(outer)]
+            _add_weighted(part, weights, target)
 
-    def take(self, stop: int) -> tuple[int, int, np.ndarray]:
-        """Hand out the rows before `stop`, which are final, and roll on to there."""
-        start, rows = self._base, stop - self._base
-        done = self._band[:, :rows]
-        final = done.to("cpu", copy=True).numpy() if self._on_device else done.copy()
-        kept = self._band.shape[1] - rows
-        if kept:
-            tail = self._band[:, rows:]
-            # Source and target overlap where neighbours share more than half of their rows.
-            self._band[:, :kept] = tail.clone() if self._on_device else tail.copy()
+    def rows(self, stop: int) -> np.ndarray:
+        """The scores before row `stop`, which are final, in main memory; valid until the band rolls."""
+        final = self._band[:, : stop - self.base]
+        return final.cpu().numpy() if self._on_device else final
+
+    def own(self, stop: int) -> np.ndarray:
+        """The scores before row `stop` as an array of the caller's own."""
+        if stop == self._plan.shape[0]:
+            return self.rows(stop)  # the last ones: the band itself is not needed any more
+        final = self._band[:, : stop - self.base]
+        return final.to("cpu", copy=True).numpy() if self._on_device else final.copy()
+
+    def roll(self, stop: int) -> None:
+        """Forget the rows before `stop` and make room behind."""
+        rows, kept = stop - self.base, self._band.shape[1] - (stop - self.base)
+        # Row by row of tiles, for source and target overlap where neighbours share more than half.
+        for low in range(0, kept, rows):
+            high = min(low + rows, kept)
+            self._band[:, low:high] = self._band[:, rows + low : rows + high]
         self._band[:, kept:] = 0
-        self._base = stop
-        return start, stop, final
+        self.base = stop
+
+
+def _add_weighted(part: Any, weights: Sequence[Any], target: Any) -> None:
+    """Add a tile times its weights to `target`; `part` is overwritten.
+
+    In main memory some rows at a time: the product of the weights serves all channels, and the rows
+    stay in the cache between the multiplication and the sum.
+    """
+    if not weights:
+        target += part
+        return
+    count = part.shape[1]
+    rows = count
+    if isinstance(part, np.ndarray):
+        rows = max(1, _PIECE // math.prod((part.shape[0], *part.shape[2:])))
+    first = weights[0] if weights[0].ndim == part.ndim - 1 else None  # of the first axis
+    plane = functools.reduce(operator.mul, weights if first is None else weights[1:], 1)
+    for low in range(0, count, rows):
+        piece = part[:, low : low + rows]
+        piece *= plane if first is None else first[low : low + rows] * plane
+        target[:, low : low + rows] += piece
 
 
 def _inside(start: int, size: int, n: int) -> tuple[int, int]:
