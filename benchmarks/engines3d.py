@@ -29,6 +29,7 @@ class Size:
 SIZES = {
     "full": Size((160, 256, 256), 128),
     "small": Size((80, 128, 128), 64),
+    "tiny": Size((64, 96, 96), 64),  # to see that all engines run
 }
 
 
