@@ -104,6 +104,8 @@ class PatchSampler:
             aside = rng.uniform(-0.25, 0.25, plan.dims) * plan.patch / (zoom or 1.0)
             centre = np.array(np.unravel_index(where[rng.integers(len(where))], shape), float)
             centre[-plan.dims :] += aside
+        if plan.configuration:  # plans of older versions train as they did
+            centre[-plan.dims :] = _inside(centre[-plan.dims :], shape[-plan.dims :], plan.patch)
         if not plan.per_slice:
             return volume.image, volume.labels, centre, zoom
         at = round(float(centre[0]))
@@ -117,3 +119,15 @@ class PatchSampler:
         flat = self._plan.dims == 2
         diameter = np.sqrt(4 * pixels / np.pi) if flat else np.cbrt(6 * pixels / np.pi)
         return float(np.clip(np.exp(rng.uniform(*np.log(wanted))) / diameter, *_OBJECT_ZOOM))
+
+
+def _inside(centre: np.ndarray, shape: tuple[int, ...], patch: tuple[int, ...]) -> np.ndarray:
+    """The centre, moved so that the patch shows the image rather than its reflection.
+
+    It may reach beyond the image by an eighth; where the image is smaller than the patch, it lies in the
+    patch's middle, give or take as much.
+    """
+    size, half = np.array(shape), np.array(patch) / 2
+    low = np.minimum(half, size / 2) - half / 4 - 0.5
+    high = np.maximum(size - half, size / 2) + half / 4 - 0.5
+    return np.asarray(np.clip(centre, low, high))

@@ -13,7 +13,7 @@ from deepbio.image import Image, LabelMap
 from deepbio.io import write
 from deepbio.training.augment import Augmentation
 from deepbio.training.plan import Plan
-from deepbio.training.sampler import PatchSampler
+from deepbio.training.sampler import PatchSampler, _inside
 from deepbio.training.volumes import Volumes
 
 
@@ -53,3 +53,24 @@ def test_a_step_gives_the_same_batch_again(discs: list[Case]) -> None:
     assert images.shape == (4, 1, 96, 96)
     assert targets.shape == (4, 5, 96, 96)
     assert all(target[0].max() == 1 for target in targets)
+
+
+@pytest.mark.parametrize(
+    ("centre", "shape", "patch", "expected"),
+    [
+        ((0.0, 0.0), (100, 36), (40, 40), (14.5, 12.5)),  # an eighth beyond the border; about the middle
+        ((99.0, 35.0), (100, 36), (40, 40), (84.5, 22.5)),
+        ((50.0, 18.0), (100, 36), (40, 40), (50.0, 18.0)),
+        ((0.0, 10.0, 30.0), (7, 36, 35), (8, 40, 56), (2.0, 12.5, 24.0)),
+    ],
+)
+def test_a_patch_shows_the_image_not_its_reflection(centre, shape, patch, expected) -> None:
+    assert _inside(np.array(centre), shape, patch).tolist() == pytest.approx(expected)
+
+
+def test_plans_of_older_versions_draw_as_they_did(discs: list[Case]) -> None:
+    old, new = (
+        PatchSampler(Volumes(discs, plan), plan).batch(0)[0]
+        for plan in (_plan(object_patches=0.0), _plan(object_patches=0.0, configuration="2d"))
+    )
+    assert not np.array_equal(old, new)
