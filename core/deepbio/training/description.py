@@ -41,6 +41,8 @@ class Description:
         Instead of `class_names`: a name, or ``name`` with, where wanted, ``color`` ("#rrggbb") and the
         codes ``category``, ``type`` and ``modifier``, each with ``scheme``, ``value`` and
         ``meaning``. It goes to the card as it is; labels that are not listed are refused.
+    per_slice : bool
+        A 2D model that is always run slice by slice on a stack, without asking.
     version : str
         Of the model.
     """
@@ -56,6 +58,7 @@ class Description:
     tags: Sequence[str] = ()
     class_names: Mapping[int, str] = field(default_factory=dict)
     classes: Mapping[int, Any] = field(default_factory=dict)
+    per_slice: bool = False
     version: str = "0.1.0"
 
     def __post_init__(self) -> None:

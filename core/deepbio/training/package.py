@@ -156,7 +156,7 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
     # the offsets of objects point the other way in a mirror, so only classes can be averaged
     if plan.target == "classes" and plan.augmentation.mirror:
         config["mirror"] = list(plan.augmentation.mirror)
-    if plan.per_slice:
+    if plan.per_slice or about.per_slice:
         config["per_slice"] = True
     if plan.channels == 3:
         config["grey"] = "repeat"
