@@ -85,8 +85,24 @@ def prepare(folder: Path, size: Size) -> None:
     write_package(folder / "model", content)
 
 
+def trial(folder: Path, size: Size, overlap: float) -> dict[str, Any]:
+    """Let ``auto`` choose its runtime, as the first run of a model does; it is remembered."""
+    from deepbio.engine import choose_device, first_rung, open_runtime, plan_for
+    from deepbio.library import find_model
+
+    card = find_model(folder / "model")
+    device = choose_device("cpu")
+    rung = first_rung(card, device, tile=size.patch)
+    start = used()
+    tiles = {plan_for(card, size.volume, rung, overlap=cut).tile for cut in (OVERLAP, overlap)}
+    chosen = {open_runtime(card, device=device, tile=tile).name for tile in sorted(tiles)}
+    return {"chosen": sorted(chosen), "cpu_s": used()[0] - start[0], "peak_rss_gb": peak_rss() / 1e9}
+
+
 def work(engine: str, folder: Path, size: Size, threads: int, overlap: float) -> dict[str, Any]:
     """Run one engine in this process."""
+    if engine == "trial":
+        return trial(folder, size, overlap)
     family, _, variant = engine.partition("-")
     if family == "deepbio":
         runtime = "auto" if variant == "recommended" else variant
