@@ -7,6 +7,7 @@ The same code serves 2D and 3D.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -176,11 +177,19 @@ def _smooth_field(size: tuple[int, ...], strength: float, rng: np.random.Generat
     """Displacements whose largest is `strength` pixels and that change over about a quarter patch."""
     fields = []
     for _ in size:
-        coarse = rng.standard_normal([4] * len(size))
-        zoom = [n / 4 for n in size]
-        field = ndimage.zoom(coarse, zoom, order=3, mode="reflect", grid_mode=True)
+        field = rng.standard_normal([4] * len(size)).astype(np.float32)
+        for n in size:  # each product moves its axis to the end, so the order comes round
+            field = np.tensordot(field, _spline(n), axes=(0, 1))
         fields.append(field / max(float(np.abs(field).max()), 1e-6) * strength * rng.uniform())
     return np.stack(fields, axis=-1).astype(np.float32)
+
+
+@cache
+def _spline(size: int) -> np.ndarray:
+    """Cubic spline from 4 values to `size` along one axis, as a matrix: many times faster than `zoom`."""
+    unit = np.eye(4, dtype=np.float32)
+    rows = [ndimage.zoom(one, size / 4, order=3, mode="reflect", grid_mode=True) for one in unit]
+    return np.stack(rows, axis=1)
 
 
 def change_intensity(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
