@@ -210,7 +210,7 @@ class _Job:
             image = read(file.path, lazy=True, series=file.series)
             options = self.options.replace(output=_needed(self.save))
             result = self.model.run(image, options, on_progress=on_progress)
-            objects = sum(count_per_frame(result.labels)) if result.labels is not None else None
+            objects = sum(count_per_frame(result.labels)) if result.labels is not None and not result.labels.names else None
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
             save_result(

@@ -7,7 +7,7 @@ while they are read, in bands of rows, so memory follows the picture and not the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
-from deepbio.image import Image, LabelMap
+from deepbio.image import Grid, Image, LabelMap
 from deepbio.io.lut import label_colours
 
 __all__ = ["count_per_frame", "outlines", "overlay", "stretch"]
@@ -30,9 +30,18 @@ PAPER = (255, 255, 255)
 # Of several channels without colours of their own: told apart by most colour-blind people too.
 CHANNEL_COLORS = ((255, 255, 255),), ((0, 255, 0), (255, 0, 255)), ((0, 170, 255), (0, 255, 0), (255, 60, 60))
 
+# Okabe & Ito's, for classes: told apart by nearly everybody, and seen on grey images.
+CLASS_COLORS = np.array(
+    ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
+     (0, 114, 178)), np.uint8
+)  # fmt: skip
+
 
 def overlay(image: Image, labels: LabelMap, *, title: str = "") -> Picture.Image:
     """Draw image, outlines and labels side by side; of stacks and time-lapses some frames in rows.
+
+    Volumes of patients are shown as radiologists look at them: anterior or the head up, the patient's
+    left on the right.
 
     Parameters
     ----------
@@ -63,9 +72,10 @@ def overlay(image: Image, labels: LabelMap, *, title: str = "") -> Picture.Image
     rows = [_row(image, labels, frame, (reduce, enlarge), windows) for frame in frames]
     captions = [frame.caption for frame in frames] if len(frames) > 1 else []
     scale = enlarge / reduce
-    return _page(
+    page = _page(
         rows, captions, f"{title}   {_counted(labels)}".strip(), _scale_bar(image, scale, rows[0][0].width)
     )
+    return _with_legend(page, labels.names) if labels.names else page
 
 
 def stretch(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -154,8 +164,10 @@ def _frames(labels: LabelMap) -> Iterator[_Frame]:
     count = min(FRAMES, size)
     if along == "T":
         shown = np.linspace(0, size - 1, count).round().astype(int)
-    else:  # the ends of a stack are often empty
-        shown = ((np.arange(count) + 0.5) * size / count).astype(int)
+    else:  # spread over the slices that have labels; the ends of a stack are often empty
+        filled = np.flatnonzero([np.any(labels.array[z]) for z in range(size)])
+        first, last = (filled[0], filled[-1] + 1) if filled.size else (0, size)
+        shown = np.unique(first + ((np.arange(count) + 0.5) * (last - first) / count).astype(int))
     for number in shown:
         yield _Frame({**middle, along: int(number)}, f"{along.lower()} = {number + 1} of {size}")
 
@@ -236,13 +248,30 @@ def _row(
 ) -> list[Picture.Image]:
     """The three panels of one frame."""
     reduce, enlarge = sizes
-    pixels = _enlarged(_colored(image, frame.where, reduce, windows), enlarge)
-    numbers = _enlarged(_label_plane(labels, frame.where, reduce), enlarge)
-    painted = label_colours().T[np.where(numbers > 0, (numbers - 1) % 255 + 1, 0)]
+    turned = _turned(image.grid)
+    pixels = _enlarged(_colored(image, frame.where, reduce, windows)[turned], enlarge)
+    numbers = _enlarged(_label_plane(labels, frame.where, reduce)[turned], enlarge)
     outlined = pixels.copy()
     edge = outlines(numbers)
-    outlined[edge] = _outline_color(pixels, image.is_rgb)
+    if labels.names:
+        painted = CLASS_COLORS[np.where(numbers > 0, (numbers - 1) % (len(CLASS_COLORS) - 1) + 1, 0)]
+        outlined[edge] = painted[edge]
+    else:
+        painted = label_colours().T[np.where(numbers > 0, (numbers - 1) % 255 + 1, 0)]
+        outlined[edge] = _outline_color(pixels, image.is_rgb)
     return [Picture.fromarray(panel) for panel in (pixels, outlined, painted)]
+
+
+def _turned(grid: Grid) -> tuple[slice, slice]:
+    """Rows and columns of a slice in the order in which people look at a patient; others as they lie."""
+    if grid.ndim != 3 or grid.unit != "millimeter":
+        return slice(None), slice(None)
+    steps = []
+    for column in grid.direction.T[1:]:
+        main = int(np.argmax(np.abs(column)))
+        wanted = -1 if main == 2 else 1  # down or right: inferior, else posterior or left
+        steps.append(slice(None, None, 1 if column[main] * wanted > 0 else -1))
+    return steps[0], steps[1]
 
 
 def _outline_color(pixels: np.ndarray, is_rgb: bool) -> tuple[int, int, int]:
@@ -305,6 +334,28 @@ def _page(
     if bar is not None:
         _draw_bar(draw, bar, right=GAP + width - 10, bottom=STRIP + GAP + height - 10)
     return page
+
+
+def _with_legend(page: Picture.Image, names: Mapping[int, str]) -> Picture.Image:
+    """Put the classes' colours and names under the page."""
+    font, line = _font(15), 22
+    places: list[tuple[int, int]] = []
+    left, row = GAP, 0
+    for name in names.values():
+        wide = round(font.getlength(name)) + 42
+        if left > GAP and left + wide > page.width:
+            left, row = GAP, row + 1
+        places.append((left, row))
+        left += wide
+    longer = Picture.new("RGB", (page.width, page.height + (row + 1) * line + GAP), PAPER)
+    longer.paste(page, (0, 0))
+    draw = ImageDraw.Draw(longer)
+    for (label, name), (x, at) in zip(names.items(), places, strict=True):
+        top = page.height + at * line
+        color = CLASS_COLORS[(label - 1) % (len(CLASS_COLORS) - 1) + 1]
+        draw.rectangle((x, top + 3, x + 14, top + 17), tuple(map(int, color)))
+        draw.text((x + 20, top + 10), name, INK, font, anchor="lm")
+    return longer
 
 
 def _fitting(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ import pytest
 from deepbio.image import RGB, Grid, Image, LabelMap
 from deepbio.io.lut import label_colours
 from deepbio.render import count_per_frame, outlines, overlay, stretch
+from deepbio.render.overlay import CLASS_COLORS, _frames
 
 YELLOW = (255, 221, 0)
 
@@ -143,3 +144,27 @@ def test_objects_are_counted_frame_by_frame() -> None:
     assert count_per_frame(LabelMap(frames, "TYX")) == [1, 2, 3]
     assert count_per_frame(LabelMap(frames, "ZYX")) == [3]
     assert count_per_frame(LabelMap(frames.astype(np.int64) * 10**12, "TYX")) == [1, 2, 3]
+
+
+def test_a_patient_is_shown_as_radiologists_look() -> None:
+    """Array axes S, A, R: anterior must come up and the patient's left to the right."""
+    direction = np.array([[0, 0, -1], [0, -1, 0], [1, 0, 0]], float)
+    grid = Grid((3, 20, 30), (1, 1, 1), (0, 0, 0), direction, "millimeter")
+    marks = np.zeros(grid.shape, np.uint8)
+    marks[1, 18:20, 27:30] = 1  # most anterior, most to the right
+    picture = np.asarray(
+        overlay(Image(marks * 100, "ZYX", grid), LabelMap(marks, "ZYX", grid, {1: "corner"})), int
+    )
+    colour = np.abs(picture - CLASS_COLORS[1]).sum(-1) < 10
+    rows, columns = np.nonzero(colour[:-40, 2 * picture.shape[1] // 3 :])  # the third panel, not the legend
+    assert rows.min() < 60  # under the strip with the title: up
+    assert columns.max() < picture.shape[1] // 6  # the patient's right is on the left
+    assert colour[-40:].any()  # the legend
+
+
+def test_slices_of_a_volume_are_those_with_labels() -> None:
+    labels = np.zeros((40, 8, 9), np.uint8)
+    labels[30:34, 2:5, 3:6] = 1
+    captions = [frame.where["Z"] for frame in _frames(LabelMap(labels, "ZYX"))]
+    assert captions == [30, 31, 32, 33]
+    assert [frame.where["Z"] for frame in _frames(LabelMap(labels * 0, "ZYX"))] == [5, 15, 25, 35]
