@@ -85,7 +85,7 @@ def segment(
     -------
     Result
         ``labels`` (objects are numbered from 1 in each frame; slices of one stack go on counting),
-        ``table``, ``scores``.
+        ``table`` (a row for each object, or each class, of a frame or slice), ``scores``.
     """
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
@@ -154,7 +154,7 @@ class _Job:
         count = with_ladder(attempt, ladder, self.listener)
         if self.decoder is not None:
             self._number(frame, count)
-            if self.decoder.instances and "table" in self.options.output:
+            if "table" in self.options.output:
                 with self._timed("measure"):
                     self.tables.append(self._measure(frame))
         return ladder[len(used) - 1 :]
@@ -271,6 +271,9 @@ class _Job:
         table = measure_objects(self._labels_of(frame), View(self.image, named, fixed), grid, channels=names)
         first = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
         placed = {word: np.full(len(table), at) for word, at in first.items()}
+        if self.decoder is not None and not self.decoder.instances and self.card.classes:
+            told = [self.card.classes.get(int(label), "") for label in table["label"]]
+            placed["name"] = np.array(told, dtype=str)
         return Table({**placed, **table.columns}, table.units)
 
     def result(self) -> Result:
