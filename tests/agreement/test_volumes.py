@@ -59,7 +59,7 @@ def test_from_any_file_on_the_command_line(
     out = tmp_path / "out"
     ran = CliRunner().invoke(app, ["run", "hippocampus", str(path), "-o", str(out), "--device", "cpu"])
     assert ran.exit_code == 0, ran.output
-    (file,) = out.glob("*-labels.nii.gz")
+    (file,) = out.glob("*-labels.*")
     written = deepbio.read_labels(file)
     found = written.numpy()
     stored = deepbio.read(path).grid
