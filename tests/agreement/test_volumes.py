@@ -108,3 +108,24 @@ def test_the_heart_in_every_slice_and_frame() -> None:
     area = (result.labels.numpy() == 1).sum(axis=(2, 3))
     assert (area > 100).all()  # the ventricle is there in every slice of this example
     assert area.sum(axis=1).argmin() not in (0,)  # it contracts after the first frame
+
+
+def test_the_dicom_segmentation_says_the_same(oblique: Image, labels: np.ndarray, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    write_series(tmp_path / "series", oblique.numpy(), oblique.grid, modality="MR")
+    out = tmp_path / "out"
+    words = ["run", "hippocampus", str(tmp_path / "series"), "-o", str(out), "--save", "labels,seg"]
+    ran = CliRunner().invoke(app, [*words, "--device", "cpu"])
+    assert ran.exit_code == 0, ran.output
+    (file,) = out.glob("*-seg.dcm")
+    segments = deepbio.read_labels(file)
+    assert segments.names == {1: "anterior hippocampus", 2: "posterior hippocampus"}
+    (written,) = map(deepbio.read_labels, out.glob("*-labels.nii.gz"))
+    for part in (1, 2):
+        # the segmentation holds the slices with labels only, so places are compared in the world
+        places = [
+            np.unique(one.grid.to_world(np.argwhere(one.numpy() == part)).round(1), axis=0)
+            for one in (segments, written)
+        ]
+        np.testing.assert_allclose(places[0], places[1], atol=0.11)
+        assert len(places[0]) == np.count_nonzero(labels == part)
