@@ -54,7 +54,7 @@ class Row:
     seconds : float
         Wall time of reading, computing and writing; of the first run, where skipped.
     objects : int or None
-        Number of labels, where there are labels; of a time-lapse, added up over its frames.
+        Number of labels, where they are objects; of a time-lapse, added up over its frames.
     message : str
         Why it failed.
     outputs : dict of str to Path
@@ -210,7 +210,9 @@ class _Job:
             image = read(file.path, lazy=True, series=file.series)
             options = self.options.replace(output=_needed(self.save))
             result = self.model.run(image, options, on_progress=on_progress)
-            objects = sum(count_per_frame(result.labels)) if result.labels is not None and not result.labels.names else None
+            objects = None
+            if result.labels is not None and not result.labels.names:  # classes are no objects
+                objects = sum(count_per_frame(result.labels))
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
             save_result(
