@@ -105,8 +105,8 @@ def work(engine: str, folder: Path, size: Size, threads: int, overlap: float) ->
         return trial(folder, size, overlap)
     family, _, variant = engine.partition("-")
     if family == "deepbio":
-        runtime = "auto" if variant == "recommended" else variant
-        cut = overlap if variant == "recommended" else OVERLAP
+        runtime = "auto" if variant == "overlap" else variant
+        cut = overlap if variant == "overlap" else OVERLAP
         outcome, scores = deepbio_scores(folder, size, runtime, cut)
     else:
         import torch

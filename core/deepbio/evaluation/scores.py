@@ -19,8 +19,16 @@ __all__ = [
 ]
 
 
+class _Row:
+    """What one line of scores has in common."""
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for a table or JSON; the label stands under ``class``."""
+        return {"class" if key == "label" else key: value for key, value in asdict(self).items()}  # type: ignore[call-overload]
+
+
 @dataclass(frozen=True)
-class ClassScore:
+class ClassScore(_Row):
     """How one class was segmented in one image, or in one frame of it.
 
     Attributes
@@ -65,13 +73,9 @@ class ClassScore:
     volume_found: float
     volume_unit: str
 
-    def row(self) -> dict[str, Any]:
-        """Plain values for a table or JSON; the label stands under ``class``."""
-        return {"class" if key == "label" else key: value for key, value in asdict(self).items()}
-
 
 @dataclass(frozen=True)
-class ClassMean:
+class ClassMean(_Row):
     """Means of a class over the images (or frames) of a group (``"all"``: of all groups).
 
     Attributes
@@ -97,10 +101,6 @@ class ClassMean:
     nsd: float
     tolerance: float
     unit: str
-
-    def row(self) -> dict[str, Any]:
-        """Plain values for a table or JSON; the label stands under ``class``."""
-        return {"class" if key == "label" else key: value for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
