@@ -6,11 +6,23 @@ What all commands share (errors and exit codes, progress, options made from
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from deepbio.cli import doctor, evaluate, info, models, run, train
 from deepbio.cli.app import app
+from deepbio.cli.common import err
 
 __all__ = ["app"]
 
 for _command in (run, train, evaluate, info, doctor):
     _command.register(app)
 app.add_typer(models.app, name="models")
+
+# The doors (the page, the Fiji bridge) add their commands; the core knows none of them.
+for _door in sorted(entry_points(group="deepbio.commands"), key=lambda entry: entry.name):
+    try:
+        _door.load()(app)
+    except ImportError as _error:
+        err.print(
+            f"Warning: the command '{_door.name}' is left out, {_door.value} cannot be loaded: {_error}"
+        )
