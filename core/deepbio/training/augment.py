@@ -23,6 +23,9 @@ class Augmentation:
 
     Attributes
     ----------
+    spatial : float
+        Share of the patches that are turned, zoomed and deformed. The others are cut out as they
+        are (and flipped): resampling smooths, and the images that are predicted later are not.
     rotation : float
         Largest angle in degrees: in the plane in 2D, about every axis in 3D (about z only
         where `in_plane`).
@@ -58,6 +61,7 @@ class Augmentation:
         Normalised intensities of the darkest and the brightest: where gamma is 0 and 1.
     """
 
+    spatial: float = 1.0
     rotation: float = 180.0
     in_plane: bool = False
     scale: tuple[float, float] = (0.7, 1.5)
@@ -116,14 +120,7 @@ def draw_patch(
     image : ndarray of float32, shape (C, *size)
     labels : ndarray of int32, shape `size`
     """
-    dims = labels.ndim
-    matrix = _random_matrix(dims, settings, rng, zoom)
-    axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in size]
-    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    points = offsets @ matrix.T.astype(np.float32)
-    if settings.elastic > 0:
-        points += _smooth_field(size, settings.elastic, rng)
-    points += centre.astype(np.float32)
+    points = _random_points(labels.ndim, centre, size, settings, rng, zoom)
     low, high = _box(points, labels.shape)
     key = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     # grid_sample counts from -1 to 1 over the pixels' outer edges, x first
@@ -135,6 +132,30 @@ def draw_patch(
     new_image = F.grid_sample(pixels, place, "bilinear", "reflection", align_corners=False)[0].numpy()
     new_labels = F.grid_sample(marks, place, "nearest", "reflection", align_corners=False)[0, 0].numpy()
     return new_image, new_labels.astype(np.int32)
+
+
+def _random_points(
+    dims: int,
+    centre: np.ndarray,
+    size: tuple[int, ...],
+    settings: Augmentation,
+    rng: np.random.Generator,
+    zoom: float | None,
+) -> np.ndarray:
+    """Where in the image, as fractional indices (*size, dims), the pixels of a patch come from."""
+    middle = (np.array(size) - 1) / 2
+    resampled = zoom is not None or settings.spatial >= 1 or rng.uniform() < settings.spatial
+    if resampled:
+        matrix = _random_matrix(dims, settings, rng, zoom)
+    else:
+        matrix = np.diag(_random_flips(dims, settings, rng))
+        centre = np.round(centre - middle) + middle  # whole pixels, so nothing is interpolated
+    axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in size]
+    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    points = offsets @ matrix.T.astype(np.float32)
+    if resampled and settings.elastic > 0:
+        points += _smooth_field(size, settings.elastic, rng)
+    return np.asarray(points + centre.astype(np.float32))
 
 
 def _box(points: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -167,10 +188,14 @@ def _random_matrix(
         rotation[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
         # turned in space, not in the array, where pixels may be longer along one axis
         matrix = matrix @ (rotation * pixel / pixel[:, None])
+    return matrix @ np.diag(_random_flips(dims, settings, rng) / zooms)
+
+
+def _random_flips(dims: int, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
     flips = np.ones(dims)
     for axis in settings.mirror:
         flips[axis] = rng.choice((-1.0, 1.0))
-    return matrix @ np.diag(flips / zooms)
+    return flips
 
 
 def _smooth_field(size: tuple[int, ...], strength: float, rng: np.random.Generator) -> np.ndarray:

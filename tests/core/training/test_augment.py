@@ -152,3 +152,34 @@ def test_low_resolution_leaves_thick_slices() -> None:
     image = np.broadcast_to(np.arange(6, dtype=np.float32)[None, :, None, None], (1, 6, 8, 8)).copy()
     np.testing.assert_array_equal(_lower_resolution(image, 2.0, 0), image)
     assert not np.array_equal(_lower_resolution(image, 2.0, None), image)
+
+
+@pytest.mark.parametrize("size", [(8, 5), (6, 7, 5)])
+def test_patches_that_are_not_resampled_are_cut_out_and_flipped(size: tuple[int, ...]) -> None:
+    shape = (23, 31, 19)[: len(size)]
+    labels = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    image = labels[None].astype(np.float32)
+    settings = dataclasses.replace(Augmentation(elastic=3), spatial=0.0, mirror=(1,))
+    flipped = set()
+    for seed in range(6):
+        centre = _rng(seed).uniform(9, 10, len(size))
+        pixels, marks = draw_patch(image, labels, centre, size, settings, _rng(seed))
+        if marks[(0,) * marks.ndim] > marks[(0, 1, *[0] * (marks.ndim - 2))]:
+            marks, pixels = np.flip(marks, 1), np.flip(pixels, 2)
+            flipped.add(seed)
+        start = np.argwhere(labels == marks.flat[0])[0]
+        inside = tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))
+        np.testing.assert_array_equal(marks, labels[inside])
+        np.testing.assert_allclose(pixels[0], labels[inside], atol=0.01)
+        assert np.all(np.abs(start + (np.array(size) - 1) / 2 - centre) <= 0.5)
+    assert 0 < len(flipped) < 6
+
+
+def test_the_share_of_resampled_patches_is_the_one_asked_for() -> None:
+    image = np.arange(30.0, dtype=np.float32)[:, None] * np.ones(30, np.float32)
+    settings = dataclasses.replace(Augmentation(mirror=()), spatial=0.3)
+    whole = [
+        np.allclose(draw_patch(image[None], image.astype(np.int32), np.array([15.0, 15]), (5, 5), settings, _rng(n))[0] % 1, 0, atol=1e-3)
+        for n in range(200)
+    ]  # fmt: skip
+    assert 0.6 < np.mean(whole) < 0.8
