@@ -1,0 +1,38 @@
+"""A scene with the logics that the module uses, as the application sets them up; no window, no Qt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+LIBRARY = Path(__file__).parents[2] / "SlicerDeepBio"
+
+if str(LIBRARY) not in sys.path:  # as Slicer puts the folder of a module on the path
+    sys.path.insert(0, str(LIBRARY))
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+
+@pytest.fixture
+def scene() -> Iterator[Any]:
+    """A new scene, ``slicer.mrmlScene`` for the time of the test."""
+    from tests.slicer.nodes import open_scene
+
+    before = getattr(slicer, "mrmlScene", None)
+    opened, keep = open_scene()
+    slicer.mrmlScene = opened
+    yield opened
+    opened.Clear(1)
+    slicer.mrmlScene = before
+    del keep
+
+
+@pytest.fixture
+def pixels(rng: np.random.Generator) -> np.ndarray:
+    """Voxels (z, y, x) of sizes that have nothing in common."""
+    return rng.integers(-1000, 3000, (5, 7, 11), dtype=np.int16)
