@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from deepbio.cli import doctor, evaluate, info, models, run, train
+from deepbio.cli import doctor, evaluate, info, models, run, train, worker
 from deepbio.cli.app import app
 from deepbio.cli.common import err
 
 __all__ = ["app"]
 
-for _command in (run, train, evaluate, info, doctor):
+for _command in (run, train, evaluate, info, doctor, worker):
     _command.register(app)
 app.add_typer(models.app, name="models")
 

@@ -1,0 +1,438 @@
+"""The client of ``deepbio worker``: starts it, sends requests, tells progress, cancels, survives its end.
+
+Everything happens on the thread of the caller: with QtProcess in signals of the event loop, with
+ThreadProcess in :meth:`WorkerClient.poll`. Needs only the standard library (and numpy, for the arrays).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections import deque
+
+from SlicerDeepBioLib import shared
+from SlicerDeepBioLib.process import ThreadProcess, clean_environment
+
+__all__ = ["Cancelled", "Task", "Update", "WorkerClient", "WorkerError"]
+
+SCRIPT = "from deepbio.worker import serve; serve(task, request)"
+ANSWER_TO_CANCEL = 4.0  # seconds; then the process is ended
+_STEP = 0.02  # seconds that waiting sleeps at most
+_LAST_WORDS = 8  # lines of stderr that are told when a worker dies
+_INSTALL = (
+    "Choose a Python in which DeepBio is installed, or install DeepBio (with the extra 'slicer') into it."
+)
+
+
+class WorkerError(RuntimeError):
+    """What went wrong in the worker or with it.
+
+    Attributes
+    ----------
+    message : str
+        What was found and what was expected.
+    hint : str
+        What the user can do.
+    kind : str
+        Name of the core's error, such as ``"InputMismatch"``; or ``"WorkerNotStarted"``,
+        ``"WorkerDied"``, ``"WorkerStopped"`` (we ended it).
+    """
+
+    def __init__(self, message, hint="", kind="WorkerError"):
+        super().__init__(message, hint, kind)
+        self.message = message
+        self.hint = hint
+        self.kind = kind
+
+    def __str__(self):
+        return "{} {}".format(self.message, self.hint).strip()
+
+
+class Cancelled(WorkerError):
+    """The task was cancelled."""
+
+    def __init__(self, message="Cancelled.", hint="", kind="Cancelled"):
+        super().__init__(message, hint, kind)
+
+
+class Update:
+    """What a task tells while it runs.
+
+    Attributes
+    ----------
+    message : str
+        For people: ``"Predict, tile 3 of 12"``.
+    current, maximum : int
+        Steps done and in all; 0 where there are none.
+    info : dict
+        All that came: ``"event"`` (as of ``deepbio.events.to_json``), ``"row"`` of a batch, ``"error"``.
+    eta : float or None
+        Seconds left in this stage.
+    stage, item : str
+        What is being done, and to which file or frame; empty for notices.
+    level : str
+        ``"info"`` or ``"warning"`` for notices, else empty.
+    """
+
+    def __init__(self, answer):
+        self.message = answer.get("message") or ""
+        self.current = int(answer.get("current") or 0)
+        self.maximum = int(answer.get("maximum") or 0)
+        self.info = answer.get("info") or {}
+        event = self.info.get("event") or {}
+        self.eta = event.get("eta")
+        self.stage = event.get("stage", "")
+        self.item = event.get("item", "")
+        self.level = event.get("level", "")
+
+
+class Task:
+    """A request on its way.
+
+    Attributes
+    ----------
+    state : str
+        ``"waiting"``, ``"running"``, ``"done"``, ``"failed"`` or ``"cancelled"``.
+    outputs : dict
+        The answer, when done.
+    error : WorkerError or None
+        Why it failed.
+    cancel_requested : bool
+        Whether :meth:`cancel` was called.
+    """
+
+    def __init__(self, client, request, on_update, on_done):
+        self.id = str(uuid.uuid4())
+        self.request = request
+        self.state = "waiting"
+        self.outputs = {}
+        self.error = None
+        self.cancel_requested = False
+        self._client = client
+        self._on_update = on_update
+        self._on_done = on_done
+        self._told_error = None
+        self._deadline = None
+
+    @property
+    def finished(self):
+        """Whether it is done, failed or cancelled."""
+        return self.state in ("done", "failed", "cancelled")
+
+    def cancel(self):
+        """Ask the worker to stop; without an answer within 4 s it is ended. Calling twice is allowed."""
+        if not self.finished and not self.cancel_requested:
+            self.cancel_requested = True
+            self._deadline = time.monotonic() + ANSWER_TO_CANCEL
+            self._client._cancel(self)
+
+    def wait(self, timeout=None):
+        """Wait for the end, without an event loop.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default for ever.
+
+        Returns
+        -------
+        dict
+            The outputs.
+
+        Raises
+        ------
+        WorkerError
+            If the task failed; Cancelled if it was cancelled.
+        TimeoutError
+            If it has not finished in time; it goes on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.finished:
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError("The worker has not answered within {:g} s.".format(timeout))
+            self._client.poll(_STEP)
+        if self.state == "cancelled":
+            raise Cancelled()
+        if self.error is not None:
+            raise self.error
+        return self.outputs
+
+    def discard(self):
+        """Free the arrays of the outputs that nobody has fetched."""
+        shared.discard(self.outputs)
+
+    def _hear(self, answer):
+        """Take an answer of the worker; returns whether it was the last."""
+        kind = answer.get("responseType")
+        if kind == "LAUNCH":
+            self.state = "running"
+        elif kind == "UPDATE":
+            update = Update(answer)
+            if "error" in update.info:
+                self._told_error = update.info["error"]
+            elif self._on_update is not None and not self.cancel_requested:
+                self._on_update(self, update)
+        elif kind == "COMPLETION":
+            outputs = answer.get("outputs") or {}
+            if self.cancel_requested:  # it was through just before it was to stop
+                shared.discard(outputs)
+                self._end("cancelled")
+            else:
+                self._end("done", outputs)
+        elif kind == "CANCELATION":
+            self._end("cancelled")
+        elif kind == "FAILURE":
+            self._end("cancelled" if self.cancel_requested else "failed", error=self._failure(answer))
+
+    def _failure(self, answer):
+        told = self._told_error
+        if told is None:  # not from deepbio: Appose itself, or a script that could not be run
+            text = str(answer.get("error") or "").strip()
+            last = text.splitlines()[-1] if text else "The worker gave no reason."
+            return WorkerError(last, "The log has more.", "WorkerError")
+        return WorkerError(told.get("message", ""), told.get("hint", ""), told.get("error", "WorkerError"))
+
+    def _end(self, state, outputs=None, error=None):
+        """Come to an end, once."""
+        if self.finished:
+            return
+        self.state = state
+        self.outputs = outputs or {}
+        self.error = error if state == "failed" else None
+        self._client._forget(self)
+        if self._on_done is not None:
+            self._on_done(self)
+
+
+class WorkerClient:
+    """Starts a worker when there is something to do, and talks to it.
+
+    Parameters
+    ----------
+    python : str or Path
+        A Python in which deepbio is installed.
+    process : callable
+        Makes the transport: ThreadProcess (headless) or QtProcess (in 3D Slicer).
+    environment : dict, optional
+        Of the worker; in 3D Slicer ``clean_environment(slicer.util.startupEnvironment())``.
+    on_log : callable, optional
+        Gets each line that the worker writes besides its answers.
+
+    Attributes
+    ----------
+    starts : int
+        How often a process was started.
+    """
+
+    def __init__(self, python, process=ThreadProcess, environment=None, on_log=None):
+        self.python = str(python)
+        self.starts = 0
+        self._make_process = process
+        self._environment = clean_environment() if environment is None else dict(environment)
+        self._on_log = on_log
+        self._process = None
+        self._tasks = {}
+        self._last_words = deque(maxlen=_LAST_WORDS)
+        self._answered = False
+        self._ended_by_us = ""
+
+    @property
+    def alive(self):
+        """Whether a worker runs."""
+        return self._process is not None
+
+    @property
+    def pid(self):
+        """Number of the worker's process, or None."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def tasks(self):
+        """Tasks that have not finished, oldest first."""
+        return list(self._tasks.values())
+
+    def submit(self, request, on_update=None, on_done=None):
+        """Send a request; starts the worker if there is none.
+
+        Parameters
+        ----------
+        request : dict
+            ``{"command": NAME, ...}``; docs/worker.md lists them.
+        on_update : callable, optional
+            ``on_update(task, update)``, with an :class:`Update`.
+        on_done : callable, optional
+            ``on_done(task)``, once, when it is done, failed or cancelled. Never called from here.
+
+        Returns
+        -------
+        Task
+        """
+        task = Task(self, request, on_update, on_done)
+        self._tasks[task.id] = task
+        if self._process is None:
+            self._start()
+        self._send(task, "EXECUTE", script=SCRIPT, inputs={"request": request})
+        return task
+
+    def poll(self, timeout=0.0):
+        """Deliver what has happened (with ThreadProcess), and end a worker that ignores Cancel.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for something to happen.
+        """
+        if self._process is not None:
+            self._process.poll(timeout)
+        elif timeout:
+            time.sleep(timeout)
+        self._check_deadlines()
+
+    def stop(self, grace=5.0):
+        """End the worker; tasks under way are cancelled.
+
+        Parameters
+        ----------
+        grace : float
+            Seconds that it gets to end by itself.
+        """
+        process = self._process
+        if process is None:
+            return
+        self._ended_by_us = "DeepBio's worker was stopped."
+        for task in self.tasks:
+            task.cancel_requested = True
+        process.close_input()
+        end = time.monotonic() + grace
+        while self._process is process and time.monotonic() < end:
+            process.poll(_STEP)
+        if self._process is process:
+            process.kill_tree()
+            end = time.monotonic() + 1.0
+            while self._process is process and time.monotonic() < end:
+                process.poll(_STEP)
+        if self._process is process:  # the system has not told its end yet; it is ours no longer
+            self._gone(process, None, "it did not end when it was killed")
+
+    def _start(self):
+        process = self._process = self._make_process()
+        self.starts += 1
+        self._last_words.clear()
+        self._answered = False
+        self._ended_by_us = ""
+        process.start(
+            [self.python, "-X", "utf8", "-m", "deepbio", "worker"],
+            self._environment,
+            None,
+            lambda lines: self._hear(process, lines),
+            lambda lines: self._log(process, lines),
+            lambda code, reason: self._gone(process, code, reason),
+        )
+
+    def _send(self, task, kind, **fields):
+        """Write one request; the script of Appose's protocol and the deepbio command in it."""
+        if self._process is not None:
+            message = {"task": task.id, "requestType": kind, **fields}
+            self._process.write(json.dumps(message, allow_nan=False) + "\n")
+
+    def _cancel(self, task):
+        self._send(task, "CANCEL")
+        if self._process is not None:
+            self._process.later(ANSWER_TO_CANCEL + 0.05, self._check_deadlines)
+
+    def _check_deadlines(self):
+        now = time.monotonic()
+        if self._process is not None and any(
+            task._deadline is not None and now >= task._deadline for task in self.tasks
+        ):
+            self._ended_by_us = "DeepBio's worker was ended because it did not react to Cancel."
+            for task in self.tasks:
+                task._deadline = None
+            self._process.kill_tree()
+
+    def _hear(self, process, lines):
+        if process is not self._process:
+            return  # words of one that was given up
+        for line in lines:
+            answer = _parsed(line)
+            if answer is None:
+                self._log(process, [line])
+                continue
+            self._answered = True
+            task = self._tasks.get(answer["task"])
+            if task is not None:
+                task._hear(answer)
+
+    def _log(self, process, lines):
+        for line in lines:
+            if process is self._process:
+                self._last_words.append(line)
+            if self._on_log is not None:
+                self._on_log(line)
+
+    def _gone(self, process, code, reason):
+        """Tell all tasks that the worker has ended."""
+        if process is not self._process:
+            return
+        self._process = None
+        if process.pid is not None:
+            shared.sweep(process.pid)
+        error = self._obituary(code, reason)
+        for task in self.tasks:
+            task._end("cancelled" if task.cancel_requested else "failed", error=error)
+
+    def _obituary(self, code, reason):
+        """The error of a worker that has ended before it had answered."""
+        if self._ended_by_us:
+            return WorkerError(self._ended_by_us, "Try again.", "WorkerStopped")
+        words = "\n".join(self._last_words)
+        if code is None:
+            return WorkerError(
+                "'{}' cannot be started: {}.".format(self.python, reason.rstrip(".")),
+                _INSTALL,
+                "WorkerNotStarted",
+            )
+        if not self._answered:
+            return _not_started(self.python, code, words)
+        message = "DeepBio's worker {}.".format(_how(code))
+        kind, hint = "WorkerDied", "Run it again; if it happens again, please report it."
+        if code == -getattr(signal, "SIGKILL", 9):
+            message = "DeepBio's worker was killed, most likely because memory ran out."
+            kind, hint = "OutOfMemory", "Close other programs, choose a smaller tile, or crop the image."
+        return WorkerError(message + ("\nIts last words:\n" + words if words else ""), hint, kind)
+
+    def _forget(self, task):
+        self._tasks.pop(task.id, None)
+
+
+def _parsed(line):
+    """An answer of Appose's protocol; None for anything else that was printed."""
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(answer, dict) and isinstance(answer.get("task"), str) and "responseType" in answer:
+        return answer
+    return None
+
+
+def _not_started(python, code, words):
+    if "No module named deepbio" in words or "No module named 'deepbio" in words:
+        return WorkerError("'{}' has no DeepBio.".format(python), _INSTALL, "WorkerNotStarted")
+    told = "\nIt says:\n" + words if words else ""
+    message = "'{}' cannot run DeepBio's worker: the process {}.{}".format(python, _how(code), told)
+    return WorkerError(message, _INSTALL, "WorkerNotStarted")
+
+
+def _how(code):
+    """How a process ended."""
+    if code < 0 and os.name == "posix":
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = "signal {}".format(-code)
+        return "was ended by {}".format(name)
+    return "ended with exit code {}".format(code)
