@@ -82,7 +82,7 @@ def test_a_bent_transform_is_refused(scene: Any, pixels: np.ndarray) -> None:
     bent.SetAndObserveTransformToParent(spline)
     node.SetAndObserveTransformNodeID(bent.GetID())
     with pytest.raises(
-        SceneError, match="'brain' lies under the transform 'bent', which is not linear.*Harden"
+        SceneError, match=r"'brain' lies under the transform 'bent', which is not linear.*Harden"
     ):
         read_volume(node)
     assert describe_volume(node)["shape"] == [5, 7, 11]
