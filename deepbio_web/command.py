@@ -2,11 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from pathlib import Path
+from typing import Annotated
 
-if TYPE_CHECKING:
-    import typer
+import typer
+
+from deepbio.cli.common import command, out
+from deepbio.errors import ImageError, MissingPackage
+
+__all__ = ["register", "view"]
+
+
+@command
+def view(
+    image: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGE", help="An image, or a folder of DICOM files.", show_default=False),
+    ],
+    *,
+    model: Annotated[
+        str, typer.Option("--model", help="The model that is chosen at first; default: the first that fits.")
+    ] = "",
+    series: Annotated[
+        str,
+        typer.Option("--series", help="One series of a DICOM folder: its UID, or #1, #2, ... of the list."),
+    ] = "",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
+    ] = False,
+) -> None:
+    """Show an image in the browser, with slices, a 3D view and the Segment button.
+
+    The page is served on this machine only, and only to who has the address that is printed.
+    Ctrl-C ends it.
+    """
+    if not image.exists():
+        raise ImageError(f"There is no file or folder '{image}'.", "Check the path.")
+    if model:
+        from deepbio import find_model
+
+        model = find_model(model).name  # a wrong name is told now, not in the page
+    try:
+        import slicer  # noqa: F401
+        import trame_slicer  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage(error.name or "trame-slicer", "The page", extra="web") from error
+    from deepbio_web.page import Page
+    from deepbio_web.serve import serve
+
+    def tell(address: str) -> None:
+        out.print(f"The page is at {address}")
+        out.print("Ctrl-C ends it.")
+
+    asyncio.run(serve(lambda: Page(image, model, series), port=port, browser=not no_browser, on_address=tell))
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the root."""
+    app.command("view")(view)

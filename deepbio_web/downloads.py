@@ -1,0 +1,100 @@
+"""What can be downloaded of a result: labels, the segmentation with its names, the table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from aiohttp import web
+
+import deepbio
+from deepbio_web.results import read_table
+
+if TYPE_CHECKING:
+    from deepbio_web.page import Page
+
+__all__ = ["add_downloads", "available", "labels_of"]
+
+
+def available(run: Any, *, sequence: bool = False) -> list[dict[str, str]]:
+    """Links that the page offers for a result: address and words of each."""
+    links = []
+    if run.segmentation is not None or run.label_map is not None:
+        links.append({"href": "results/labels", "text": "Labels"})
+    if run.segmentation is not None and not sequence:
+        links.append({"href": "results/segmentation", "text": "Segmentation"})
+    if run.tables:
+        links.append({"href": "results/table", "text": "Table"})
+    return links
+
+
+def add_downloads(router: web.UrlDispatcher, page: Page) -> None:
+    """Serve the files of what the page shows; 404 when there is nothing."""
+
+    def answer(write: Callable[[Page, Path], Path]) -> Any:
+        async def handler(request: web.Request) -> web.Response:
+            if page.shown is None:
+                raise web.HTTPNotFound(text="There is no result to download: press Segment first.")
+            with tempfile.TemporaryDirectory() as folder:
+                path = write(page, Path(folder))
+                body = path.read_bytes()
+            name = path.name.replace('"', "")
+            return web.Response(
+                body=body,
+                content_type="application/octet-stream",
+                headers={
+                    "Content-Disposition": f'attachment; filename="{name.encode("ascii", "replace").decode()}"; '
+                    f"filename*=UTF-8''{_percent(name)}",
+                    "Cache-Control": "no-store",
+                },
+            )
+
+        return handler
+
+    router.add_get("/results/labels", answer(_write_labels))
+    router.add_get("/results/segmentation", answer(_write_segmentation))
+    router.add_get("/results/table", answer(_write_table))
+
+
+def labels_of(page: Page) -> deepbio.LabelMap:
+    """The labels that the page shows, on the grid of its image."""
+    raise NotImplementedError
+
+
+def _write_labels(page: Page, folder: Path) -> Path:
+    labels = labels_of(page)
+    suffix = ".tif" if "Z" not in labels.axes else ".nii.gz"
+    path = folder / f"{page.loaded.stem}-labels{suffix}"
+    deepbio.write(path, labels)
+    return path
+
+
+def _write_segmentation(page: Page, folder: Path) -> Path:
+    path = folder / f"{page.loaded.stem}.seg.nrrd"
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(path))
+    if not storage.WriteData(page.shown.segmentation):
+        raise web.HTTPInternalServerError(text="The segmentation could not be written.")
+    return path
+
+
+def _write_table(page: Page, folder: Path) -> Path:
+    columns = read_table(page.shown.tables[0])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    path = folder / f"{page.loaded.stem}-table.csv"
+    path.write_text(text.getvalue(), encoding="utf-8")
+    return path
+
+
+def _percent(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="")

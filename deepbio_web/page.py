@@ -1,0 +1,278 @@
+"""The page: one image, one scene, the module's own logic, and what the user sees of them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from trame.app import get_server
+from trame_slicer.core import SlicerApp
+
+from deepbio_web import downloads, results
+from deepbio_web.cards import as_choice, as_options, changed
+from deepbio_web.form import build, initial_state
+from deepbio_web.reading import Loaded, load
+from deepbio_web.style import ICON
+from deepbio_web.views import Views, install_logics
+from SlicerDeepBioLib.client import WorkerClient
+from SlicerDeepBioLib.logic import SCENE_OPTIONS, DeepBioLogic
+from SlicerDeepBioLib.process import ThreadProcess
+
+__all__ = ["Page"]
+
+_STEP = 0.02  # seconds between two steps of the logic
+_HINT = "Surfaces appear here after Segment"
+
+
+class Page:
+    """The page of one image.
+
+    Must be made while an event loop runs; nothing is sent before :attr:`server` starts.
+
+    Parameters
+    ----------
+    image : str or Path
+        A file, or the folder of a DICOM series.
+    model : str
+        Name of the model that is chosen at first; by default the first that fits.
+    series : str
+        Which series of a DICOM folder.
+    python : str
+        The Python of the worker, which has deepbio.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    """
+
+    def __init__(
+        self, image: str | Path, model: str = "", series: str = "", python: str = sys.executable
+    ) -> None:
+        self.server = get_server(f"deepbio-{id(self)}", client_type="vue3")
+        self.app = SlicerApp()
+        install_logics(self.app)
+        self.loaded: Loaded = load(image, self.app.scene, series)
+        self.client = WorkerClient(python, process=ThreadProcess)
+        self.logic = DeepBioLogic(self.client, self.app.scene)
+        self.wanted = model
+        self.cards: dict[str, dict[str, Any]] = {}
+        self.run: Any = None  # the one that goes on
+        self.shown: Any = None  # the one whose result is seen
+        self._messages = 0
+        self.state.update(initial_state())
+        self.state.trame__title = f"{self.loaded.name} \N{MIDDLE DOT} DeepBio"
+        self.state.trame__favicon = ICON
+        self.views = Views(self.server, self.app, flat=self.loaded.is_flat)
+        build(self.server, self.views, self)
+        self._show_image()
+        self._listen()
+
+    @property
+    def state(self) -> Any:
+        """What the browser shows."""
+        return self.server.state
+
+    async def work(self) -> None:
+        """Ask the worker who it is, then go on for as long as the page lives."""
+        self.logic.hello(self._on_hello)
+        self.logic.models(self._on_models)
+        while True:
+            self.logic.step()
+            self.client.poll()
+            await asyncio.sleep(_STEP)
+
+    def close(self) -> None:
+        """End the worker and what it runs."""
+        self.logic.close()
+        self.client.stop()
+
+    # The image and how it is shown.
+
+    def _show_image(self) -> None:
+        state, loaded = self.state, self.loaded
+        state.image_name, state.image_facts = loaded.name, loaded.facts
+        state.frames = loaded.frames
+        state.space_hint = _HINT
+        self.views.show(loaded.shown)
+        self.views.show_slices_in_space(True)
+        display = loaded.shown.GetDisplayNode()
+        if loaded.image.size("C") == 1:
+            low, high = loaded.shown.GetImageData().GetScalarRange()
+            state.has_window = high > low
+            state.window_range = [low, high]
+            state.window = [display.GetWindowLevelMin(), display.GetWindowLevelMax()]
+
+    def _listen(self) -> None:
+        changes = {
+            "model": self._on_model,
+            "opacity": self._on_opacity,
+            "window": self._on_window,
+            "frame": self._on_frame,
+            "slices_in_space": lambda slices_in_space, **_: self.views.show_slices_in_space(slices_in_space),
+        }
+        for name, function in changes.items():
+            self.state.change(name)(function)
+
+    def _on_window(self, window: list[float], **_: Any) -> None:
+        if self.state.has_window:
+            display = self.loaded.shown.GetDisplayNode()
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevelMinMax(*window)
+
+    def _on_opacity(self, opacity: float, **_: Any) -> None:
+        if self.shown is not None:
+            results.set_opacity(self.shown, opacity / 100)
+            self.views.render()
+
+    def _on_frame(self, frame: int, **_: Any) -> None:
+        if self.loaded.frames > 1:
+            self.loaded.node.SetSelectedItemNumber(int(frame))
+            self.views.render()
+
+    # What the worker tells.
+
+    def _on_hello(self, outputs: dict[str, Any] | None, error: Any) -> None:
+        with self.state as state:
+            if error is not None:
+                self._fail(error)
+                return
+            state.options = as_options([*outputs["options"], *SCENE_OPTIONS], flat=self.loaded.is_flat)
+            chosen = outputs["chosen"]
+            state.device_text = f"Device: {chosen['label']}, because {chosen['why']}"
+
+    def _on_models(self, outputs: dict[str, Any] | None, error: Any) -> None:
+        with self.state:
+            if error is not None:
+                self._fail(error)
+                return
+            self.cards = {card["name"]: card for card in outputs["models"]}
+            for broken in outputs.get("broken", ()):
+                self._say("warning", broken["message"], f"Package: {broken['folder']}")
+        self.logic.fits(self.loaded.node, self._on_fits)
+
+    def _on_fits(self, outputs: dict[str, Any] | None, error: Any) -> None:
+        with self.state as state:
+            if error is not None:
+                self._fail(error)
+                return
+            reasons = outputs["fits"]
+            choices = [as_choice(card, reasons.get(name, "")) for name, card in self.cards.items()]
+            state.models = sorted(choices, key=lambda choice: bool(choice["reason"]))
+            fitting = [choice["name"] for choice in state.models if not choice["reason"]]
+            state.model = self.wanted or next(iter(fitting), None)
+            if not fitting:
+                self._say(
+                    "warning",
+                    "None of the installed models takes this image.",
+                    "'deepbio models' lists them.",
+                )
+        self._on_model(self.state.model)
+
+    def _on_model(self, model: str | None, **_: Any) -> None:
+        with self.state as state:
+            reason = next((one["reason"] for one in state.models if one["name"] == model), None)
+            state.ready = model is not None and reason == ""
+            state.why_not = reason if reason else "" if model or not state.models else "Choose a model."
+
+    # What the user does.
+
+    def press(self) -> None:
+        """Segment, or cancel what goes on."""
+        if self.run is not None:
+            self.state.stopping = True
+            self.run.cancel()
+            return
+        state = self.state
+        state.messages = []
+        options = changed(state.options)
+        if not self.loaded.is_flat:
+            options["surface"] = "true"
+        state.busy, state.stopping, state.progress, state.progress_text = True, False, 0, "Starting"
+        self.run = self.logic.segment(
+            self.loaded.node,
+            self.cards[state.model],
+            options=options,
+            on_progress=self._on_progress,
+            on_done=self._on_done,
+        )
+
+    def remove(self) -> None:
+        """Take the result back."""
+        if self.shown is not None:
+            self.shown.undo()
+            self._forget()
+
+    def dismiss(self, number: int) -> None:
+        """Close a message."""
+        self.state.messages = [one for one in self.state.messages if one["number"] != number]
+
+    def set_option(self, name: str, value: Any) -> None:
+        """Keep what the user chose for an option, as text."""
+        text = str(value).lower() if isinstance(value, bool) else str(value if value is not None else "")
+        self.state.options = [
+            {**one, "value": text} if one["name"] == name else one for one in self.state.options
+        ]
+
+    def toggle(self, segment: str) -> None:
+        """Hide or show a segment."""
+        self.state.segments = results.toggle(self.shown, self.state.segments, segment)
+        self.views.render()
+
+    # What a run tells.
+
+    def _on_progress(self, run: Any) -> None:
+        with self.state as state:
+            state.progress = round(100 * run.progress.fraction, 1)
+            state.progress_text = "Stopping" if state.stopping else run.progress.text
+
+    def _on_done(self, run: Any) -> None:
+        self.run = None
+        with self.state as state:
+            state.busy = state.stopping = False
+            for level, text in run.notices:
+                self._say(level, text)
+            if run.state == "failed":
+                self._fail(run.error)
+            elif run.state == "cancelled":
+                self._say("info", "Cancelled; nothing was changed.")
+            else:
+                before, self.shown = self.shown, run
+                if before is not None:
+                    before.undo()
+                self._show_result(run)
+
+    def _show_result(self, run: Any) -> None:
+        state = self.state
+        results.set_opacity(run, state.opacity / 100)
+        state.segments = results.segments(run)
+        state.summary = results.summary(run)
+        state.table = results.table(run)
+        state.downloads = downloads.available(run, sequence=self.loaded.frames > 1)
+        state.space_hint = ""
+        self.views.show_labels(run.label_map)
+        middle = results.middle(run)
+        if middle is not None:
+            self.views.center(middle)
+        if self.views.space is not None:
+            self.views.space.fit_view_to_content()
+        self.views.render()
+
+    def _forget(self) -> None:
+        self.shown = None
+        for name, value in initial_state().items():
+            if name in ("segments", "summary", "table", "downloads", "table_open"):
+                self.state[name] = value
+        self.state.space_hint = _HINT
+        self.views.show_labels(None)
+        self.views.render()
+
+    def _fail(self, error: Any) -> None:
+        self._say("error", getattr(error, "message", "") or str(error), getattr(error, "hint", ""))
+
+    def _say(self, level: str, text: str, hint: str = "") -> None:
+        self._messages += 1
+        message = {"number": self._messages, "level": level, "text": text, "hint": hint}
+        self.state.messages = [*self.state.messages, message]

@@ -1,0 +1,142 @@
+"""From the nodes of a run to what the page says of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vtk.util import numpy_support
+
+__all__ = ["middle", "read_table", "segments", "set_opacity", "summary", "table", "toggle"]
+
+MOST_ROWS = 500  # of the table in the page; the download has all
+MOST_SEGMENTS = 24  # in the legend; more are objects, not names
+
+
+def segments(run: Any) -> list[dict[str, Any]]:
+    """The legend: id, name, colour, size and visibility of each segment; [] where there are too many."""
+    if run.segmentation is None:
+        return []
+    segmentation = run.segmentation.GetSegmentation()
+    if segmentation.GetNumberOfSegments() > MOST_SEGMENTS:
+        return []
+    sizes = _sizes(run)
+    display = run.segmentation.GetDisplayNode()
+    found = []
+    for number in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(number)
+        identity = segmentation.GetNthSegmentID(number)
+        red, green, blue = (round(255 * part) for part in segment.GetColor())
+        found.append(
+            {
+                "id": identity,
+                "name": segment.GetName(),
+                "color": f"rgb({red}, {green}, {blue})",
+                "size": sizes.get(segment.GetName(), ""),
+                "visible": bool(display.GetSegmentVisibility(identity)),
+            }
+        )
+    return found
+
+
+def toggle(run: Any, legend: list[dict[str, Any]], identity: str) -> list[dict[str, Any]]:
+    """Hide or show a segment; return the legend after it."""
+    display = run.segmentation.GetDisplayNode()
+    visible = not display.GetSegmentVisibility(identity)
+    display.SetSegmentVisibility(identity, visible)
+    return [{**one, "visible": visible} if one["id"] == identity else one for one in legend]
+
+
+def set_opacity(run: Any, opacity: float) -> None:
+    """How much the segments cover the image in slices, 0 to 1; outlines stay."""
+    display = run.segmentation.GetDisplayNode() if run.segmentation is not None else None
+    if display is not None:
+        display.SetOpacity2DFill(opacity)
+        display.SetOpacity2DOutline(1.0)
+
+
+def summary(run: Any) -> str:
+    """One line: what was found, with which device, in what time."""
+    record = run.record or {}
+    seconds = record.get("seconds_total")
+    parts = []
+    columns = read_table(run.tables[0]) if run.tables else {}
+    rows = len(next(iter(columns.values()), ()))
+    if (
+        run.segmentation is not None
+        and run.segmentation.GetSegmentation().GetNumberOfSegments() > MOST_SEGMENTS
+    ):
+        parts.append(f"{run.segmentation.GetSegmentation().GetNumberOfSegments()} objects")
+    elif run.label_map is not None and rows:
+        parts.append(f"{rows} objects")
+    if record.get("model"):
+        parts.append(f"{record['model']} {record.get('model_version', '')}".strip())
+    if seconds is not None:
+        parts.append(f"{seconds:.1f} s on {record.get('device', 'cpu')}")
+    return ", ".join(parts) or "Done"
+
+
+def table(run: Any) -> dict[str, Any]:
+    """The first table as head and rows of texts, cut to what a browser shows at once."""
+    if not run.tables:
+        return {"head": [], "rows": [], "title": "", "more": 0}
+    columns = read_table(run.tables[0])
+    rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
+    return {
+        "head": list(columns),
+        "rows": rows[:MOST_ROWS],
+        "title": run.tables[0].GetName(),
+        "more": max(0, len(rows) - MOST_ROWS),
+    }
+
+
+def read_table(node: Any) -> dict[str, list[Any]]:
+    """Columns of a table node, in order."""
+    data = node.GetTable()
+    found = {}
+    for number in range(data.GetNumberOfColumns()):
+        column = data.GetColumn(number)
+        if column.IsA("vtkStringArray"):
+            values: list[Any] = [column.GetValue(row) for row in range(column.GetNumberOfValues())]
+        else:
+            values = numpy_support.vtk_to_numpy(column).tolist()
+        found[column.GetName()] = values
+    return found
+
+
+def middle(run: Any) -> tuple[float, float, float] | None:
+    """A point in RAS through which slices should go to show what was found; None when nothing was."""
+    if run.segmentation is None:
+        return None
+    bounds = [0.0] * 6
+    run.segmentation.GetRASBounds(bounds)
+    if any(low > high for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
+        return None
+    return tuple((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True))
+
+
+def _sizes(run: Any) -> dict[str, str]:
+    """Volume (or area) of each class by its name, where the table has them."""
+    if not run.tables:
+        return {}
+    columns = read_table(run.tables[0])
+    names = columns.get("name") or columns.get("class")
+    title = next((title for title in columns if title.split(" ")[0] in ("volume", "area")), None)
+    if not names or title is None:
+        return {}
+    unit = (
+        title.partition(" ")[2]
+        .strip("[]()")
+        .replace("^3", "\N{SUPERSCRIPT THREE}")
+        .replace("^2", "\N{SUPERSCRIPT TWO}")
+    )
+    return {
+        name: f"{value:,.0f} {unit}".strip() if value >= 100 else f"{value:.3g} {unit}".strip()
+        for name, value in zip(names, columns[title], strict=True)
+        if value == value
+    }
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value)

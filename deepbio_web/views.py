@@ -1,0 +1,235 @@
+"""The views of the page: three slices and space for a volume, one slice for a flat image.
+
+They are 3D Slicer's own views, drawn on this machine; the browser gets pictures and sends the mouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from trame.widgets import html
+from trame.widgets import vuetify3 as v
+from trame_slicer.app.logic import get_view_trame_id
+from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
+from trame_slicer.core import SlicerApp
+from trame_slicer.rca_view import register_rca_factories
+from trame_slicer.views import ViewLayoutDefinition, ViewType
+from trame_slicer.views.abstract_view import ViewProps
+
+__all__ = ["SLICES", "SPACE", "Views"]
+
+SLICES = ("Axial", "Coronal", "Sagittal")
+SPACE = "Space"
+_BACKGROUND = "#0b0d10"
+_BEFORE, _AFTER = 10.0, -10.0  # priorities of observers, around that of the view itself
+_WAYS = (("R", "L"), ("A", "P"), ("S", "I"))  # along +x and -x of RAS, and so on
+
+
+class Views:
+    """Creates the views in the scene and keeps them at what is to be seen.
+
+    Parameters
+    ----------
+    server : trame Server
+        Sends them to the browser.
+    app : SlicerApp
+        Has the scene.
+    flat : bool
+        Whether the image is a plane.
+    """
+
+    def __init__(self, server: Any, app: SlicerApp, *, flat: bool) -> None:
+        self.server = server
+        self.app = app
+        self.flat = flat
+        self._fitted: dict[str, tuple[float, ...]] = {}
+        names = SLICES[:1] if flat else SLICES
+        register_rca_factories(
+            app.view_manager,
+            server,
+            slice_view_ui_f=self._slice_overlay,
+            three_d_view_ui_f=self._space_overlay,
+            interactive_quality=80,
+        )
+        for name in names:
+            props = ViewProps(orientation=name, label=name, background_color=_BACKGROUND)
+            self._create(ViewLayoutDefinition(name, ViewType.SLICE_VIEW, props))
+        if not flat:
+            props = ViewProps(label=SPACE, background_color=_BACKGROUND, box_visible=False)
+            self._create(ViewLayoutDefinition(SPACE, ViewType.THREE_D_VIEW, props))
+        app.view_manager.set_current_view_ids([*names, *([] if flat else [SPACE])])
+
+    def _create(self, definition: ViewLayoutDefinition) -> None:
+        view = self.app.view_manager.create_view(definition)
+        interactor = view.interactor()
+        interactor.AddObserver("WindowResizeEvent", lambda *_: self._before_resize(view), _BEFORE)
+        interactor.AddObserver("WindowResizeEvent", lambda *_: self._after_resize(view), _AFTER)
+
+    @property
+    def slices(self) -> list[Any]:
+        """The slice views."""
+        return self.app.view_manager.get_slice_views()
+
+    @property
+    def space(self) -> Any:
+        """The 3D view, or None."""
+        return next(iter(self.app.view_manager.get_threed_views()), None)
+
+    def template(self, name: str) -> str:
+        """Name of the trame template that shows a view."""
+        return self.server.translator.translate_key(name)
+
+    def show(self, volume: Any) -> None:
+        """Show a volume in all slices, whole."""
+        for view in self.slices:
+            view.set_background_volume_id(volume.GetID())
+        self.fit()
+
+    def show_labels(self, volume: Any | None) -> None:
+        """Show a label map volume over the image, or none."""
+        for view in self.slices:
+            composite = view._logic.GetSliceCompositeNode()
+            composite.SetLabelVolumeID(volume.GetID() if volume is not None else None)
+            composite.SetLabelOpacity(0.5)
+            view.schedule_render()
+
+    def fit(self) -> None:
+        """Show everything, from the usual side."""
+        for view in self.slices:
+            view.get_view_node().SetOrientationToDefault()
+            view._logic.RotateSliceToLowestVolumeAxes(False)
+            self._fit_slice(view)
+        if self.space is not None:
+            self.space.fit_view_to_content()
+
+    def show_slices_in_space(self, visible: bool) -> None:
+        """Show the slices as planes in the 3D view."""
+        for view in self.slices:
+            view.set_visible_in_3d(visible)
+
+    def center(self, ras: tuple[float, float, float]) -> None:
+        """Move all slices through a point."""
+        for view in self.slices:
+            view.get_view_node().JumpSliceByCentering(*ras)
+            view._logic.SnapSliceOffsetToIJK()
+
+    def render(self) -> None:
+        """Draw all views again."""
+        for view in self.app.view_manager.get_views():
+            view.schedule_render()
+
+    # A slice that shows everything goes on showing everything when the window changes its size.
+
+    def _fit_slice(self, view: Any) -> None:
+        view.fit_view_to_content()
+        self._fitted[view.get_singleton_tag()] = _field_of_view(view)
+
+    def _before_resize(self, view: Any) -> None:
+        name = view.get_singleton_tag()
+        if name in self._fitted and _field_of_view(view) != self._fitted[name]:
+            del self._fitted[name]  # the user has zoomed
+
+    def _after_resize(self, view: Any) -> None:
+        if view.get_singleton_tag() in self._fitted:
+            offset = view.get_slice_value()
+            self._fit_slice(view)
+            view.set_slice_value(offset)
+
+    # What lies over the pictures.
+
+    def _slice_overlay(self, server: Any, name: str, view: Any) -> None:
+        place = f"{name}_place"
+        slider = connect_slice_view_slider_to_state(server, view)
+        self._corner(name, view, v_text=f"{name}_title")
+        server.state[f"{name}_title"] = "Image" if self.flat else view.get_singleton_tag()
+        server.state[place] = {}
+        view.modified.connect(self._tell_place(server, place))
+        if self.flat:
+            return
+        for side in ("left", "right", "top", "bottom"):
+            html.Span(f"{{{{ {place}.{side} }}}}", classes=f"letter {side}")
+        with html.Div(classes="slice-bar"):
+            v.VSlider(
+                v_model=(slider.name.value,),
+                min=(slider.name.min_value,),
+                max=(slider.name.max_value,),
+                step=(slider.name.step,),
+                hide_details=True,
+                density="compact",
+                thumb_size=12,
+                track_size=2,
+                aria_label=f"{view.get_singleton_tag()} slice",
+            )
+            html.Span(f"{{{{ {place}.offset }}}}", classes="offset")
+
+    def _space_overlay(self, server: Any, name: str, view: Any) -> None:
+        server.state[f"{name}_title"] = "3D"
+        self._corner(name, view, v_text=f"{name}_title")
+        html.Div("{{ space_hint }}", v_if=("space_hint",), classes="space-hint")
+
+    def _corner(self, name: str, view: Any, v_text: str) -> None:
+        tag = view.get_singleton_tag()
+        with html.Div(classes="view-head"):
+            html.Span(f"{{{{ {v_text} }}}}", classes="view-title")
+            if not self.flat:
+                v.VBtn(
+                    icon=(f"big === '{tag}' ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'",),
+                    click=f"big = big === '{tag}' ? '' : '{tag}'",
+                    title=(f"big === '{tag}' ? 'Show all views' : 'Show this view alone'",),
+                    classes="view-button",
+                    density="compact",
+                    size="small",
+                    variant="text",
+                )
+            v.VBtn(
+                icon="mdi-fit-to-screen-outline",
+                click=lambda: self._fit_one(view),
+                title="Show everything",
+                classes="view-button",
+                density="compact",
+                size="small",
+                variant="text",
+            )
+
+    def _fit_one(self, view: Any) -> None:
+        if view is self.space:
+            view.fit_view_to_content()
+        else:
+            self._fit_slice(view)
+        view.schedule_render()
+
+    def _tell_place(self, server: Any, key: str) -> Callable[[Any], None]:
+        def tell(view: Any) -> None:
+            with server.state:
+                server.state[key] = {**_letters(view), "offset": f"{view.get_slice_value():.1f} mm"}
+
+        return tell
+
+
+def view_id(server: Any, view: Any) -> str:
+    """Name by which the page's state knows a view."""
+    return get_view_trame_id(server, view)
+
+
+def _field_of_view(view: Any) -> tuple[float, ...]:
+    return tuple(round(size, 6) for size in view.get_view_node().GetFieldOfView())
+
+
+def _letters(view: Any) -> dict[str, str]:
+    """Which way of the patient each side of a slice lies: R, L, A, P, S or I."""
+    matrix = view.get_view_node().GetSliceToRAS()
+    found = {}
+    for column, plus, minus in ((0, "right", "left"), (1, "top", "bottom")):
+        way = [matrix.GetElement(row, column) for row in range(3)]
+        axis = max(range(3), key=lambda row: abs(way[row]))
+        letters = _WAYS[axis] if way[axis] > 0 else _WAYS[axis][::-1]
+        found[plus], found[minus] = letters
+    return found
+
+
+def install_logics(app: SlicerApp) -> None:
+    """Add the logics that trame-slicer leaves out and sequences need, and make the scene Slicer's own."""
+    app.register_module_logic(slicer.vtkSlicerSequencesLogic(), logic_name="Sequences")
+    slicer.mrmlScene = app.scene
