@@ -60,6 +60,9 @@ class Access:
 
     def __init__(self, token: str = "") -> None:
         self.token = token or secrets.token_urlsafe(32)
+        self.secret = secrets.token_urlsafe(
+            32
+        )  # what trame's own protocol asks for, in place of a known word
         # Browsers keep one jar of cookies for all ports of a host; each page needs a name of its own.
         self.cookie = f"deepbio-{hashlib.sha256(self.token.encode()).hexdigest()[:12]}"
 
@@ -81,7 +84,16 @@ class Access:
                 response.headers.update(_HEADERS)
             return response
 
+        async def session(request: web.Request) -> web.Response:
+            """Tell trame's client where to connect; it asks here first."""
+            return web.json_response({"sessionURL": "ws://USE_HOST/ws", "secret": self.secret})
+
+        async def alive(request: web.Request) -> web.Response:
+            return web.Response(status=204, headers={"Cache-Control": "no-store"})
+
         app.middlewares.insert(0, checked)
+        app.router.add_post("/paraview/", session)
+        app.router.add_get("/alive", alive)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         host = _host_name(request.headers.get("Host", ""))

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["add_downloads", "available", "labels_of"]
 
 
-def available(run: Any, *, sequence: bool = False) -> list[dict[str, str]]:
-    """Links that the page offers for a result: address and words of each."""
-    links = []
+def available(page: Page) -> list[dict[str, str]]:
+    """Links that the page offers for its result: address, word and explanation of each."""
+    run, links = page.shown, []
     if run.segmentation is not None or run.label_map is not None:
-        links.append({"href": "results/labels", "text": "Labels"})
-    if run.segmentation is not None and not sequence:
-        links.append({"href": "results/segmentation", "text": "Segmentation"})
+        links.append(
+            ("labels", "Labels", f"One number per voxel, on the grid of the image ({_suffix(page)})")
+        )
+    if run.segmentation is not None and page.loaded.frames == 1:
+        links.append(("segmentation", "Segmentation", "With names and colours, for 3D Slicer (.seg.nrrd)"))
     if run.tables:
-        links.append({"href": "results/table", "text": "Table"})
-    return links
+        links.append(("table", "Table", "For spreadsheets (.csv)"))
+    return [{"href": f"results/{name}", "text": text, "title": title} for name, text, title in links]
 
 
 def add_downloads(router: web.UrlDispatcher, page: Page) -> None:
@@ -68,10 +70,14 @@ def labels_of(page: Page) -> deepbio.LabelMap:
 
 def _write_labels(page: Page, folder: Path) -> Path:
     labels = labels_of(page)
-    suffix = ".tif" if "Z" not in labels.axes else ".nii.gz"
-    path = folder / f"{page.loaded.stem}-labels{suffix}"
+    path = folder / f"{page.loaded.stem}-labels{_suffix(page)}"
     deepbio.write(path, labels)
     return path
+
+
+def _suffix(page: Page) -> str:
+    """Format of labels: TIFF for planes, NIfTI for volumes."""
+    return ".nii.gz" if "Z" in page.loaded.image.axes else ".tif"
 
 
 def _write_segmentation(page: Page, folder: Path) -> Path:

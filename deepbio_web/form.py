@@ -8,7 +8,7 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
-from deepbio_web.style import CSS, THEME
+from deepbio_web.style import ALIVE, CSS, THEME
 from deepbio_web.views import SLICES, SPACE, Views
 
 __all__ = ["Actions", "build", "initial_state"]
@@ -63,6 +63,7 @@ def build(server: Any, views: Views, actions: Actions) -> None:
     with VAppLayout(server, full_height=True) as layout:
         layout.root.theme = "page"
         client.Style(CSS)
+        client.Script(ALIVE)
         with html.Div(classes="page"):
             with html.Div(classes="panel"):
                 with html.Div(classes="panel-head"):
@@ -166,32 +167,35 @@ def _results(actions: Actions) -> None:
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
         with html.Div(classes="links"):
             v.VBtn(
-                "{{ one.text }}",
-                v_for="one in downloads",
-                key="one.href",
-                href=("one.href",),
-                prepend_icon="mdi-download",
-                variant="outlined",
-                size="small",
-                classes="download",
-            )
-            v.VBtn(
-                "{{ table_open ? 'Hide table' : 'Table' }}",
+                "{{ table_open ? 'Hide table' : 'Show table' }}",
                 v_if=("table.rows.length",),
                 click="table_open = !table_open",
                 prepend_icon="mdi-table",
-                variant="outlined",
+                variant="tonal",
                 size="small",
                 id="show-table",
             )
             v.VBtn(
-                "Remove",
+                "Remove result",
                 click=actions.remove,
                 disabled=("busy",),
                 prepend_icon="mdi-undo-variant",
-                variant="outlined",
+                variant="tonal",
                 size="small",
                 id="remove",
+            )
+        html.Div("Download", classes="section")
+        with html.Div(classes="links"):
+            v.VBtn(
+                "{{ one.text }}",
+                v_for="one in downloads",
+                key="one.href",
+                href=("one.href",),
+                title=("one.title",),
+                prepend_icon="mdi-download",
+                variant="tonal",
+                size="small",
+                classes="download",
             )
 
 

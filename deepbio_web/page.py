@@ -242,22 +242,24 @@ class Page:
                 before, self.shown = self.shown, run
                 if before is not None:
                     before.undo()
-                self._show_result(run)
+                self._show_result(run, first=before is None)
 
-    def _show_result(self, run: Any) -> None:
+    def _show_result(self, run: Any, *, first: bool) -> None:
         state = self.state
         results.set_opacity(run, state.opacity / 100)
         state.segments = results.segments(run)
         state.summary = results.summary(run)
         state.table = results.table(run)
-        state.downloads = downloads.available(run, sequence=self.loaded.frames > 1)
+        state.downloads = downloads.available(self)
         state.space_hint = ""
         self.views.show_labels(run.label_map)
         middle = results.middle(run)
         if middle is not None:
             self.views.center(middle)
-        if self.views.space is not None:
-            self.views.space.fit_view_to_content()
+        if first:
+            state.slices_in_space = False  # they would hide the surfaces
+            self.views.show_slices_in_space(False)
+        self.views.fit_space()
         self.views.render()
 
     def _forget(self) -> None:

@@ -47,6 +47,7 @@ async def serve(
     page = make_page()
 
     def prepare(backend: Any) -> None:
+        backend.config.update(host=HOST, port=port)  # whatever TRAME_ARGS says
         access.guard(backend.app)
         backend.app.router.add_get("/loading.tpl", _loading)
         add_downloads(backend.app.router, page)
@@ -57,6 +58,7 @@ async def serve(
         if browser:
             webbrowser.open(address)
 
+    page.server.cli.set_defaults(authKey=access.secret)
     page.server.controller.on_server_bind.add(prepare)
     page.server.controller.on_server_ready.add(ready)
     try:

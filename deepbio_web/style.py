@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CSS", "ICON", "LOADING", "THEME"]
+__all__ = ["ALIVE", "CSS", "ICON", "LOADING", "THEME"]
 
 THEME = {
     "theme": {
@@ -35,6 +35,13 @@ LOADING = (
     "justify-content:center;font:15px sans-serif'>DeepBio is starting \N{HORIZONTAL ELLIPSIS}</div>"
 )
 
+# When the program has ended, the page says so instead of going silent.
+ALIVE = """
+setInterval(() => fetch('alive').then(
+  () => document.body.classList.remove('lost'),
+  () => document.body.classList.add('lost')), 3000);
+"""
+
 CSS = """
 html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .page { display: grid; grid-template-columns: 348px minmax(0, 1fr); height: 100vh; color: #e6eaef; }
@@ -58,6 +65,12 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .legend .name { overflow-wrap: anywhere; } .legend .hidden { opacity: .45; }
 .legend .size { color: #9aa4b1; font-variant-numeric: tabular-nums; font-size: 13px; white-space: nowrap; }
 .swatch { width: 14px; height: 14px; border-radius: 3px; }
+.page .v-btn, .v-list-item-title { text-transform: none; letter-spacing: normal; }
+.page .v-switch .v-label { font-size: 13px; color: #9aa4b1; opacity: 1; }
+.page .v-expansion-panel-title { padding: 8px 0; min-height: 0; font-size: 12px; font-weight: 600; color: #9aa4b1;
+  letter-spacing: .05em; text-transform: uppercase; }
+.page .v-expansion-panel-text__wrapper { padding: 8px 0 0; }
+.page .v-expansion-panel-title__overlay { display: none; }
 .links { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 6px; }
 .range { display: grid; grid-template-columns: 74px minmax(0, 1fr); align-items: center; font-size: 13px;
   color: #9aa4b1; }
@@ -75,11 +88,11 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
   text-shadow: 0 0 3px #000, 0 0 3px #000; user-select: none; }
 .letter.left { left: 10px; top: calc(50% - 10px); } .letter.right { right: 10px; top: calc(50% - 10px); }
 .letter.top { top: 6px; left: calc(50% - 5px); } .letter.bottom { bottom: 34px; left: calc(50% - 5px); }
-.slice-bar { position: absolute; left: 4px; right: 12px; bottom: 2px; display: grid;
-  grid-template-columns: minmax(0, 1fr) auto; gap: 10px; align-items: center; opacity: .75; }
-.cell:hover .slice-bar { opacity: 1; }
+.slice-bar { position: absolute; left: 0; right: 0; bottom: 0; padding: 10px 12px 0 4px; display: grid;
+  grid-template-columns: minmax(0, 1fr) auto; gap: 10px; align-items: center;
+  background: linear-gradient(transparent, #0b0d10d9 70%); }
 .offset { font-size: 12px; color: #c6cdd6; font-variant-numeric: tabular-nums; min-width: 58px; text-align: right;
-  text-shadow: 0 0 3px #000; }
+}
 .space-hint { position: absolute; inset: 0; display: flex; align-items: flex-end; justify-content: center;
   padding-bottom: 12px; color: #9aa4b1; font-size: 13px; pointer-events: none; text-align: center; }
 .frame-bar { display: grid; grid-template-columns: auto auto minmax(0, 1fr) auto; gap: 10px; align-items: center;
@@ -91,6 +104,7 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .table-scroll table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 .table-scroll th { position: sticky; top: 0; background: #1f252d; text-align: left; font-weight: 500; color: #9aa4b1; }
 .table-scroll th, .table-scroll td { padding: 4px 16px; border-bottom: 1px solid #222831; white-space: nowrap; }
-.lost { position: fixed; inset: 0; background: #0b0d10e6; display: flex; align-items: center;
-  justify-content: center; color: #e6eaef; z-index: 3000; }
+body.lost::after { content: "The page has ended. Start 'deepbio view' again to go on."; position: fixed; inset: 0;
+  background: #0b0d10e6; display: flex; align-items: center; justify-content: center; color: #e6eaef; z-index: 3000;
+  font: 16px Roboto, sans-serif; }
 """

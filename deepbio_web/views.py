@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from trame.widgets import html
 from trame.widgets import vuetify3 as v
-from trame_slicer.app.logic import get_view_trame_id
 from trame_slicer.app.logic.slice_view_logic import connect_slice_view_slider_to_state
 from trame_slicer.core import SlicerApp
 from trame_slicer.rca_view import register_rca_factories
@@ -23,6 +23,7 @@ __all__ = ["SLICES", "SPACE", "Views"]
 SLICES = ("Axial", "Coronal", "Sagittal")
 SPACE = "Space"
 _BACKGROUND = "#0b0d10"
+_AZIMUTH, _ELEVATION = 35.0, 25.0  # degrees
 _BEFORE, _AFTER = 10.0, -10.0  # priorities of observers, around that of the view itself
 _WAYS = (("R", "L"), ("A", "P"), ("S", "I"))  # along +x and -x of RAS, and so on
 
@@ -46,6 +47,8 @@ class Views:
         self.flat = flat
         self._fitted: dict[str, tuple[float, ...]] = {}
         names = SLICES[:1] if flat else SLICES
+        warns = vtk.vtkObject.GetGlobalWarningDisplay()
+        vtk.vtkObject.SetGlobalWarningDisplay(0)  # a machine without a display is nothing to warn of
         register_rca_factories(
             app.view_manager,
             server,
@@ -59,6 +62,7 @@ class Views:
         if not flat:
             props = ViewProps(label=SPACE, background_color=_BACKGROUND, box_visible=False)
             self._create(ViewLayoutDefinition(SPACE, ViewType.THREE_D_VIEW, props))
+        vtk.vtkObject.SetGlobalWarningDisplay(warns)
         app.view_manager.set_current_view_ids([*names, *([] if flat else [SPACE])])
 
     def _create(self, definition: ViewLayoutDefinition) -> None:
@@ -101,8 +105,20 @@ class Views:
             view.get_view_node().SetOrientationToDefault()
             view._logic.RotateSliceToLowestVolumeAxes(False)
             self._fit_slice(view)
-        if self.space is not None:
-            self.space.fit_view_to_content()
+        self.fit_space()
+
+    def fit_space(self) -> None:
+        """Show everything in the 3D view, from the front, a little from the left and from above."""
+        if self.space is None:
+            return
+        self.space.fit_view_to_content()
+        node = self.space.get_camera_node()
+        camera = node.GetCamera()
+        camera.Azimuth(_AZIMUTH)
+        camera.Elevation(_ELEVATION)
+        camera.OrthogonalizeViewUp()
+        self.space.reset_camera()
+        node.ResetClippingRange()
 
     def show_slices_in_space(self, visible: bool) -> None:
         """Show the slices as planes in the 3D view."""
@@ -195,7 +211,7 @@ class Views:
 
     def _fit_one(self, view: Any) -> None:
         if view is self.space:
-            view.fit_view_to_content()
+            self.fit_space()
         else:
             self._fit_slice(view)
         view.schedule_render()
@@ -206,11 +222,6 @@ class Views:
                 server.state[key] = {**_letters(view), "offset": f"{view.get_slice_value():.1f} mm"}
 
         return tell
-
-
-def view_id(server: Any, view: Any) -> str:
-    """Name by which the page's state knows a view."""
-    return get_view_trame_id(server, view)
 
 
 def _field_of_view(view: Any) -> tuple[float, ...]:
