@@ -22,13 +22,14 @@ from SlicerDeepBioLib.interpreters import (
     Found,
     Search,
     Settings,
-    clean_environment,
     environment_python,
     find_python,
     home,
     host_python,
+    other_environment,
 )
 from SlicerDeepBioLib.plan import Plan, Preparation, plan_environment
+from SlicerDeepBioLib.process import ThreadProcess
 
 __all__ = [
     "Found",
@@ -39,10 +40,10 @@ __all__ = [
     "Removal",
     "Search",
     "Settings",
-    "clean_environment",
     "environment_python",
     "find_python",
     "home",
+    "other_environment",
     "plan_environment",
     "remove_environment",
 ]
@@ -80,9 +81,9 @@ class _Steps:
         self._process = None
         self._on_progress = on_progress or (lambda text, fraction: None)
         self._on_done = on_done or (lambda error: None)
-        self._queue = []
+        self._killed = []
         self._out, self._err = [], []
-        self._environment = clean_environment()
+        self._environment = other_environment()
 
     def wait(self):
         """Wait for the end, for scripts; raise what went wrong."""
@@ -103,17 +104,15 @@ class _Steps:
         self._process = process = self._make_process()
         self._on_progress(text, None)
 
-        def ended(code):
+        def ended(code, reason):
             if process is self._process:  # of one that was killed we want no more
                 self._process = None
-                then(code)
+                self._err += [f"{argv[0]}: {reason}"] if reason else []
+                then(127 if code is None else code)
 
-        try:
-            process.start(list(argv), self._environment, None, self._out.extend, self._line, ended)
-        except OSError as error:
-            self._process = None
-            self._err = [f"{argv[0]} cannot be started: {error.strerror or error}"]
-            then(127)
+        process.start(list(argv), self._environment, None, self._out.extend, self._line, ended)
+        if process.pid is not None:
+            process.close_input()  # nobody is there to answer questions
 
     def _line(self, lines):
         self._err.extend(lines)
@@ -165,9 +164,7 @@ class Installation(_Steps):
     """
 
     def __init__(self, plan, process=None, on_progress=None, on_done=None):
-        if process is None:
-            from SlicerDeepBioLib.process import ThreadProcess as process
-        super().__init__(process, on_progress, on_done)
+        super().__init__(process or ThreadProcess, on_progress, on_done)
         self.plan = plan
         self.log = []
         self._root = plan.folder.parent
@@ -217,6 +214,7 @@ class Installation(_Steps):
         self.cancelled = True
         if self._process is not None:
             process, self._process = self._process, None
+            self._killed.append(process)  # Qt wants its object to live until the process has ended
             process.kill_tree()
         made = [self._root / name for name in ("env.partial", *self._new)]
         self._remove(made, lambda code: self._end_clean())
@@ -297,9 +295,7 @@ class Removal(_Steps):
     """
 
     def __init__(self, root=None, process=None, on_progress=None, on_done=None):
-        if process is None:
-            from SlicerDeepBioLib.process import ThreadProcess as process
-        super().__init__(process, on_progress, on_done)
+        super().__init__(process or ThreadProcess, on_progress, on_done)
         self._root = Path(root) if root else home()
 
         self._folders = [self._root / name for name in ("env", "env.partial", "env.old", *FETCHED)]

@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from SlicerDeepBioLib.process import ThreadProcess, clean_environment
+
 __all__ = [
     "PROBE",
     "Found",
     "Question",
     "Search",
     "Settings",
-    "clean_environment",
     "environment_python",
     "find_python",
     "home",
     "host_python",
+    "other_environment",
 ]
 
 LIMIT = 20.0  # seconds that a Python may take to answer
@@ -129,29 +131,19 @@ def host_python():
     return sys.executable if name.startswith(("python", "pypy")) else ""
 
 
-def clean_environment(environment=None):
+def other_environment():
     """Environment for a Python that is not Slicer's: as it was before Slicer's launcher changed it.
 
-    The launcher keeps what it found as ``APPLAUNCHER_0_NAME``. Without a launcher only what would
-    make another Python load Slicer's modules and libraries is left out.
+    The launcher keeps what it found as ``APPLAUNCHER_0_NAME``. It is what
+    ``slicer.util.startupEnvironment()`` gives, also where there is no application (the scripted
+    command-line module).
     """
-    environment = dict(os.environ if environment is None else environment)
     saved = "APPLAUNCHER_0_"
-    before = {name[len(saved) :]: value for name, value in environment.items() if name.startswith(saved)}
-    if before:
-        ours = {name: value for name, value in environment.items() if name.startswith("DEEPBIO_")}
-        return {**before, **ours}
-    harmful = (
-        "PYTHON",
-        "LD_LIBRARY_PATH",
-        "LD_PRELOAD",
-        "DYLD_",
-        "QT_PLUGIN",
-        "SLICER_",
-        "VIRTUAL_ENV",
-        "CONDA_",
-    )
-    return {name: value for name, value in environment.items() if not name.upper().startswith(harmful)}
+    before = {name[len(saved) :]: value for name, value in os.environ.items() if name.startswith(saved)}
+    if not before:
+        return clean_environment()
+    ours = {name: value for name, value in os.environ.items() if name.startswith("DEEPBIO_")}
+    return clean_environment({**before, **ours})
 
 
 class Question:
@@ -166,7 +158,7 @@ class Question:
     process : callable
         Makes a transport of ``process.py``.
     environment : mapping, optional
-        By default :func:`clean_environment`.
+        By default :func:`other_environment`.
     """
 
     def __init__(self, argv, on_answer, process, environment=None, limit=LIMIT):
@@ -174,7 +166,7 @@ class Question:
         self.finished = False
         self._on_answer = on_answer
         self._process = process()
-        self._environment = clean_environment() if environment is None else dict(environment)
+        self._environment = other_environment() if environment is None else dict(environment)
         self._limit = limit
         self._until = 0.0
         self._out, self._err = [], []
@@ -182,12 +174,11 @@ class Question:
     def start(self):
         """Start the command; one that cannot be started answers with the reason."""
         self._until = time.monotonic() + self._limit
-        try:
-            self._process.start(
-                self.argv, self._environment, None, self._out.extend, self._err.extend, self._exited
-            )
-        except OSError as error:
-            self._answer("", f"it cannot be started ({error.strerror or error})")
+        self._process.start(
+            self.argv, self._environment, None, self._out.extend, self._err.extend, self._exited
+        )
+        if self._process.pid is not None:
+            self._process.close_input()
 
     def poll(self):
         """Take what has come; to be called every now and then."""
@@ -204,9 +195,11 @@ class Question:
             self.finished = True
             self._process.kill_tree()
 
-    def _exited(self, code):
+    def _exited(self, code, reason):
         last = next((line.strip() for line in reversed(self._err) if line.strip()), "")
-        if code == 0:
+        if code is None:
+            self._answer("", f"it cannot be started ({reason})")
+        elif code == 0:
             self._answer("\n".join(self._out), "")
         else:
             self._answer("", last or f"it ended with exit code {code}")
@@ -295,8 +288,6 @@ def find_python(settings=None, tried=None, process=None):
     -------
     Found or None
     """
-    from SlicerDeepBioLib.process import ThreadProcess
-
     answer = []
     search = Search(settings or Settings(), process or ThreadProcess, lambda *got: answer.extend(got))
     search.start()

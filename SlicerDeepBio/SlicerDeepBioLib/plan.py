@@ -18,9 +18,9 @@ from SlicerDeepBioLib.interpreters import (
     Question,
     Search,
     Settings,
-    clean_environment,
     environment_python,
     host_python,
+    other_environment,
 )
 from SlicerDeepBioLib.torch_build import GPU_QUERY, ask_gpus, parse_gpus, torch_build
 
@@ -192,7 +192,7 @@ def find_uv(root):
     for folder in (Path(root) / "bin", Path(root) / "tools" / "bin", Path(root) / "tools" / "Scripts"):
         if (folder / f"uv{suffix}").is_file():
             return str(folder / f"uv{suffix}")
-    return shutil.which("uv", path=clean_environment().get("PATH")) or ""
+    return shutil.which("uv", path=other_environment().get("PATH")) or ""
 
 
 def proxies(settings, environment):
@@ -280,7 +280,7 @@ def _pip_source(settings):
 
 
 def _environment(settings):
-    environment = clean_environment()
+    environment = other_environment()
     environment.update(proxies(settings, environment))
     root = Path(settings.root)
     environment["UV_CACHE_DIR"] = str(
@@ -288,6 +288,7 @@ def _environment(settings):
     )  # beside the environment: files are linked, not copied
     environment["UV_PYTHON_INSTALL_DIR"] = str(root / "python")
     environment["PYTHONUTF8"] = "1"
+    environment.pop("VIRTUAL_ENV", None)  # uv would make the environment from it
     if sys.platform in ("win32", "darwin"):  # proxies that inspect traffic have their certificates there
         environment.setdefault("UV_SYSTEM_CERTS", "1")
     return environment

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from SlicerDeepBioLib.install_errors import InstallError
-from SlicerDeepBioLib.interpreters import clean_environment
+from SlicerDeepBioLib.interpreters import other_environment
 
 __all__ = ["CUDA_BUILDS", "GPU_QUERY", "Gpu", "ask_gpus", "parse_gpus", "torch_build"]
 
@@ -28,7 +28,7 @@ class Gpu:
     """A GPU as `nvidia-smi` describes it; ``capability`` is 0.0 where an old driver does not say it."""
 
     name: str
-    driver: tuple
+    driver: str
     capability: float
 
 
@@ -63,14 +63,14 @@ def torch_build(gpus, wanted="auto", system=None):
     if not gpus:
         return "cpu", "no NVIDIA GPU was found"
     gpu = max(gpus, key=lambda one: one.capability)
-    driver = ".".join(map(str, gpu.driver))
+    driver = tuple(int(part) for part in gpu.driver.split("."))
     for build, linux, windows, (low, high) in CUDA_BUILDS:
         fits = not gpu.capability or low <= gpu.capability <= high
-        if fits and gpu.driver >= (windows if system == "win32" else linux):
-            return build, f"{gpu.name} with driver {driver}"
+        if fits and driver >= (windows if system == "win32" else linux):
+            return build, f"{gpu.name} with driver {gpu.driver}"
     return (
         "cpu",
-        f"the driver {driver} of {gpu.name} is too old for PyTorch on the GPU; a newer driver would do",
+        f"the driver {gpu.driver} of {gpu.name} is too old for PyTorch on the GPU; a newer driver would do",
     )
 
 
@@ -81,7 +81,7 @@ def parse_gpus(text):
         words = [word.strip() for word in line.split(",", 2)]
         if len(words) == 3 and re.fullmatch(r"\d+(\.\d+)*", words[0]):
             capability = float(words[1]) if re.fullmatch(r"\d+\.\d+", words[1]) else 0.0
-            gpus.append(Gpu(words[2], tuple(int(part) for part in words[0].split(".")), capability))
+            gpus.append(Gpu(words[2], words[0], capability))
     return gpus
 
 
@@ -89,7 +89,7 @@ def ask_gpus():
     """Ask `nvidia-smi`, for at most 10 s; none where there is no such program."""
     try:
         told = subprocess.run(
-            GPU_QUERY, capture_output=True, text=True, timeout=10, check=False, env=clean_environment()
+            GPU_QUERY, capture_output=True, text=True, timeout=10, check=False, env=other_environment()
         )
     except (OSError, subprocess.TimeoutExpired):  # no driver of NVIDIA here, or one that hangs
         return []
