@@ -12,6 +12,9 @@ import signal
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Callable
 
 from SlicerDeepBioLib import shared
 from SlicerDeepBioLib.process import ThreadProcess, clean_environment
@@ -22,6 +25,9 @@ SCRIPT = "from deepbio.worker import serve; serve(task, request)"
 ANSWER_TO_CANCEL = 4.0  # seconds; then the process is ended
 _STEP = 0.02  # seconds that waiting sleeps at most
 _LAST_WORDS = 8  # lines of stderr that are told when a worker dies
+_REMEMBERED = 300  # a crash in a library is told first and then where each thread was
+OnUpdate = Callable[["Task", "Update"], None]
+OnDone = Callable[["Task"], None]
 _INSTALL = (
     "Choose a Python in which DeepBio is installed, or install DeepBio (with the extra 'slicer') into it."
 )
@@ -41,20 +47,20 @@ class WorkerError(RuntimeError):
         ``"WorkerDied"``, ``"WorkerStopped"`` (we ended it).
     """
 
-    def __init__(self, message, hint="", kind="WorkerError"):
+    def __init__(self, message: str, hint: str = "", kind: str = "WorkerError") -> None:
         super().__init__(message, hint, kind)
         self.message = message
         self.hint = hint
         self.kind = kind
 
-    def __str__(self):
-        return "{} {}".format(self.message, self.hint).strip()
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
 
 
 class Cancelled(WorkerError):
     """The task was cancelled."""
 
-    def __init__(self, message="Cancelled.", hint="", kind="Cancelled"):
+    def __init__(self, message: str = "Cancelled.", hint: str = "", kind: str = "Cancelled") -> None:
         super().__init__(message, hint, kind)
 
 
@@ -77,7 +83,7 @@ class Update:
         ``"info"`` or ``"warning"`` for notices, else empty.
     """
 
-    def __init__(self, answer):
+    def __init__(self, answer: Mapping[str, Any]) -> None:
         self.message = answer.get("message") or ""
         self.current = int(answer.get("current") or 0)
         self.maximum = int(answer.get("maximum") or 0)
@@ -104,32 +110,38 @@ class Task:
         Whether :meth:`cancel` was called.
     """
 
-    def __init__(self, client, request, on_update, on_done):
+    def __init__(
+        self,
+        client: WorkerClient,
+        request: dict[str, Any],
+        on_update: OnUpdate | None,
+        on_done: OnDone | None,
+    ) -> None:
         self.id = str(uuid.uuid4())
         self.request = request
         self.state = "waiting"
-        self.outputs = {}
-        self.error = None
+        self.outputs: dict[str, Any] = {}
+        self.error: WorkerError | None = None
         self.cancel_requested = False
         self._client = client
         self._on_update = on_update
         self._on_done = on_done
-        self._told_error = None
-        self._deadline = None
+        self._told_error: dict[str, str] | None = None
+        self._deadline: float | None = None
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether it is done, failed or cancelled."""
         return self.state in ("done", "failed", "cancelled")
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Ask the worker to stop; without an answer within 4 s it is ended. Calling twice is allowed."""
         if not self.finished and not self.cancel_requested:
             self.cancel_requested = True
             self._deadline = time.monotonic() + ANSWER_TO_CANCEL
             self._client._cancel(self)
 
-    def wait(self, timeout=None):
+    def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end, without an event loop.
 
         Parameters
@@ -152,7 +164,7 @@ class Task:
         end = None if timeout is None else time.monotonic() + timeout
         while not self.finished:
             if end is not None and time.monotonic() >= end:
-                raise TimeoutError("The worker has not answered within {:g} s.".format(timeout))
+                raise TimeoutError(f"The worker has not answered within {timeout:g} s.")
             self._client.poll(_STEP)
         if self.state == "cancelled":
             raise Cancelled()
@@ -160,12 +172,12 @@ class Task:
             raise self.error
         return self.outputs
 
-    def discard(self):
+    def discard(self) -> None:
         """Free the arrays of the outputs that nobody has fetched."""
         shared.discard(self.outputs)
 
-    def _hear(self, answer):
-        """Take an answer of the worker; returns whether it was the last."""
+    def _hear(self, answer: Mapping[str, Any]) -> None:
+        """Take an answer of the worker."""
         kind = answer.get("responseType")
         if kind == "LAUNCH":
             self.state = "running"
@@ -187,7 +199,7 @@ class Task:
         elif kind == "FAILURE":
             self._end("cancelled" if self.cancel_requested else "failed", error=self._failure(answer))
 
-    def _failure(self, answer):
+    def _failure(self, answer: Mapping[str, Any]) -> WorkerError:
         told = self._told_error
         if told is None:  # not from deepbio: Appose itself, or a script that could not be run
             text = str(answer.get("error") or "").strip()
@@ -195,7 +207,9 @@ class Task:
             return WorkerError(last, "The log has more.", "WorkerError")
         return WorkerError(told.get("message", ""), told.get("hint", ""), told.get("error", "WorkerError"))
 
-    def _end(self, state, outputs=None, error=None):
+    def _end(
+        self, state: str, outputs: dict[str, Any] | None = None, error: WorkerError | None = None
+    ) -> None:
         """Come to an end, once."""
         if self.finished:
             return
@@ -227,34 +241,45 @@ class WorkerClient:
         How often a process was started.
     """
 
-    def __init__(self, python, process=ThreadProcess, environment=None, on_log=None):
+    def __init__(
+        self,
+        python: str | Path,
+        process: Callable[[], Any] = ThreadProcess,
+        environment: Mapping[str, str] | None = None,
+        on_log: Callable[[str], None] | None = None,
+    ) -> None:
         self.python = str(python)
         self.starts = 0
         self._make_process = process
         self._environment = clean_environment() if environment is None else dict(environment)
         self._on_log = on_log
-        self._process = None
-        self._tasks = {}
-        self._last_words = deque(maxlen=_LAST_WORDS)
+        self._process: Any = None
+        self._tasks: dict[str, Task] = {}
+        self._last_words: deque[str] = deque(maxlen=_REMEMBERED)
         self._answered = False
         self._ended_by_us = ""
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         """Whether a worker runs."""
         return self._process is not None
 
     @property
-    def pid(self):
+    def pid(self) -> int | None:
         """Number of the worker's process, or None."""
         return None if self._process is None else self._process.pid
 
     @property
-    def tasks(self):
+    def tasks(self) -> list[Task]:
         """Tasks that have not finished, oldest first."""
         return list(self._tasks.values())
 
-    def submit(self, request, on_update=None, on_done=None):
+    def submit(
+        self,
+        request: dict[str, Any],
+        on_update: OnUpdate | None = None,
+        on_done: OnDone | None = None,
+    ) -> Task:
         """Send a request; starts the worker if there is none.
 
         Parameters
@@ -271,13 +296,14 @@ class WorkerClient:
         Task
         """
         task = Task(self, request, on_update, on_done)
+        message = _message(task, "EXECUTE", script=SCRIPT, inputs={"request": request})
         self._tasks[task.id] = task
         if self._process is None:
             self._start()
-        self._send(task, "EXECUTE", script=SCRIPT, inputs={"request": request})
+        self._process.write(message)
         return task
 
-    def poll(self, timeout=0.0):
+    def poll(self, timeout: float = 0.0) -> None:
         """Deliver what has happened (with ThreadProcess), and end a worker that ignores Cancel.
 
         Parameters
@@ -291,7 +317,7 @@ class WorkerClient:
             time.sleep(timeout)
         self._check_deadlines()
 
-    def stop(self, grace=5.0):
+    def stop(self, grace: float = 5.0) -> None:
         """End the worker; tasks under way are cancelled.
 
         Parameters
@@ -317,7 +343,7 @@ class WorkerClient:
         if self._process is process:  # the system has not told its end yet; it is ours no longer
             self._gone(process, None, "it did not end when it was killed")
 
-    def _start(self):
+    def _start(self) -> None:
         process = self._process = self._make_process()
         self.starts += 1
         self._last_words.clear()
@@ -332,18 +358,12 @@ class WorkerClient:
             lambda code, reason: self._gone(process, code, reason),
         )
 
-    def _send(self, task, kind, **fields):
-        """Write one request; the script of Appose's protocol and the deepbio command in it."""
+    def _cancel(self, task: Task) -> None:
         if self._process is not None:
-            message = {"task": task.id, "requestType": kind, **fields}
-            self._process.write(json.dumps(message, allow_nan=False) + "\n")
-
-    def _cancel(self, task):
-        self._send(task, "CANCEL")
-        if self._process is not None:
+            self._process.write(_message(task, "CANCEL"))
             self._process.later(ANSWER_TO_CANCEL + 0.05, self._check_deadlines)
 
-    def _check_deadlines(self):
+    def _check_deadlines(self) -> None:
         now = time.monotonic()
         if self._process is not None and any(
             task._deadline is not None and now >= task._deadline for task in self.tasks
@@ -353,7 +373,7 @@ class WorkerClient:
                 task._deadline = None
             self._process.kill_tree()
 
-    def _hear(self, process, lines):
+    def _hear(self, process: Any, lines: list[str]) -> None:
         if process is not self._process:
             return  # words of one that was given up
         for line in lines:
@@ -366,14 +386,14 @@ class WorkerClient:
             if task is not None:
                 task._hear(answer)
 
-    def _log(self, process, lines):
+    def _log(self, process: Any, lines: list[str]) -> None:
         for line in lines:
             if process is self._process:
                 self._last_words.append(line)
             if self._on_log is not None:
                 self._on_log(line)
 
-    def _gone(self, process, code, reason):
+    def _gone(self, process: Any, code: int | None, reason: str) -> None:
         """Tell all tasks that the worker has ended."""
         if process is not self._process:
             return
@@ -381,34 +401,45 @@ class WorkerClient:
         if process.pid is not None:
             shared.sweep(process.pid)
         error = self._obituary(code, reason)
-        for task in self.tasks:
-            task._end("cancelled" if task.cancel_requested else "failed", error=error)
+        troubles = [self._bury(task, error) for task in self.tasks]
+        for trouble in filter(None, troubles):
+            raise trouble
 
-    def _obituary(self, code, reason):
+    def _bury(self, task: Task, error: WorkerError) -> Exception | None:
+        """End a task whose worker has ended; an error of its callback must not keep others from theirs."""
+        try:
+            task._end("cancelled" if task.cancel_requested else "failed", error=error)
+        except Exception as trouble:  # noqa: BLE001 - raised when all tasks have ended
+            return trouble
+        return None
+
+    def _obituary(self, code: int | None, reason: str) -> WorkerError:
         """The error of a worker that has ended before it had answered."""
         if self._ended_by_us:
             return WorkerError(self._ended_by_us, "Try again.", "WorkerStopped")
-        words = "\n".join(self._last_words)
+        words = _last_words(self._last_words)
         if code is None:
-            return WorkerError(
-                "'{}' cannot be started: {}.".format(self.python, reason.rstrip(".")),
-                _INSTALL,
-                "WorkerNotStarted",
-            )
+            why = reason.rstrip(".")
+            return WorkerError(f"'{self.python}' cannot be started: {why}.", _INSTALL, "WorkerNotStarted")
         if not self._answered:
             return _not_started(self.python, code, words)
-        message = "DeepBio's worker {}.".format(_how(code))
+        message = f"DeepBio's worker {_how(code)}."
         kind, hint = "WorkerDied", "Run it again; if it happens again, please report it."
         if code == -getattr(signal, "SIGKILL", 9):
             message = "DeepBio's worker was killed, most likely because memory ran out."
             kind, hint = "OutOfMemory", "Close other programs, choose a smaller tile, or crop the image."
         return WorkerError(message + ("\nIts last words:\n" + words if words else ""), hint, kind)
 
-    def _forget(self, task):
+    def _forget(self, task: Task) -> None:
         self._tasks.pop(task.id, None)
 
 
-def _parsed(line):
+def _message(task: Task, kind: str, **fields: Any) -> str:
+    """A line of Appose's protocol."""
+    return json.dumps({"task": task.id, "requestType": kind, **fields}, allow_nan=False) + "\n"
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
     """An answer of Appose's protocol; None for anything else that was printed."""
     try:
         answer = json.loads(line)
@@ -419,20 +450,28 @@ def _parsed(line):
     return None
 
 
-def _not_started(python, code, words):
+def _last_words(lines: Iterable[str]) -> str:
+    """The lines of stderr that say most about an end: from a crash on, or else the last ones."""
+    told = [line for line in lines if line.strip() and not line.startswith("Extension modules:")]
+    crashes = [at for at, line in enumerate(told) if line.startswith("Fatal Python error")]
+    return "\n".join(told[crashes[-1] :][:_LAST_WORDS] if crashes else told[-_LAST_WORDS:])
+
+
+def _not_started(python: str, code: int, words: str) -> WorkerError:
     if "No module named deepbio" in words or "No module named 'deepbio" in words:
-        return WorkerError("'{}' has no DeepBio.".format(python), _INSTALL, "WorkerNotStarted")
+        return WorkerError(f"'{python}' has no DeepBio.", _INSTALL, "WorkerNotStarted")
     told = "\nIt says:\n" + words if words else ""
-    message = "'{}' cannot run DeepBio's worker: the process {}.{}".format(python, _how(code), told)
+    message = f"'{python}' cannot run DeepBio's worker: the process {_how(code)}.{told}"
     return WorkerError(message, _INSTALL, "WorkerNotStarted")
 
 
-def _how(code):
+def _how(code: int) -> str:
     """How a process ended."""
     if code < 0 and os.name == "posix":
         try:
             name = signal.Signals(-code).name
         except ValueError:
-            name = "signal {}".format(-code)
-        return "was ended by {}".format(name)
-    return "ended with exit code {}".format(code)
+            name = f"signal {-code}"
+        return f"was ended by {name}"
+    told = f" (0x{code:08X})" if code > 0xFFFF else ""  # how Windows tells of a crash
+    return f"ended with exit code {code}{told}"

@@ -1,7 +1,8 @@
 """Arrays in shared memory, in the messages of Appose: what the worker reads and what it answers.
 
-Needs only the standard library and numpy. Whoever made a block of memory and nobody else knows about it
-must free it: :meth:`SharedArray.close` for what is sent, :func:`fetch` or :func:`discard` for what comes.
+Needs only the standard library and numpy. A block of memory outlives the process that made it, so each
+must be freed: by :meth:`SharedArray.close` what is sent, by :func:`fetch`, :meth:`Incoming.close` or
+:func:`discard` what comes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import itertools
 import math
 import os
 import threading
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import shared_memory
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
@@ -23,12 +26,12 @@ _DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
 )
-_SYSTEM = Path("/dev/shm")  # where Linux shows shared memory as files
+_LINUX = Path("/dev/shm")  # noqa: S108 - where Linux shows shared memory as files
 _PATCHING = threading.Lock()
 
 
 @contextmanager
-def _untracked():
+def _untracked() -> Iterator[None]:
     """Keep multiprocessing's resource tracker out of what this thread does inside.
 
     The tracker is a process that Python starts, as ``sys.executable``, when the first block is made or
@@ -44,8 +47,8 @@ def _untracked():
 
     thread = threading.get_ident()
 
-    def passing(original):
-        def tell(name, kind):
+    def not_here(original: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        def tell(name: str, kind: str) -> None:
             if threading.get_ident() != thread:
                 original(name, kind)
 
@@ -53,64 +56,61 @@ def _untracked():
 
     with _PATCHING:
         register, unregister = resource_tracker.register, resource_tracker.unregister
-        resource_tracker.register, resource_tracker.unregister = passing(register), passing(unregister)
+        resource_tracker.register, resource_tracker.unregister = not_here(register), not_here(unregister)
         try:
             yield
         finally:
             resource_tracker.register, resource_tracker.unregister = register, unregister
 
 
-def _open(name=None, size=0):
-    """A new block of `size` bytes, or the block of this name."""
-    with _untracked():
-        if name is None:
+def _make(size: int) -> shared_memory.SharedMemory:
+    try:
+        with _untracked():
             return shared_memory.SharedMemory(create=True, size=max(1, size))
+    except OSError as error:
+        raise _no_memory(size, error) from error
+
+
+def _open(name: str) -> shared_memory.SharedMemory:
+    with _untracked():
         return shared_memory.SharedMemory(name=name)
 
 
-def _free(block):
+def _free(block: shared_memory.SharedMemory) -> None:
     """Unmap and free a block; one that is gone already is no trouble."""
     block.close()
-    with _untracked():
+    with _untracked(), suppress(FileNotFoundError):
+        block.unlink()
+
+
+def _reserve(block: shared_memory.SharedMemory, start: int, size: int) -> None:
+    """Make sure that a part of a block is really there.
+
+    On Linux a block can be made that is larger than what is left, and a process that then writes to it
+    is killed; so the system is asked first.
+    """
+    if hasattr(os, "posix_fallocate") and size:
         try:
-            block.unlink()
-        except FileNotFoundError:
-            pass
+            os.posix_fallocate(block._fd, start, size)
+        except OSError as error:
+            raise _no_memory(block.size, error) from error
 
 
-class _Copying:
-    """Copies one array into another in pieces."""
-
-    def __init__(self, target, source, piece):
-        self._target, self._source = target, source
-        self._pieces = _pieces(target.shape, target.itemsize, piece)
-        self._total = max(1, math.prod(target.shape))
-        self._done = 0
-
-    def step(self):
-        """Copy one piece; False when there is none left."""
-        key = next(self._pieces, None)
-        if key is None:
-            self._target = self._source = None  # no view keeps the block mapped
-            return False
-        part = self._target[key]
-        part[...] = self._source[key]
-        self._done += part.size
-        return True
-
-    @property
-    def fraction(self):
-        return 1.0 if self._target is None else self._done / self._total
+def _no_memory(size: int, error: OSError) -> MemoryError:
+    return MemoryError(
+        f"There is no shared memory for {size / 2**20:.1f} MiB of pixels ({error.strerror or error}). "
+        "Close other programs, or crop the image; in a container, make /dev/shm larger."
+    )
 
 
-def _pieces(shape, itemsize, piece):
-    """Keys of the parts of an array, each of at most `piece` bytes (or one pixel)."""
+def _pieces(shape: tuple[int, ...], itemsize: int, piece: int) -> Iterator[tuple[Any, ...]]:
+    """Keys of the parts of an array in order, each of at most `piece` bytes (or one pixel)."""
     if 0 in shape:
         return
     axis = 0
     while axis < len(shape) - 1 and math.prod(shape[axis + 1 :]) * itemsize > piece:
         axis += 1
-    rows = max(1, piece // max(1, math.prod(shape[axis + 1 :]) * itemsize))
+    rows = max(1, piece // (math.prod(shape[axis + 1 :]) * itemsize))
     for outer in itertools.product(*(range(n) for n in shape[:axis])):
         for start in range(0, shape[axis], rows):
             yield (*outer, slice(start, start + rows))
@@ -129,20 +129,21 @@ class SharedArray:
         Whether all of it has been copied; before, `message` must not be sent.
     """
 
-    def __init__(self, array, chunk=None):
-        array = np.asarray(array)
+    def __init__(self, array: np.ndarray, chunk: int = PIECE) -> None:
+        array = np.atleast_1d(np.asarray(array))
         dtype = np.dtype(np.uint8) if array.dtype == bool else array.dtype.newbyteorder("=")
         if dtype.name not in _DTYPES:
             raise TypeError(
-                "Pixels of type {} cannot be sent; expected one of {}.".format(
-                    array.dtype, ", ".join(_DTYPES)
-                )
+                f"Pixels of type {array.dtype} cannot be sent; expected one of {', '.join(_DTYPES)}."
             )
         size = math.prod(array.shape) * dtype.itemsize
-        self._block = _reserve(size)
-        target = np.ndarray(array.shape, dtype, buffer=self._block.buf)
-        self._copying = _Copying(target, array, chunk or PIECE)
-        self.message = {
+        self._block: shared_memory.SharedMemory | None = _make(size)
+        self._source: np.ndarray | None = array
+        self._target: np.ndarray | None = np.ndarray(array.shape, dtype, buffer=self._block.buf)
+        self._pieces = _pieces(array.shape, dtype.itemsize, chunk)
+        self._size = size
+        self._done = 0
+        self.message: dict[str, Any] = {
             "appose_type": "ndarray",
             "dtype": dtype.name,
             "shape": list(array.shape),
@@ -150,58 +151,58 @@ class SharedArray:
         }
         self.ready = False
 
-    def step(self):
-        """Copy the next piece; returns whether more is to be copied."""
-        self.ready = not self._copying.step()
-        return not self.ready
+    def step(self) -> bool:
+        """Copy the next piece; returns whether more is to be copied.
+
+        Raises
+        ------
+        MemoryError
+            If there is no memory for it; the block is freed.
+        """
+        if self.ready or self._block is None or self._target is None or self._source is None:
+            return False
+        key = next(self._pieces, None)
+        if key is None:
+            self._target = self._source = None  # no view keeps the block mapped
+            self.ready = True
+            return False
+        part = self._target[key]
+        try:
+            _reserve(self._block, self._done, part.nbytes)
+        except MemoryError:
+            del part
+            self.close()
+            raise
+        part[...] = self._source[key]
+        self._done += part.nbytes
+        return True
 
     @property
-    def fraction(self):
+    def fraction(self) -> float:
         """How much has been copied, 0 to 1."""
-        return self._copying.fraction
+        return 1.0 if self.ready else self._done / max(1, self._size)
 
-    def close(self):
+    def close(self) -> None:
         """Free the memory; the worker must be through with it. Closing twice is allowed."""
+        self._target = self._source = None
         if self._block is not None:
             block, self._block = self._block, None
-            self._copying = None
             _free(block)
 
-    def __enter__(self):
+    def __enter__(self) -> SharedArray:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def _reserve(size):
-    """A new block whose memory is really there.
-
-    On Linux a block can be made that is larger than what is left, and the process that then writes to
-    it is killed; so the system is asked first.
-    """
-    block = None
-    try:
-        block = _open(size=size)
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(block._fd, 0, max(1, size))
-    except OSError as error:
-        if block is not None:
-            _free(block)
-        raise MemoryError(
-            "There is no shared memory for {:.1f} MiB of pixels ({}). Close other programs, or crop the "
-            "image; in a container, make /dev/shm larger.".format(size / 2**20, error.strerror or error)
-        ) from error
-    return block
-
-
-def share(array, chunk=None):
+def share(array: np.ndarray, chunk: int | None = None) -> SharedArray:
     """Copy an array into shared memory.
 
     Parameters
     ----------
     array : ndarray
-        Integers, floats or booleans (these become uint8), of any strides.
+        Integers, floats or booleans (these become uint8), of any strides and byte order.
     chunk : int, optional
         With a number of bytes nothing is copied yet: call :meth:`SharedArray.step` until it returns
         False, and let the event loop run in between.
@@ -218,7 +219,7 @@ def share(array, chunk=None):
     TypeError
         If the pixels are neither integers nor floats.
     """
-    shared = SharedArray(array, chunk)
+    shared = SharedArray(array, chunk or PIECE)
     if chunk is None:
         while shared.step():
             pass
@@ -239,35 +240,48 @@ class Incoming:
     ----------
     array : ndarray
         The copy; complete when :meth:`step` has returned False.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it was fetched before, or the worker has ended.
     """
 
-    def __init__(self, message, chunk=PIECE):
-        self._block = _open(message["shm"]["name"])
-        shape = tuple(message["shape"])
-        source = np.ndarray(shape, message["dtype"], buffer=self._block.buf)
-        self.array = np.empty(shape, message["dtype"])
-        self._copying = _Copying(self.array, source, chunk)
+    def __init__(self, message: dict[str, Any], chunk: int = PIECE) -> None:
+        shape, dtype = tuple(message["shape"]), np.dtype(message["dtype"])
+        self.array = np.empty(shape, dtype)
+        self._block: shared_memory.SharedMemory | None = _open(message["shm"]["name"])
+        self._source: np.ndarray | None = np.ndarray(shape, dtype, buffer=self._block.buf)
+        self._pieces = _pieces(shape, dtype.itemsize, chunk)
+        self._done = 0
 
-    def step(self):
-        """Copy the next piece; returns whether more is to be copied. The block is freed at the end."""
-        if self._block is not None and not self._copying.step():
+    def step(self) -> bool:
+        """Copy the next piece; returns whether more is to be copied. At the end the block is freed."""
+        if self._source is None:
+            return False
+        key = next(self._pieces, None)
+        if key is None:
             self.close()
-        return self._block is not None
+            return False
+        part = self.array[key]
+        part[...] = self._source[key]
+        self._done += part.nbytes
+        return True
 
     @property
-    def fraction(self):
+    def fraction(self) -> float:
         """How much has been copied, 0 to 1."""
-        return 1.0 if self._copying is None else self._copying.fraction
+        return self._done / max(1, self.array.nbytes)
 
-    def close(self):
+    def close(self) -> None:
         """Free the block, also when not all of it has been copied. Closing twice is allowed."""
+        self._source = None
         if self._block is not None:
             block, self._block = self._block, None
-            self._copying = None
             _free(block)
 
 
-def fetch(message):
+def fetch(message: dict[str, Any]) -> np.ndarray:
     """Copy an array that the worker has answered, and free its memory.
 
     Parameters
@@ -282,7 +296,7 @@ def fetch(message):
     Raises
     ------
     FileNotFoundError
-        If it was fetched before.
+        If it was fetched before, or the worker has ended.
     """
     incoming = Incoming(message)
     while incoming.step():
@@ -290,26 +304,22 @@ def fetch(message):
     return incoming.array
 
 
-def discard(outputs):
-    """Free the arrays in the outputs of a task that nobody will fetch; those fetched are no trouble."""
-    if isinstance(outputs, dict):
-        if outputs.get("appose_type") == "ndarray":
-            try:
-                block = _open(outputs["shm"]["name"])
-            except FileNotFoundError:
-                return
-            _free(block)
-            return
-        outputs = list(outputs.values())
-    if isinstance(outputs, (list, tuple)):
+def discard(outputs: Any) -> None:
+    """Free all arrays in the outputs of a task; those that were fetched are no trouble."""
+    if isinstance(outputs, dict) and outputs.get("appose_type") == "ndarray":
+        with suppress(FileNotFoundError):
+            _free(_open(outputs["shm"]["name"]))
+    elif isinstance(outputs, dict):
+        discard(list(outputs.values()))
+    elif isinstance(outputs, (list, tuple)):
         for value in outputs:
-            discard(value)
+            if isinstance(value, (dict, list, tuple)):
+                discard(value)
 
 
-def sweep(pid):
+def sweep(pid: int) -> None:
     """Free what a worker that was killed has left; its blocks carry its number. Only Linux can tell."""
-    for path in _SYSTEM.glob("deepbio-{}-*".format(int(pid))) if _SYSTEM.is_dir() else ():
-        try:
-            path.unlink()
-        except OSError:  # another has freed it, or it is not ours to free
-            continue
+    if _LINUX.is_dir():
+        for path in _LINUX.glob(f"deepbio-{int(pid)}-*"):
+            with suppress(OSError):  # freed meanwhile, or not ours to free
+                path.unlink()

@@ -54,7 +54,7 @@ class DeepBioWorker(python_worker.Worker):
         # Blocks are opened by the task that needs them: one that is missing fails that task only.
         message.register(SharedMemory, "shm", _named, dict)
         message.register(NDArray, "ndarray", _described, dict)
-        faulthandler.enable()  # the last words of a crash in a library go to stderr
+        faulthandler.enable(all_threads=False)  # the last words of a crash in a library go to stderr
 
     def run(self) -> None:
         """Serve until stdin closes or a signal ends us; never returns."""

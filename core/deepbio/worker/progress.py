@@ -13,14 +13,19 @@ __all__ = ["Task", "Updates", "as_text"]
 
 _INTERVAL = 0.05  # seconds: 20 updates a second are more than an eye can follow
 
-_WORDS = {  # stage -> what people read, alone and with steps
-    "load": ("Load the model", ""),
-    "read": ("Read", ""),
-    "predict": ("Predict", "tile"),
-    "instances": ("Find objects", "row"),
-    "frames": ("Frames", "frame"),
-    "files": ("Files", "file"),
-    "write": ("Write", ""),
+_ONE = {  # stage -> what people read
+    "load": "Load the model",
+    "read": "Read",
+    "predict": "Predict",
+    "instances": "Find objects",
+    "frames": "Frames",
+    "files": "Files",
+    "write": "Write",
+}
+_MANY = {  # the same for stages of several steps
+    "predict": "Predict, tile {} of {}",
+    "frames": "{} of {} frames",
+    "files": "{} of {} files",
 }
 
 
@@ -44,7 +49,8 @@ class Task(Protocol):
 class Updates:
     """A listener that passes events on as updates of a task, and stops the run when the client asks.
 
-    Steps are passed on at most 20 times a second; notices and the last step of a stage always.
+    Steps are passed on at most 20 times a second; notices, the first step of each kind and the last one
+    of the whole always (that of a frame or file among many is followed by others at once).
 
     Parameters
     ----------
@@ -55,6 +61,7 @@ class Updates:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._last = -_INTERVAL
+        self._stages: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         self.check()
@@ -63,8 +70,10 @@ class Updates:
             self._task.update(event.message, info=info)
             return
         now = time.monotonic()
-        if event.current != event.total and now - self._last < _INTERVAL:
+        matters = event.stage not in self._stages or (event.current == event.total and not event.item)
+        if not matters and now - self._last < _INTERVAL:
             return
+        self._stages.add(event.stage)
         self._last = now
         self._task.update(as_text(event), event.current, event.total, info)
 
@@ -91,9 +100,11 @@ def as_text(event: Event) -> str:
     """
     if isinstance(event, Notice):
         return event.message
-    words, step = _WORDS.get(event.stage, (event.stage.capitalize(), ""))
+    words = _ONE.get(event.stage, event.stage.capitalize())
     if event.total > 1:
-        words = f"{words}, {step} {event.current} of {event.total}".replace("  ", " ")
+        words = _MANY.get(event.stage, words + ", {} of {}").format(event.current, event.total)
     if not event.item:
         return words
-    return f"{event.item[:1].upper()}{event.item[1:]}: {words[:1].lower()}{words[1:]}"
+    if event.item.startswith(("frame ", "slice ")):
+        return f"{event.item.capitalize()}: {words[:1].lower()}{words[1:]}"
+    return f"{words}: {event.item}"
