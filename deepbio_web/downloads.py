@@ -13,12 +13,13 @@ import slicer
 from aiohttp import web
 
 import deepbio
+from deepbio_web.labels import labels_of
 from deepbio_web.results import read_table
 
 if TYPE_CHECKING:
     from deepbio_web.page import Page
 
-__all__ = ["add_downloads", "available", "labels_of"]
+__all__ = ["add_downloads", "available"]
 
 
 def available(page: Page) -> list[dict[str, str]]:
@@ -63,13 +64,8 @@ def add_downloads(router: web.UrlDispatcher, page: Page) -> None:
     router.add_get("/results/table", answer(_write_table))
 
 
-def labels_of(page: Page) -> deepbio.LabelMap:
-    """The labels that the page shows, on the grid of its image."""
-    raise NotImplementedError
-
-
 def _write_labels(page: Page, folder: Path) -> Path:
-    labels = labels_of(page)
+    labels = labels_of(page.shown, page.loaded)
     path = folder / f"{page.loaded.stem}-labels{_suffix(page)}"
     deepbio.write(path, labels)
     return path
