@@ -228,7 +228,6 @@ def add_table(scene, columns, units, title):
         node.AddColumn(column)
         if units.get(name):
             node.SetColumnUnitLabel(column.GetName(), units[name])
-    node.SetUseColumnNameAsColumnHeader(True)
     return scene.AddNode(node)
 
 

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
+
+from SlicerDeepBioLib import shared
+from SlicerDeepBioLib.client import Cancelled, WorkerError
+from SlicerDeepBioLib.inputs import Input, needs_labels
+from SlicerDeepBioLib.placing import AS, Placing
+from SlicerDeepBioLib.run_progress import Progress
+from SlicerDeepBioLib.scene import SceneError
+
 __all__ = ["Progress", "Run"]
 
-
-class Progress:
-    """How far a run is.
-
-    Attributes
-    ----------
-    fraction : float
-        Of the whole run, 0 to 1; never goes back.
-    text : str
-        For people: ``"Frame 3 of 20, tile 5 of 12, 0:12 left"``.
-    eta : float or None
-        Seconds left in the whole run, or None while that cannot be said.
-    """
-
-    fraction = 0.0
-    text = ""
-    eta = None
+_SLICE = 0.01  # seconds that one step works at most, give or take a piece
+_NAP = 0.005  # seconds between steps where there is no event loop
+_WAITING = object()  # yielded while the worker has the run
 
 
 class Run:
-    """A run of a model on a node of the scene.
+    """A run of a model on a node of the scene; made by ``DeepBioLogic.segment``.
 
     Attributes
     ----------
     state : {"waiting", "running", "done", "failed", "cancelled"}
     progress : Progress
-    notices : list of (level, text)
-        What the worker wants the user to know: ("info" or "warning", text).
+    notices : list of (str, str)
+        What the user should know: level ("info" or "warning") and text.
+    node, model, options
+        What was asked for.
     nodes : list of vtkMRMLNode
         What the run added to the scene, once it is done.
     segmentation : vtkMRMLSegmentationNode or None
@@ -40,7 +39,7 @@ class Run:
         Restored images and scores.
     tables : list of vtkMRMLTableNode
     sequence : vtkMRMLSequenceNode or None
-        Of a sequence: the segmentations (label maps, images) of its frames.
+        Of a sequence: the segmentations (or label maps) of its frames.
     plot : vtkMRMLPlotChartNode or None
     record : dict
         How the result came about.
@@ -48,21 +47,259 @@ class Run:
         Whether the worker had to load the model for this run.
     error : Exception or None
         With ``message``, ``hint`` and ``kind``.
+    undone : bool
+        Whether it was taken back.
     """
+
+    def __init__(self, logic, node, model, options=None, output=None):
+        self.state = "waiting"
+        self.progress = Progress()
+        self.notices = []
+        self.node, self.model, self.output = node, model, output
+        self.options = dict(options or {})
+        self.segmentation = self.label_map = self.sequence = self.plot = self.error = None
+        self.nodes, self.volumes, self.tables = [], [], []
+        self.record = {}
+        self.loaded = False
+        self.cancelling = False
+        self.undone = False
+        self.on_progress = self.on_done = None
+        self.change = None
+        self._logic = logic
+        self._task = None
+        self._work = self._steps()
+        self._inside = False
 
     @property
     def finished(self):
         """Whether the run is done, failed or cancelled."""
-        raise NotImplementedError
+        return self.state in ("done", "failed", "cancelled")
 
     def cancel(self):
-        """Stop; the state becomes "cancelled" within 5 s, and no node is left."""
-        raise NotImplementedError
+        """Stop; the state becomes "cancelled" within 5 s, and no node is left. Calling twice is allowed."""
+        if self.finished or self.cancelling:
+            return
+        self.cancelling = True
+        if self._task is not None and not self._task.finished:
+            self.progress.text = "Cancelling"
+            self._task.cancel()
+            self._tell()
+        elif not self._inside:  # else we are called from a callback of our own: step() will see it
+            self._end("cancelled")
 
     def wait(self, timeout=None):
-        """Advance until the run is finished (for scripts); returns the run, or raises its error."""
-        raise NotImplementedError
+        """Advance until the run is finished; for scripts, where no timer steps.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; by default for ever.
+
+        Returns
+        -------
+        Run
+            Itself, done.
+
+        Raises
+        ------
+        SceneError or WorkerError
+            If it failed; client.Cancelled if it was cancelled.
+        TimeoutError
+            If it has not finished in time; it goes on.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self.finished:
+            if end is not None and time.monotonic() > end:
+                raise TimeoutError(
+                    f"The run of '{self.model['name']}' has not finished within {timeout:g} s."
+                )
+            if not self._logic.step():
+                time.sleep(_NAP)
+        if self.state == "cancelled":
+            raise Cancelled()
+        if self.error is not None:
+            raise self.error
+        return self
 
     def undo(self):
-        """Remove what the run added, and put back what it replaced."""
-        raise NotImplementedError
+        """Remove what the run added, and put back what it replaced.
+
+        Raises
+        ------
+        SceneError
+            If a later run has replaced the same node again: that one is taken back first.
+        """
+        self._logic.undo(self)
+
+    def step(self):
+        """Go on for some milliseconds; returns whether there is more to do at once."""
+        if self.finished:
+            return False
+        self.state = "running"
+        end = time.monotonic() + _SLICE
+        try:
+            while time.monotonic() < end:
+                if self._next() is _WAITING:
+                    return False
+                if self.cancelling and (self._task is None or self._task.finished):
+                    raise Cancelled()
+        except StopIteration:
+            self._end("done")
+        except (SceneError, WorkerError) as error:
+            self._end("cancelled" if self.cancelling else "failed", error)
+        except MemoryError as error:
+            self._end("failed", _out_of_memory(error))
+        except BaseException as error:
+            self._end("failed", _bug(error))
+            raise
+        return not self.finished
+
+    def _next(self):
+        self._inside = True
+        try:
+            return next(self._work)
+        finally:
+            self._inside = False
+
+    def take_back(self):
+        """Undo without asking whether others are in the way."""
+        if self.change is not None and not self.undone:
+            self.undone = True
+            self.change.take_back()
+            self.nodes = []
+
+    # the work, in pieces: each yield is a chance for the event loop
+
+    def _steps(self):
+        needs_labels(self.node, self.model)
+        entry = Input(self.node)
+        source = entry.source
+        by_slice = self.model.get("ndim") == 2 and "Z" in source.axes
+        self.progress = Progress(
+            source.shape[0] if "T" in source.axes else 1,
+            source.shape[source.axes.index("Z")] if by_slice else 1,
+        )
+        shown_as, surface, options = self._own_options()
+        outputs = yield from self._compute(source, options)
+        try:
+            yield from self._fetch(outputs)
+        finally:
+            shared.discard(outputs)
+        self.record = outputs["record"]
+        self.loaded = bool(outputs.get("loaded"))
+        yield from self._place(Placing(entry, self.model, outputs, shown_as, surface))
+
+    def _own_options(self):
+        """Options of the scene, and the others, which are the worker's."""
+        options = dict(self.options)
+        shown_as = options.pop("as", None) or "auto"
+        if shown_as not in AS:
+            raise SceneError(f"The option 'as' is {shown_as!r}; expected one of {', '.join(AS)}.")
+        surface = str(options.pop("surface", "")).lower() in ("true", "yes", "1")
+        return shown_as, surface, {name: str(value) for name, value in options.items()}
+
+    def _compute(self, source, options):
+        """Send the pixels, and wait for the answer."""
+        array = yield from _gathered(source)
+        copy = shared.share(array, shared.PIECE)
+        try:
+            while copy.step():
+                self.progress.sending(copy.fraction)
+                self._tell()
+                yield
+            del array
+            self.progress.at(0.0, "Starting")
+            request = {"command": "run", "model": self.model["name"], "options": options}
+            request["outputs"] = _wanted(options)
+            request["image"] = source.run_request(copy.message)
+            self._task = self._logic.client.submit(request, on_update=self._hear)
+            while not self._task.finished:
+                yield _WAITING
+        finally:
+            copy.close()
+        if self._task.state == "cancelled":
+            raise Cancelled()
+        if self._task.error is not None:
+            raise self._task.error
+        return self._task.outputs
+
+    def _fetch(self, outputs):
+        """Copy the answer's arrays out of shared memory, in place of their messages."""
+        for kind in ("labels", "image", "scores"):
+            if outputs.get(kind) is None:
+                continue
+            incoming = shared.Incoming(outputs[kind]["array"])
+            try:
+                while incoming.step():
+                    yield
+            finally:
+                incoming.close()
+            outputs[kind]["array"] = incoming.array
+
+    def _place(self, placing):
+        output = self.output if self.output is not None and self._logic.has(self.output) else None
+        for done, _ in enumerate(placing.prepare(output)):
+            self.progress.placing(1 - 1 / (done + 1))
+            self._tell()
+            yield
+        if not self._logic.has(self.node):
+            raise Cancelled()
+        placed = placing.commit(self._logic.scene, output)
+        self.notices += placing.notices
+        self.change = placed.pop("change")
+        self.nodes = list(self.change.added)
+        for name, value in placed.items():
+            setattr(self, name, value)
+
+    def _hear(self, task, update):
+        if update.level:
+            self.notices.append((update.level, update.message))
+        else:
+            self.progress.hear(update)
+        self._tell()
+
+    def _tell(self):
+        if self.on_progress is not None and not self.finished:
+            self.on_progress(self)
+
+    def _end(self, state, error=None):
+        self.state = state
+        self.error = error if state == "failed" else None
+        self.progress.eta = None
+        self.progress.text = {"done": "Done", "cancelled": "Cancelled"}.get(state, "Failed")
+        if state == "done":
+            self.progress.fraction = 1.0
+        self._work.close()
+        if self.on_done is not None:
+            self.on_done(self)
+
+
+def _gathered(source):
+    """The pixels as one array: of a volume a view, of a sequence a copy, frame by frame."""
+    if "T" not in source.axes:
+        return source.parts[0]
+    array = np.empty(source.shape, source.dtype)
+    for at, part in enumerate(source.parts):
+        array[at] = part
+        yield
+    return array
+
+
+def _wanted(options):
+    """Outputs to ask for: those of the option, else labels and table."""
+    asked = options.pop("output", "")
+    return [name.strip() for name in asked.split(",") if name.strip()] or ["labels", "table"]
+
+
+def _out_of_memory(error):
+    told = SceneError(
+        str(error) or "There is not enough memory.", "Close other programs, or crop the volume."
+    )
+    told.kind = "OutOfMemory"
+    return told
+
+
+def _bug(error):
+    told = SceneError(f"{type(error).__name__}: {error}", "This is a bug in DeepBio; the log has more.")
+    told.kind = "Bug"
+    return told

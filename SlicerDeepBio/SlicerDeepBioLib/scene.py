@@ -12,7 +12,7 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-__all__ = ["RGB", "SceneError", "Source", "describe_volume", "read_volume", "world_matrix"]
+__all__ = ["RGB", "SceneError", "Source", "describe_volume", "place_grid", "read_volume", "world_matrix"]
 
 RGB = ("red", "green", "blue")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
@@ -273,3 +273,30 @@ def read_volume(node, parent=None):
     pixels, axes, channels = _arranged(node)
     grid = _grid(node, world_matrix(node, parent), plane="Z" not in axes)
     return Source([pixels], axes, grid, channels, node.GetName() or "")
+
+
+def place_grid(node, grid):
+    """IJK to RAS, for a node under the transform of another, of a grid that a result tells.
+
+    Parameters
+    ----------
+    node : vtkMRMLVolumeNode
+        The other node.
+    grid : dict
+        ``spacing``, ``origin`` and ``direction`` in three dimensions, as deepbio has them.
+
+    Returns
+    -------
+    vtkMatrix4x4
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(grid["direction"])[:, ::-1] * np.asarray(grid["spacing"])[::-1]
+    affine[:3, 3] = grid["origin"]
+    own = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(own)
+    placed = _numpy(own) @ np.linalg.inv(world_matrix(node)) @ _LPS @ affine
+    matrix = vtk.vtkMatrix4x4()
+    for row in range(4):
+        for column in range(4):
+            matrix.SetElement(row, column, placed[row, column])
+    return matrix

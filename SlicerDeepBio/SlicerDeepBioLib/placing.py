@@ -1,0 +1,319 @@
+"""A worker's answer made into nodes: prepared apart from the scene, frame by frame, then added at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from SlicerDeepBioLib import results, sequences
+from SlicerDeepBioLib.changes import Change
+from SlicerDeepBioLib.scene import SceneError, place_grid
+from SlicerDeepBioLib.terminology import class_labels, object_labels, object_name
+
+__all__ = ["AS", "Placing"]
+
+AS = ("auto", "segments", "labels")
+MOST_SEGMENTS = 200  # with more, Slicer's list of segments is of no use and its displays are slow
+
+
+class Placing:
+    """The result of one run on its way into the scene.
+
+    Parameters
+    ----------
+    entry : Input
+        What was segmented.
+    card : dict
+        The model's.
+    outputs : dict
+        The worker's answer; its arrays are numpy's.
+    shown_as : {"auto", "segments", "labels"}
+        How objects are shown.
+    surface : bool
+        Whether the closed surface is made.
+
+    Attributes
+    ----------
+    notices : list of (str, str)
+        Level and text of what the user should know.
+    """
+
+    def __init__(self, entry, card, outputs, shown_as="auto", surface=False):
+        self.entry = entry
+        self.card = card
+        self.outputs = outputs
+        self.title = f"{entry.name} {card['name']}"
+        self.matrix = sequences.identity_of(entry.volume)
+        self.notices = []
+        self._as = shown_as
+        self._surface = surface
+        self._names = []  # of each frame
+        self._holders = []  # a segmentation, or a label map volume, for each frame
+        self._sequence = None
+        self._curves = {}
+
+    def prepare(self, output=None):
+        """Make the contents, a frame at a time (a generator, to be run to its end).
+
+        Parameters
+        ----------
+        output : vtkMRMLNode, optional
+            The node that will be filled; its kind decides how the labels are shown.
+        """
+        labels = self.outputs.get("labels")
+        if labels is None:
+            return
+        parts = _parts(labels["array"], labels["axes"])
+        self._check_size(parts[0])
+        for part in parts:
+            self._names.append(self._names_of(part))
+            yield
+        as_labels = self._shown_as_labels(output)
+        if self.entry.frames is not None:
+            self._sequence = sequences.make_sequence(self.entry.frames, self.title)
+        for at, part in enumerate(parts):
+            node = self._label_map(part) if as_labels else self._segmentation(part, self._names[at])
+            if self._sequence is not None:
+                node.SetName(self.title)
+                self._sequence.SetDataNodeAtValue(node, self.entry.frames.values[at])
+            self._holders = [node] if at == 0 else self._holders
+            self._measure(part)
+            yield
+
+    def commit(self, scene, output=None):
+        """Add everything to the scene; if that fails, nothing is left.
+
+        Returns
+        -------
+        dict
+            ``change``, ``segmentation``, ``label_map``, ``volumes``, ``tables``, ``sequence``, ``plot``.
+        """
+        change = Change(scene)
+        placed = {"change": change, "segmentation": None, "label_map": None}
+        placed.update({"volumes": [], "tables": [], "sequence": None, "plot": None})
+        try:
+            self._commit_labels(change, output, placed)
+            self._commit_images(change, placed)
+            self._commit_tables(change, placed)
+            self._describe(change, placed)
+        except BaseException:
+            change.take_back()
+            raise
+        return placed
+
+    # what the labels are
+
+    def _check_size(self, part):
+        expected = tuple(reversed(self.entry.volume.GetImageData().GetDimensions()))
+        found = part.shape if part.ndim == 3 else (1, *part.shape)
+        if found != expected:
+            raise SceneError(
+                f"'{self.entry.name}' was changed during the run: it had {_by(found)} voxels and has "
+                f"{_by(expected)} now.",
+                "Run the model again.",
+            )
+
+    def _names_of(self, part):
+        if not self.outputs.get("instances") and self.outputs.get("classes"):
+            return class_labels(self.outputs["classes"])
+        present = [int(value) for value in np.unique(part) if value]
+        if self.outputs.get("instances"):
+            return object_labels(present, object_name(self.card))
+        return class_labels({value: f"class {value}" for value in present})
+
+    def _shown_as_labels(self, output):
+        """Whether the labels become a label map volume, and not segments."""
+        if output is not None and output.IsA("vtkMRMLLabelMapVolumeNode"):
+            return True
+        if self._as != "auto":
+            return self._as == "labels"
+        most = max(len(names) for names in self._names)
+        if most > MOST_SEGMENTS:
+            noun = object_name(self.card)
+            told = f"{most} objects ('{noun} 1' and so on) are shown as a label map, not as segments."
+            self.notices.append(("info", told))
+        return most > MOST_SEGMENTS
+
+    # contents
+
+    def _segmentation(self, part, names):
+        node = slicer.vtkMRMLSegmentationNode()
+        results.fill_segmentation(node, results.make_segments(part, self.matrix, names))
+        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+        node.GetSegmentation().SetConversionParameter(name, _geometry(self.matrix, part))
+        if self._surface:
+            node.GetSegmentation().CreateRepresentation(results.SURFACE)
+        return node
+
+    def _label_map(self, part):
+        return results.fill_label_map(slicer.vtkMRMLLabelMapVolumeNode(), part, self.matrix)
+
+    def _measure(self, part):
+        """Size of each class, or number of objects, in this frame."""
+        if self._sequence is None:
+            return
+        if self.outputs.get("instances"):
+            self._curves.setdefault("objects", []).append(int(np.count_nonzero(np.unique(part))))
+            return
+        counts = np.bincount(part.reshape(-1))
+        size = float(np.prod(self.entry.source.spacing)) / (1000 if part.ndim == 3 else 1)
+        for label in self._names[-1]:
+            count = int(counts[label.value]) if label.value < len(counts) else 0
+            self._curves.setdefault(label.name, []).append(count * size)
+
+    # into the scene
+
+    def _commit_labels(self, change, output, placed):
+        if not self._holders:
+            return
+        segments = self._holders[0].IsA("vtkMRMLSegmentationNode")
+        kind = "vtkMRMLSegmentationNode" if segments else "vtkMRMLLabelMapVolumeNode"
+        if output is not None and output.IsA(kind):
+            node = output
+            change.keep(node)
+        else:
+            node = slicer.vtkMRMLSegmentationNode() if segments else slicer.vtkMRMLLabelMapVolumeNode()
+            node.SetName(change.scene.GetUniqueNameByString(self.title))
+            node = change.add(node)
+        if segments:
+            results.fill_segmentation(node, results.segments_of(self._holders[0]))
+        else:
+            node.SetAndObserveImageData(self._holders[0].GetImageData())
+            node.SetIJKToRASMatrix(self.matrix)
+        if self._sequence is not None:
+            self._play(change, self._sequence, node)
+            placed["sequence"] = self._sequence
+        if segments:
+            if node.GetDisplayNode() is None:
+                node.CreateDefaultDisplayNodes()
+                change.note([node.GetDisplayNode()])
+        else:
+            self._colour(change, node)
+        placed["segmentation" if segments else "label_map"] = node
+
+    def _play(self, change, sequence, proxy):
+        """Add a result's sequence to the browser of the input's."""
+        frames = self.entry.frames
+        change.add(sequence)
+        if frames.browser is None:
+            browser = slicer.vtkMRMLSequenceBrowserNode()
+            browser.SetName(f"{frames.sequence.GetName()} browser")
+            frames.browser = change.add(browser)
+            browser.SetAndObserveMasterSequenceNodeID(frames.sequence.GetID())
+        else:
+            browser = frames.browser
+        _detach_earlier(change, browser, proxy)
+        sequences.attach(browser, sequence, proxy)
+        change.on_undo(lambda: browser.RemoveSynchronizedSequenceNode(sequence.GetID()))
+
+    def _colour(self, change, node):
+        """A colour table of its own for a label map."""
+        every = {label.value: label for names in self._names for label in names}
+        colors = change.add(results.make_colors(list(every.values()), f"{node.GetName()} colors"))
+        display = node.GetDisplayNode()
+        if display is None:
+            display = change.add(slicer.vtkMRMLLabelMapVolumeDisplayNode())
+            node.SetAndObserveDisplayNodeID(display.GetID())
+        display.SetAndObserveColorNodeID(colors.GetID())
+
+    def _commit_images(self, change, placed):
+        for kind in ("image", "scores"):
+            image = self.outputs.get(kind)
+            if image is None:
+                continue
+            for words, parts in _channels(image, kind):
+                title = f"{self.title} {words}".strip()
+                placed["volumes"].append(self._commit_image(change, image, parts, title))
+
+    def _commit_image(self, change, image, parts, title):
+        matrix = self._matrix_of(image, parts[0])
+        node, display = results.add_volume(
+            change.scene, parts[0], matrix, change.scene.GetUniqueNameByString(title)
+        )
+        change.note([node, display])
+        if self.entry.frames is not None and len(parts) > 1:
+            sequence = sequences.make_sequence(self.entry.frames, title)
+            for value, part in zip(self.entry.frames.values, parts):
+                volume = results.make_volume(part, matrix)
+                volume.SetName(title)
+                sequence.SetDataNodeAtValue(volume, value)
+            self._play(change, sequence, node)
+        return node
+
+    def _matrix_of(self, image, part):
+        """The input's voxels where the result has them too, else those that the result tells."""
+        shape = part.shape[-3:] if "Z" in image["axes"] else (1, *part.shape[-2:])
+        if shape == tuple(reversed(self.entry.volume.GetImageData().GetDimensions())):
+            return self.matrix
+        if "Z" not in image["axes"]:
+            raise SceneError("The result is a plane of another size than the input; its place is not known.")
+        return place_grid(self.entry.volume, image)
+
+    def _commit_tables(self, change, placed):
+        table = self.outputs.get("table")
+        if table is not None:
+            title = change.scene.GetUniqueNameByString(f"{self.title} table")
+            node = results.add_table(change.scene, table["columns"], table["units"], title)
+            change.note([node])
+            placed["tables"].append(node)
+        if self._curves and self.entry.frames is not None:
+            flat = "Z" not in self.entry.source.axes
+            units = {name: "" if name == "objects" else "mm^2" if flat else "mL" for name in self._curves}
+            word = "count" if self.outputs.get("instances") else "area" if flat else "volume"
+            title = change.scene.GetUniqueNameByString(f"{self.title} {word} over time")
+            node, placed["plot"] = sequences.add_curves(change, self.entry.frames, self._curves, units, title)
+            placed["tables"].append(node)
+
+    def _describe(self, change, placed):
+        """Place in the world and in the subject hierarchy, and how each node came about."""
+        spatial = [placed["segmentation"], placed["label_map"], *placed["volumes"]]
+        nodes = [*spatial, *placed["tables"], placed["sequence"], placed["plot"]]
+        volume = self.entry.volume
+        for node in spatial:
+            if node is None:
+                continue
+            node.SetAndObserveTransformNodeID(self.entry.transform_id())
+            if node.IsA("vtkMRMLSegmentationNode") and change.scene.IsNodePresent(volume):
+                node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for node in nodes:
+            if node is not None:
+                results.set_provenance(node, self.outputs["record"], self.entry.name)
+                results.put_beside(node, self.entry.anchor)
+
+
+def _detach_earlier(change, browser, proxy):
+    """A node that showed an earlier result's sequence shows this one now; that sequence stays in the scene."""
+    earlier = browser.GetSequenceNode(proxy) if browser.IsProxyNode(proxy) else None
+    if earlier is None:
+        return
+    browser.RemoveSynchronizedSequenceNode(earlier.GetID())
+    change.on_undo(lambda: change.scene.IsNodePresent(earlier) and sequences.attach(browser, earlier, proxy))
+
+
+def _parts(array, axes):
+    return list(array) if "T" in axes else [array]
+
+
+def _channels(image, kind):
+    """What a result's image becomes: (words for its name, arrays of its frames), one for each volume."""
+    axes, array = image["axes"], image["array"]
+    parts = _parts(array, axes)
+    word = "scores" if kind == "scores" else ""
+    colour = array.dtype == np.uint8 and tuple(image.get("channels") or ()) == ("red", "green", "blue")
+    if "C" not in axes or colour:
+        return [(word, parts)]
+    names = list(image.get("channels") or ()) or [str(at + 1) for at in range(parts[0].shape[0])]
+    return [(f"{word} {name}".strip(), [part[at] for part in parts]) for at, name in enumerate(names)]
+
+
+def _geometry(matrix, part):
+    """The text by which Slicer remembers the grid that segments were made on."""
+    shape = part.shape if part.ndim == 3 else (1, *part.shape)
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*shape[::-1])
+    image.SetImageToWorldMatrix(matrix)
+    return slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
+
+
+def _by(shape):
+    return " x ".join(str(n) for n in shape)
