@@ -1,0 +1,175 @@
+"""The section Batch: one model on all loaded volumes, or on the files of a folder."""
+
+from __future__ import annotations
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SlicerDeepBioLib.batch import Batch
+
+__all__ = ["BatchPanel", "loaded_volumes"]
+
+_WORDS = {
+    "waiting": _("waiting"),
+    "running": _("running"),
+    "done": _("done"),
+    "skipped": _("was done"),
+    "failed": _("failed"),
+    "cancelled": _("stopped"),
+}
+
+
+class BatchPanel:
+    """Starts, shows, stops and resumes a batch.
+
+    Parameters
+    ----------
+    ui : namespace
+        The widgets ``batch...``.
+    messages : Messages
+        Where failures go.
+    choices : callable
+        ``choices()`` gives (logic, card, options) as the form has them, or raises RuntimeError with the
+        reason why a batch cannot begin.
+    on_changed : callable
+        Called when a batch has begun or ended.
+
+    Attributes
+    ----------
+    batch : Batch or None
+        The one under way, or the last one.
+    """
+
+    def __init__(self, ui, messages, choices, on_changed):
+        self._ui = ui
+        self._messages = messages
+        self._choices = choices
+        self._on_changed = on_changed
+        self._key = None
+        self.batch = None
+        self.running = False
+        for path in (ui.batchInputPath, ui.batchOutputPath):
+            path.filters = ctk.ctkPathLineEdit.Dirs
+        ui.batchTable.setColumnCount(4)
+        ui.batchTable.setHorizontalHeaderLabels([_("Input"), _("Status"), _("Seconds"), _("Result")])
+        ui.batchTable.horizontalHeader().setStretchLastSection(True)
+        ui.batchTable.verticalHeader().setVisible(False)
+        ui.batchStartButton.connect("clicked()", self._start)
+        ui.batchStopButton.connect("clicked()", self._stop)
+        ui.batchFolderButton.connect("toggled(bool)", self._show_source)
+        self._show_source(False)
+
+    def forget(self):
+        """The scene is gone, and with it the nodes of the batch."""
+        self.batch = self._key = None
+        self._ui.batchTable.setRowCount(0)
+        self._ui.batchStatus.text = ""
+
+    def _show_source(self, folder):
+        ui = self._ui
+        for widget in (ui.batchInputLabel, ui.batchInputPath, ui.batchOutputLabel, ui.batchOutputPath):
+            widget.visible = bool(folder)
+
+    def _start(self):
+        with self._messages.shown():
+            self._messages.clear()
+            try:
+                logic, card, options = self._choices()
+                key = self._source(card, options)
+            except RuntimeError as error:
+                self._messages.warning(str(error))
+                return
+            if key != self._key or self.batch is None or self.batch.state == "done":
+                self.batch, self._key = self._make(logic, card, options), key
+            self.running = True
+            self.batch.start(self._progressed, self._done)
+            self._show()
+            self._on_changed()
+
+    def _source(self, card, options):
+        """What the batch would be made of: another one is not a batch to resume."""
+        ui = self._ui
+        if ui.batchVolumesButton.checked:
+            nodes = loaded_volumes()
+            if not nodes:
+                raise RuntimeError(_("No volume is loaded."))
+            source = tuple(node.GetID() for node in nodes)
+        else:
+            source = (ui.batchInputPath.currentPath.strip(), ui.batchOutputPath.currentPath.strip())
+            if not all(source):
+                raise RuntimeError(_("Choose the folder with the images, and a folder for the results."))
+        return source, card["name"], tuple(sorted(options.items()))
+
+    def _make(self, logic, card, options):
+        ui = self._ui
+        if ui.batchVolumesButton.checked:
+            return Batch.of_nodes(logic, loaded_volumes(), card, options)
+        inputs = [ui.batchInputPath.currentPath.strip()]
+        return Batch.of_files(logic, inputs, ui.batchOutputPath.currentPath.strip(), card, options)
+
+    def _stop(self):
+        self._ui.batchStopButton.enabled = False
+        self._ui.batchStatus.text = _("Stopping")
+        self.batch.cancel()
+
+    def _progressed(self, batch):
+        self._ui.batchProgress.value = int(1000 * batch.progress.fraction)
+        self._ui.batchStatus.text = batch.progress.text
+        self._fill()
+
+    def _done(self, batch):
+        self.running = False
+        if batch.state == "failed" and batch.error is not None:
+            self._messages.failure(batch.error)
+        self._show()
+        self._on_changed()
+
+    def _show(self):
+        ui = self._ui
+        ui.batchStartButton.enabled = not self.running
+        ui.batchStopButton.enabled = ui.batchProgress.visible = self.running
+        ui.batchSourceBox.enabled = not self.running
+        left = [item for item in self.batch.items if item.status in ("waiting", "cancelled", "failed")]
+        resumable = not self.running and self.batch.state != "done" and bool(left)
+        ui.batchStartButton.text = _("Resume") if resumable else _("Start")
+        if not self.running:
+            ui.batchStatus.text = _summary(self.batch.items)
+        self._fill()
+
+    def _fill(self):
+        table, items = self._ui.batchTable, self.batch.items
+        if table.rowCount != len(items):
+            table.setRowCount(len(items))
+        for row, item in enumerate(items):
+            seconds = "{:.1f}".format(item.seconds) if item.seconds else ""
+            result = item.message or ("" if item.objects is None else _("{n} objects").format(n=item.objects))
+            texts = (item.name, _WORDS.get(item.status, item.status), seconds, result)
+            for column, text in enumerate(texts):
+                cell = table.item(row, column)
+                if not cell:
+                    cell = qt.QTableWidgetItem()
+                    table.setItem(row, column, cell)
+                if cell.text() != text:
+                    cell.setText(text)
+                    cell.setToolTip(text)
+
+
+def loaded_volumes():
+    """The volumes of the scene that a person has loaded: no label maps, no results of ours, no frames shown."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [
+        node
+        for node in nodes
+        if not node.IsA("vtkMRMLLabelMapVolumeNode")
+        and not node.GetHideFromEditors()
+        and not node.GetAttribute("DeepBio.Model")
+    ]
+
+
+def _summary(items):
+    counts = {}
+    for item in items:
+        counts[item.status] = counts.get(item.status, 0) + 1
+    return ", ".join("{} {}".format(number, _WORDS.get(status, status)) for status, number in counts.items())

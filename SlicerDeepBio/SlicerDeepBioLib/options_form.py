@@ -1,0 +1,290 @@
+"""The options of a run as rows of a form, made from what the worker's ``hello`` lists."""
+
+from __future__ import annotations
+
+import qt
+from slicer.i18n import tr as _
+
+__all__ = ["OptionsForm", "check", "relevant"]
+
+_COMPUTING = ("precision", "runtime", "tile", "overlap", "batch")  # how, not what: last in the form
+
+
+class OptionsForm:
+    """A row for each option that makes sense for the model; what differs from the defaults is sent.
+
+    Parameters
+    ----------
+    ui : namespace
+        Widgets ``optionsBox`` (with a form layout), ``deviceComboBox``, ``deviceText``,
+        ``resetOptionsButton``.
+    on_changed : callable
+        Called when the user has changed an option.
+    """
+
+    def __init__(self, ui, on_changed):
+        self._ui = ui
+        self._on_changed = on_changed
+        self._rows = {}
+        self._options = []
+        self._values = {}
+        self._problems = {}
+        self._filling = False
+        ui.deviceComboBox.connect("activated(int)", self._device_chosen)
+        ui.resetOptionsButton.connect("clicked()", self.reset)
+
+    @property
+    def values(self):
+        """The options that differ from their defaults, as texts; only those that can be seen."""
+        shown = {"device", *(name for name, row in self._rows.items() if row.shown)}
+        return {name: text for name, text in self._values.items() if name in shown}
+
+    @property
+    def problem(self):
+        """What is wrong with what was typed; empty if nothing."""
+        return next((text for name, text in self._problems.items() if text and self._rows[name].shown), "")
+
+    def build(self, options, hello):
+        """Make the rows.
+
+        Parameters
+        ----------
+        options : list of dict
+            ``name, help, kind, default, choices, low, high`` each.
+        hello : dict
+            ``devices`` and ``chosen``, for the row of devices.
+        """
+        layout = self._ui.optionsBox.layout()
+        for row in self._rows.values():
+            row.remove(layout)
+        self._rows, self._problems = {}, {}
+        self._options = [one for one in options if one["name"] != "device"]
+        for one in sorted(self._options, key=lambda one: one["name"] in _COMPUTING):
+            row = _Row(one, self._edited)
+            layout.addRow(row.label, row.widget)
+            self._rows[one["name"]] = row
+        self._show_devices(hello)
+        self.set_values(self._values)
+
+    def set_values(self, values):
+        """Show these options, the others at their defaults."""
+        self._filling = True
+        self._values = dict(values)
+        for name, row in self._rows.items():
+            row.show_value(self._values.get(name))
+            self._mark(name)
+        combo = self._ui.deviceComboBox
+        combo.setCurrentIndex(max(0, combo.findData(self._values.get("device", "auto"))))
+        self._filling = False
+        self._ui.resetOptionsButton.enabled = bool(self._values)
+
+    def show_for(self, card, image):
+        """Show the rows that make sense for a model and an input; see :func:`relevant`."""
+        for name, row in self._rows.items():
+            row.set_shown(relevant(name, card, image))
+        self._ui.resetOptionsButton.enabled = bool(self._values)
+
+    def reset(self):
+        """Go back to the defaults."""
+        self.set_values({})
+        self._on_changed()
+
+    def _show_devices(self, hello):
+        combo = self._ui.deviceComboBox
+        chosen = hello.get("chosen") or {}
+        blocked = combo.blockSignals(True)
+        combo.clear()
+        combo.addItem(_("Auto: {device}").format(device=chosen.get("label") or chosen.get("name", "?")), "auto")
+        for device in hello.get("devices", ()):
+            combo.addItem(_device_text(device), device["name"])
+            combo.setItemData(combo.count - 1, device.get("why", ""), qt.Qt.ToolTipRole)
+        combo.blockSignals(blocked)
+        self._ui.deviceText.text = chosen.get("why", "")
+        self._ui.deviceText.visible = bool(chosen.get("why"))
+
+    def _device_chosen(self, index):
+        self._set("device", self._ui.deviceComboBox.itemData(index), "auto")
+
+    def _edited(self, name):
+        if not self._filling:
+            row = self._rows[name]
+            self._problems[name] = check(row.option, row.text)
+            self._set(name, row.text, row.default)
+
+    def _set(self, name, text, default):
+        if text == default:
+            self._values.pop(name, None)
+        else:
+            self._values[name] = text
+        if name in self._rows:
+            self._mark(name)
+        self._ui.resetOptionsButton.enabled = bool(self._values)
+        self._on_changed()
+
+    def _mark(self, name):
+        """Bold where it is not the default, red where it cannot be read."""
+        row = self._rows[name]
+        problem = self._problems[name] = check(row.option, row.text)
+        row.mark(changed=name in self._values, problem=problem)
+
+
+class _Row:
+    """One option: a label and the widget for its kind."""
+
+    def __init__(self, option, on_edited):
+        self.option = option
+        self.default = _text(option.get("default"))
+        self.shown = True
+        name, kind = option["name"], option["kind"]
+        self.label = qt.QLabel(name.replace("_", " ").capitalize() + ":")
+        self.widget, self._boxes = None, {}
+        if kind == "bool":
+            self.widget = qt.QCheckBox()
+            self.widget.connect("toggled(bool)", lambda on: on_edited(name))
+        elif kind == "choice":
+            self.widget = qt.QComboBox()
+            for choice in option["choices"]:
+                self.widget.addItem(str(choice), str(choice))
+            self.widget.connect("activated(int)", lambda index: on_edited(name))
+        elif kind == "list":
+            self.widget = qt.QWidget()
+            line = qt.QHBoxLayout(self.widget)
+            line.setContentsMargins(0, 0, 0, 0)
+            for choice in option["choices"]:
+                box = self._boxes[choice] = qt.QCheckBox(str(choice))
+                box.connect("toggled(bool)", lambda on: on_edited(name))
+                line.addWidget(box)
+            line.addStretch(1)
+        else:
+            self.widget = qt.QLineEdit()
+            self.widget.placeholderText = _placeholder(option, self.default)
+            self.widget.connect("textEdited(QString)", lambda text: on_edited(name))
+        self.widget.objectName = "option_" + name
+        self.label.toolTip = self.widget.toolTip = option.get("help", "")
+
+    @property
+    def text(self):
+        """The value as the worker reads it; an empty line means the default."""
+        kind = self.option["kind"]
+        if kind == "bool":
+            return "true" if self.widget.checked else "false"
+        if kind == "choice":
+            return str(self.widget.itemData(self.widget.currentIndex))
+        if kind == "list":
+            return ",".join(name for name, box in self._boxes.items() if box.checked)
+        return self.widget.text.strip() or self.default
+
+    def show_value(self, text):
+        """Show a text, or the default where it is None."""
+        kind = self.option["kind"]
+        value = self.default if text is None else text
+        if kind == "bool":
+            self.widget.checked = value == "true"
+        elif kind == "choice":
+            self.widget.setCurrentIndex(max(0, self.widget.findData(value)))
+        elif kind == "list":
+            chosen = value.split(",")
+            for name, box in self._boxes.items():
+                box.checked = name in chosen
+        else:
+            self.widget.text = "" if value == self.default else value
+
+    def set_shown(self, shown):
+        """Show or hide the row."""
+        self.shown = shown
+        self.label.visible = self.widget.visible = shown
+
+    def mark(self, changed, problem):
+        """Tell how the value stands to its default and its range."""
+        font = self.label.font
+        font.setBold(changed)
+        self.label.font = font
+        self.label.setStyleSheet("color: #d0392b" if problem else "")
+        self.widget.toolTip = problem or self.option.get("help", "")
+
+    def remove(self, layout):
+        """Take the row out of the form."""
+        for widget in (self.label, self.widget):
+            layout.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
+
+
+def relevant(name, card, image):
+    """Whether an option can change anything for this model and input.
+
+    Parameters
+    ----------
+    name : str
+        The option.
+    card : dict or None
+        The model's card.
+    image : dict or None
+        What is known of the input: ``slices`` and ``channels``, numbers.
+    """
+    if card is None:
+        return name in _COMPUTING
+    decode = card.get("decode") or {}
+    objects = not card.get("classes") and card.get("task", "segment") in ("", "segment")
+    slices, channels = (image or {}).get("slices", 1), (image or {}).get("channels", 1)
+    if name == "per_slice":
+        return card.get("ndim") == 2 and slices > 1 and not card.get("per_slice")
+    if name == "channel":
+        return channels > 1
+    if name == "mirror":
+        return bool(card.get("mirror"))
+    if name in ("min_size", "as"):
+        return objects
+    if name == "threshold":
+        return objects or decode.get("method") == "threshold"
+    if name == "surface":
+        return slices > 1
+    return True
+
+
+def check(option, text):
+    """What is wrong with the text of an option; empty if nothing. The worker checks again."""
+    name, kind, low, high = option["name"], option["kind"], option.get("low"), option.get("high")
+    if kind == "list" and not text:
+        return _("{name}: choose at least one").format(name=name)
+    if kind not in ("int", "float") or text == _text(option.get("default")) or text.lower() == "auto":
+        return ""
+    try:
+        value = int(text) if kind == "int" else float(text)
+    except ValueError:
+        number = _("a whole number") if kind == "int" else _("a number")
+        return _("{name}: expected {number}, found '{text}'").format(name=name, number=number, text=text)
+    if low is not None and not low <= value <= high:  # also what is not a number
+        return _("{name}: expected {low} to {high}, found {text}").format(name=name, low=low, high=high, text=text)
+    return ""
+
+
+def _text(default):
+    """The text of a default value."""
+    if default is None:
+        return "auto"
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if isinstance(default, (list, tuple)):
+        return ",".join(str(one) for one in default)
+    return str(default)
+
+
+def _placeholder(option, default):
+    if option.get("low") is None:
+        return default
+    high = "{:g}".format(option["high"]) if option["high"] < 10**6 else ""
+    bounds = "{:g} – {}".format(option["low"], high) if high else _("from {low}").format(low=option["low"])
+    return "{} ({})".format(default, bounds)
+
+
+def _device_text(device):
+    text = device.get("label") or device["name"]
+    if device["name"] not in text.lower():
+        text = "{}: {}".format(device["name"], text)
+    if device.get("total"):
+        gib = 2.0**30
+        text += ", " + _("{free:.1f} of {total:.1f} GB free").format(
+            free=device.get("free", 0) / gib, total=device["total"] / gib
+        )
+    return text

@@ -1,0 +1,33 @@
+"""What the form remembers in the scene: saved with it, and restored when it is loaded."""
+
+# No `from __future__ import annotations` here: Slicer reads the annotations as types.
+
+import slicer
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+__all__ = ["FormParameters"]
+
+
+@parameterNodeWrapper
+class FormParameters:
+    """The choices of a user.
+
+    Attributes
+    ----------
+    input : vtkMRMLScalarVolumeNode
+        What to analyse; also vector and label-map volumes.
+    wholeSequence : bool
+        Where the input is a frame of a sequence: take all its frames.
+    model : str
+        Name of the model; empty: the first that fits.
+    output : vtkMRMLSegmentationNode
+        Whose contents to replace; None: a new one.
+    options : dict of str to str
+        The options that differ from their defaults.
+    """
+
+    input: slicer.vtkMRMLScalarVolumeNode
+    wholeSequence: bool = True
+    model: str
+    output: slicer.vtkMRMLSegmentationNode
+    options: dict[str, str]

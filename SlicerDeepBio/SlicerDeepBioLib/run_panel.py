@@ -1,0 +1,190 @@
+"""The Segment button that becomes Cancel, the progress of a run, and what came of it."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+__all__ = ["RunPanel"]
+
+SHORTCUT = "Ctrl+Return"
+
+
+class RunPanel:
+    """Starts, shows, cancels and takes back runs.
+
+    Parameters
+    ----------
+    ui : namespace
+        Widgets ``segmentButton``, ``whyLabel``, ``progressBar``, ``progressLabel``, ``result...``,
+        ``show3DButton``, ``tableButton``, ``plotButton``, ``undoButton``.
+    messages : Messages
+        Where failures and notices go.
+    start : callable
+        ``start(on_progress, on_done)`` begins a run with what is chosen in the form, and returns it.
+    on_changed : callable
+        Called when a run has begun or ended.
+
+    Attributes
+    ----------
+    run : Run or None
+        The one under way.
+    results : list of Run
+        Those that are done and not taken back, the oldest first.
+    """
+
+    def __init__(self, ui, messages, start, on_changed):
+        self._ui = ui
+        self._messages = messages
+        self._start = start
+        self._on_changed = on_changed
+        self.run = None
+        self.results = []
+        ui.segmentButton.connect("clicked()", self._clicked)
+        ui.undoButton.connect("clicked()", self._undo)
+        ui.tableButton.connect("clicked()", self._show_table)
+        ui.plotButton.connect("clicked()", self._show_plot)
+
+    def show_ready(self, why):
+        """Let Segment be clicked, or say why it cannot be: `why`, empty if it can."""
+        if self.run is not None:
+            return
+        ui = self._ui
+        self._label(_("Segment"), _("Segment the input ({keys})").format(keys="Ctrl+Enter"))
+        ui.segmentButton.enabled = not why
+        ui.whyLabel.text = why
+        ui.whyLabel.visible = bool(why)
+        ui.progressBar.visible = ui.progressLabel.visible = False
+
+    def forget(self):
+        """The scene is gone: nothing can be shown or taken back."""
+        self.results = []
+        self._show_result()
+
+    def _clicked(self):
+        if self.run is not None:
+            self._cancel()
+            return
+        with self._messages.shown():
+            self._messages.clear()
+            self._ui.whyLabel.visible = False
+            self._busy(_("Starting"))
+            try:
+                run = self._start(self._progressed, self._done)
+            except Exception:
+                self.show_ready("")
+                raise
+            if not run.finished:  # one that cannot even begin has told so already
+                self.run = run
+                self._label(_("Cancel"), _("Stop; the scene stays as it is"))
+                self._on_changed()
+
+    def _cancel(self):
+        """Say at once that it was heard; the end comes with `_done`."""
+        self._label(_("Cancelling..."), "")
+        self._ui.segmentButton.enabled = False
+        self._ui.progressLabel.text = _("Cancelling")
+        self.run.cancel()
+
+    def _busy(self, text):
+        ui = self._ui
+        ui.progressBar.maximum = 0  # moves, and says nothing of how long
+        ui.progressLabel.text = text
+        ui.progressBar.visible = ui.progressLabel.visible = True
+
+    def _progressed(self, run):
+        ui = self._ui
+        if run.progress.fraction > 0:
+            ui.progressBar.maximum = 1000
+            ui.progressBar.value = int(1000 * run.progress.fraction)
+        if ui.segmentButton.enabled:  # not while it is being cancelled
+            ui.progressLabel.text = run.progress.text
+
+    def _done(self, run):
+        self.run = None
+        if run.state == "done":
+            self.results.append(run)
+            self._show_views(run)
+            self._tell_notices(run)
+        elif run.state == "failed":
+            self._messages.failure(run.error)
+        elif run.state == "cancelled":
+            self._messages.info(_("Cancelled. The scene is as it was."))
+        self._show_result()
+        self._on_changed()
+
+    def _tell_notices(self, run):
+        texts = [text for _level, text in run.notices]
+        if any(level == "warning" for level, _text in run.notices):
+            self._messages.warning("\n".join(texts))
+        elif texts:
+            self._messages.info("\n".join(texts))
+
+    def _show_views(self, run):
+        """Let the slice views show results that are volumes; segmentations appear by themselves."""
+        if run.volumes:
+            slicer.util.setSliceViewerLayers(background=run.volumes[0], fit=False)
+        if run.label_map is not None:
+            slicer.util.setSliceViewerLayers(label=run.label_map)
+
+    def _show_result(self):
+        ui = self._ui
+        run = self.results[-1] if self.results else None
+        ui.resultBox.visible = run is not None
+        ui.show3DButton.setSegmentationNode(run.segmentation if run is not None else None)
+        if run is None:
+            return
+        ui.resultText.text = result_text(run)
+        ui.show3DButton.visible = run.segmentation is not None
+        ui.tableButton.visible = bool(run.tables)
+        ui.plotButton.visible = run.plot is not None
+
+    def _undo(self):
+        with self._messages.shown():
+            self.results.pop().undo()
+            self._messages.info(_("The result was taken back."))
+            self._show_result()
+            self._on_changed()
+
+    def _show_table(self):
+        application = slicer.app.applicationLogic()
+        application.GetSelectionNode().SetActiveTableID(self.results[-1].tables[0].GetID())
+        application.PropagateTableSelection()
+        _show_layout("SlicerLayoutFourUpTableView")
+
+    def _show_plot(self):
+        application = slicer.app.applicationLogic()
+        application.GetSelectionNode().SetActivePlotChartID(self.results[-1].plot.GetID())
+        application.PropagatePlotChartSelection()
+        _show_layout("SlicerLayoutFourUpPlotView")
+
+    def _label(self, text, tip):
+        button = self._ui.segmentButton
+        button.text = text  # which takes the shortcut away
+        button.shortcut = qt.QKeySequence(SHORTCUT)
+        button.toolTip = tip
+
+
+def _show_layout(name):
+    """Choose one of the application's layouts; there is none where there is no main window."""
+    manager = slicer.app.layoutManager()
+    if manager is not None:
+        manager.setLayout(getattr(slicer.vtkMRMLLayoutNode, name))
+
+
+def result_text(run):
+    """One line on what came out, by which model, and how long it took."""
+    record = run.record or {}
+    parts = []
+    if run.segmentation is not None:
+        parts.append(run.segmentation.GetName())
+        count = run.segmentation.GetSegmentation().GetNumberOfSegments()
+        parts.append(_("1 segment") if count == 1 else _("{n} segments").format(n=count))
+    elif run.nodes:
+        parts.append(run.nodes[0].GetName())
+    if isinstance(record.get("seconds_total"), (int, float)):
+        parts.append("{:.1f} s".format(record["seconds_total"]))
+    if record.get("device"):
+        parts.append(str(record["device"]))
+    return " · ".join(parts)

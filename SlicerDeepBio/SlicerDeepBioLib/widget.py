@@ -1,0 +1,292 @@
+"""The form: puts the panels together and says when Segment can be clicked.
+
+Nothing here waits. Answers of the worker come in callbacks, and a timer advances what is under way.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from SlicerDeepBioLib.batch_panel import BatchPanel, loaded_volumes
+from SlicerDeepBioLib.client import WorkerClient
+from SlicerDeepBioLib.environment_panel import EnvironmentPanel
+from SlicerDeepBioLib.logic import SCENE_OPTIONS
+from SlicerDeepBioLib.messages import Messages
+from SlicerDeepBioLib.model_box import ModelBox
+from SlicerDeepBioLib.models_panel import ModelsPanel
+from SlicerDeepBioLib.options_form import OptionsForm
+from SlicerDeepBioLib.process import QtProcess, clean_environment
+from SlicerDeepBioLib.run_panel import RunPanel
+
+__all__ = ["TICK", "Form"]
+
+TICK = 20  # milliseconds between two steps of the logic
+_ASK_AGAIN = ("channel", "per_slice")  # options that decide which models fit
+
+
+class Form:
+    """What the widgets of SlicerDeepBio.ui do.
+
+    Parameters
+    ----------
+    ui : namespace
+        The widgets by their names.
+    logic : DeepBioLogic
+        Its client is set here, when a Python has been found.
+    """
+
+    def __init__(self, ui, logic):
+        self.ui = ui
+        self.logic = logic
+        self.parameters = None
+        self.messages = Messages(ui)
+        self.models = ModelBox(ui, self._model_chosen)
+        self.options = OptionsForm(ui, self._options_changed)
+        self.runs = RunPanel(ui, self.messages, self._start, self._refresh)
+        self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._refresh)
+        self.models_panel = ModelsPanel(ui, self.messages, self._ask, self._models_changed)
+        self.environment = EnvironmentPanel(ui, self.messages, self._python_found, self._stop_worker)
+        self._hello = None
+        self._state = ""  # what the form waits for, in words
+        self._question = 0  # number of the last question about what fits; older answers are not heard
+        self._asked = None
+        self._entered = False
+        self._timer = qt.QTimer()
+        self._timer.setInterval(TICK)
+        self._timer.connect("timeout()", self._tick)
+        self._refresh()
+
+    def enter(self):
+        """The user has opened the module."""
+        self._entered = True
+        self._timer.start()
+        if self.environment.found is None and not self.environment.busy:
+            self.environment.look()
+
+    def exit(self):
+        """The user has gone to another module; what is under way goes on."""
+        self._entered = False
+
+    def close(self):
+        """End everything: the module is reloaded, or Slicer closes."""
+        self._timer.stop()
+        self.environment.stop()
+        self.logic.cancel_all()
+        self._stop_worker(grace=0.5)
+
+    def set_parameters(self, parameters):
+        """Work with this parameter node; None while there is no scene."""
+        self.parameters = parameters
+        self._asked = None
+        if parameters is None:
+            self.runs.forget()
+            self.batch.forget()
+            return
+        if parameters.input is None:
+            parameters.input = next(iter(loaded_volumes()), None)
+        self.options.set_values(parameters.options)
+        self.parameters_changed()
+
+    def parameters_changed(self):
+        """The user, or a script, has chosen another input, output or model."""
+        if self.parameters is None:
+            return
+        shown = self._sequence()
+        self.ui.sequenceCheckBox.visible = shown is not None
+        if shown is not None:
+            frames = shown[1].GetNumberOfDataNodes()
+            self.ui.sequenceCheckBox.text = _("All {n} frames of the sequence").format(n=frames)
+        self._ask_fits()
+        self._refresh()
+
+    @property
+    def source(self):
+        """What is to be segmented: the chosen volume, or the sequence that it is a frame of; None for nothing."""
+        if self.parameters is None or self.parameters.input is None:
+            return None
+        shown = self._sequence() if self.parameters.wholeSequence else None
+        return shown[0] if shown is not None else self.parameters.input
+
+    def _sequence(self):
+        """The (browser, sequence) that the input is a frame of, or None."""
+        node = self.parameters.input
+        return self.logic.sequence_of(node) if node is not None and node.GetScene() is not None else None
+
+    # -- the worker ---------------------------------------------------------------------------------------------
+
+    def _python_found(self, found):
+        self._hello = None
+        self._stop_worker()
+        if found is not None:
+            environment = clean_environment(slicer.util.startupEnvironment())
+            self.logic.client = WorkerClient(found.path, QtProcess, environment, on_log=_log)
+            self._connect()
+        self._refresh()
+
+    def _connect(self):
+        self._state = _("Starting DeepBio...")
+        self.logic.hello(self._greeted)
+
+    def _greeted(self, outputs, error):
+        if error is not None:
+            self._state = _("DeepBio could not be started.")
+            self.messages.failure(error)
+        else:
+            self._hello = outputs
+            self.options.build([*outputs["options"], *SCENE_OPTIONS], outputs)
+            self._state = _("Reading the models...")
+            self.logic.models(self._listed)
+        self._refresh()
+
+    def _listed(self, outputs, error):
+        self._state = ""
+        if error is not None:
+            self._state = _("The models could not be listed.")
+            self.messages.failure(error)
+        else:
+            self.models_panel.show(outputs["models"], outputs.get("broken", ()))
+            self.models.show(outputs["models"], None, self._wanted())
+            self._asked = None
+            self._ask_fits()
+        self._refresh()
+
+    def _models_changed(self, name):
+        if name and self.parameters is not None:
+            self.parameters.model = name
+        self.logic.models(self._listed)
+
+    def _stop_worker(self, grace=2.0):
+        client, self.logic.client = self.logic.client, None
+        if client is not None:
+            client.stop(grace)
+
+    def _ask(self, request, on_done):
+        """Send a request of the section Models."""
+        if self.logic.client is None:
+            self.messages.warning(_("There is no Python with deepbio yet."))
+            return
+
+        def done(task):
+            on_done(task.outputs if task.state == "done" else None, task.error)
+
+        self.logic.client.submit(request, on_done=done)
+
+    # -- what fits ----------------------------------------------------------------------------------------------
+
+    def _ask_fits(self):
+        """Ask which models take the input, when that may have changed."""
+        source = self.source
+        if source is None or not self.models.cards or self.logic.client is None:
+            self._asked = None
+            if self.models.cards:
+                self.models.show(self.models.cards, None, self._wanted())
+            return
+        options = {name: text for name, text in self.options.values.items() if name in _ASK_AGAIN}
+        asked = (source.GetID(), _shape(self.parameters.input), tuple(sorted(options.items())))
+        if asked == self._asked:
+            return
+        self._asked = asked
+        self._question += 1
+        number = self._question
+        with self.messages.shown():
+            self.logic.fits(source, lambda outputs, error: self._told_fits(number, outputs, error), options)
+
+    def _told_fits(self, number, outputs, error):
+        if number != self._question:
+            return
+        if error is not None:
+            self.messages.failure(error)
+            self.models.show(self.models.cards, None, self._wanted())
+        else:
+            self.models.show(self.models.cards, outputs["fits"], self._wanted())
+        self._refresh()
+
+    def _wanted(self):
+        return self.parameters.model if self.parameters is not None else ""
+
+    def _model_chosen(self, name):
+        if self.parameters is not None:
+            self.parameters.model = name
+        self._refresh()
+
+    def _options_changed(self):
+        if self.parameters is not None:
+            self.parameters.options = dict(self.options.values)
+        self._ask_fits()
+        self._refresh()
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def why_not(self):
+        """Why Segment cannot be clicked, for people; empty if it can."""
+        if self.environment.found is None:
+            return _("Looking for a Python that has deepbio...") if self.environment.busy else ""
+        if self._state:
+            return self._state
+        if self.parameters is None or self.parameters.input is None:
+            return _("Choose an input volume.")
+        if self.models.card is None:
+            return _("There is no model. Import one in the section Models.")
+        if self.models.misfit:
+            return self.models.misfit
+        if self.options.problem:
+            return self.options.problem
+        return _("A batch is running.") if self.batch.running else ""
+
+    def _refresh(self):
+        """Bring what can be clicked in line with what is chosen."""
+        ui = self.ui
+        running = self.runs.run is not None
+        ui.runBox.visible = self.environment.found is not None or self.environment.plan is None
+        for section in (ui.optionsSection, ui.batchSection, ui.modelsSection):
+            section.visible = self.environment.found is not None
+        ui.inputsBox.enabled = ui.optionsBox.enabled = not running and not self.batch.running
+        ui.batchStartButton.enabled = not running and not self.batch.running
+        ui.undoButton.enabled = not running
+        self.options.show_for(self.models.card, _shape(self.parameters.input) if self.parameters else None)
+        why = self.why_not()
+        self.runs.show_ready(why)
+        if self.environment.found is None:
+            ui.segmentButton.enabled = False
+
+    def _start(self, on_progress, on_done):
+        output = self.parameters.output
+        return self.logic.segment(
+            self.source, self.models.card, self.options.values, output, on_progress=on_progress, on_done=on_done
+        )
+
+    def _batch_choices(self):
+        card = self.models.card
+        if card is None or self._state or self.environment.found is None:
+            raise RuntimeError(self.why_not() or _("Choose a model."))
+        if self.options.problem:
+            raise RuntimeError(self.options.problem)
+        return self.logic, card, self.options.values
+
+    def _tick(self):
+        try:
+            self.environment.poll()
+            if self.logic.client is not None:
+                self.logic.step()
+        except Exception:
+            self._timer.stop()  # or it would fail fifty times a second; the next click starts it again
+            self.messages.error(_("DeepBio met an error of its own."), _("The Python console has it. Please report it."))
+            raise
+        if not self._entered and not (self.logic.busy or self.environment.busy or self.batch.running):
+            self._timer.stop()
+
+
+def _shape(node):
+    """What the options depend on: slices and channels of a volume."""
+    image = node.GetImageData() if node is not None else None
+    if image is None:
+        return {"slices": 1, "channels": 1}
+    return {"slices": image.GetDimensions()[2], "channels": image.GetNumberOfScalarComponents()}
+
+
+def _log(line):
+    logging.debug("DeepBio worker: %s", line)
