@@ -188,6 +188,7 @@ class ThreadProcess:
         code = process.wait()
         if code:
             _kill_orphans(process.pid)
+        self.close_input()
         deadline = time.monotonic() + _LATE
         for reader in readers:  # a child of the process may keep its streams open
             reader.join(max(0.0, deadline - time.monotonic()))
