@@ -11,7 +11,7 @@ _HIDDEN = ("output",)  # the page shows what it shows
 _NOT_FLAT = ("surface",)  # always on: the 3D view needs it
 
 
-def as_choice(card: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str, Any]:
     """One line of the model picker, and what is shown of a model below it.
 
     Parameters
@@ -20,6 +20,8 @@ def as_choice(card: Mapping[str, Any], reason: str) -> dict[str, Any]:
         As the worker's ``models`` lists it.
     reason : str
         Why the model does not take the image; "" when it does.
+    doubt : str
+        Why its result may be worthless although it takes the image; "" when nothing speaks against it.
     """
     title = card.get("title") or card["name"]
     facts = [["Name", f"{card['name']} {card.get('version', '')}".strip()]]
@@ -32,6 +34,7 @@ def as_choice(card: Mapping[str, Any], reason: str) -> dict[str, Any]:
         "name": card["name"],
         "title": title,
         "reason": reason,
+        "doubt": doubt,
         "text": _first_sentence(card.get("description", "")),
         "facts": facts,
         "props": {"subtitle": reason or card["name"], "disabled": bool(reason), "title": title},

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from deepbio.cli.common import command, out
-from deepbio.errors import ImageError, MissingPackage
+from deepbio.errors import ImageError, MissingPackage, UnknownModel
 
 __all__ = ["register", "view"]
 
@@ -40,10 +40,16 @@ def view(
     """
     if not image.exists():
         raise ImageError(f"There is no file or folder '{image}'.", "Check the path.")
+    given = model
     if model:
-        from deepbio import find_model
+        from deepbio import find_model, list_models
 
         model = find_model(model).name  # a wrong name is told now, not in the page
+        if model not in {card.name for card in list_models()}:
+            raise UnknownModel(
+                f"The model '{model}' is not in the library; the page offers those that are.",
+                f"Add it first, with: deepbio models add {given}",
+            )
     try:
         import slicer  # noqa: F401
         import trame_slicer  # noqa: F401

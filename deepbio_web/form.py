@@ -32,7 +32,7 @@ def initial_state() -> dict[str, Any]:
         "image_facts": "",
         "models": [],  # {name, title, fits, reason, text, facts: [[label, text]]}
         "model": None,
-        "ready": False,
+        "can_run": False,
         "why_not": "Starting",
         "busy": False,
         "stopping": False,
@@ -93,13 +93,14 @@ def _model_box() -> None:
         item_value="name",
         item_props="props",
         disabled=("busy || !models.length",),
-        placeholder="Looking for models",
+        placeholder=("models.length ? 'Choose a model' : 'Looking for models'",),
         variant="outlined",
         density="compact",
         hide_details=True,
     )
     with v.Template(v_for="card in models.filter(one => one.name === model)", key="card.name"):
         html.Div("{{ card.text }}", classes="model-text")
+        html.Div("{{ card.doubt }}", v_if=("card.doubt",), classes="doubt")
         with html.Dl(classes="facts"), v.Template(v_for="fact in card.facts", key="fact[0]"):
             html.Dt("{{ fact[0] }}")
             html.Dd("{{ fact[1] }}")
@@ -110,7 +111,7 @@ def _run_box(actions: Actions) -> None:
         "{{ busy ? (stopping ? 'Stopping' : 'Cancel') : 'Segment' }}",
         id="segment",
         click=actions.press,
-        disabled=("busy ? stopping : !ready",),
+        disabled=("busy ? stopping : !can_run",),
         color=("busy ? 'error' : 'primary'",),
         variant=("busy ? 'outlined' : 'flat'",),
         prepend_icon=("busy ? 'mdi-stop' : 'mdi-play'",),
@@ -118,7 +119,7 @@ def _run_box(actions: Actions) -> None:
         block=True,
         classes="mt-4",
     )
-    html.Div("{{ why_not }}", v_if=("!busy && !ready && why_not",), classes="quiet mt-2", id="why-not")
+    html.Div("{{ why_not }}", v_if=("!busy && !can_run && why_not",), classes="quiet mt-2", id="why-not")
     with html.Div(v_if=("busy",), classes="mt-3"):
         v.VProgressLinear(
             model_value=("progress",),

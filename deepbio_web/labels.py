@@ -77,8 +77,14 @@ def _pixels(image: Any) -> np.ndarray:
 
 def _names(node: Any, run: Any) -> dict[int, str]:
     """Names of classes; objects have numbers only."""
-    if run.instances or not node.IsA("vtkMRMLSegmentationNode"):
+    if not node.IsA("vtkMRMLSegmentationNode"):
         return {}
     segmentation = node.GetSegmentation()
     segments = [segmentation.GetNthSegment(at) for at in range(segmentation.GetNumberOfSegments())]
-    return {segment.GetLabelValue(): segment.GetName() for segment in segments}
+    names = {segment.GetLabelValue(): segment.GetName() for segment in segments}
+    return names if set(names.values()) <= _class_names(run.model) else {}
+
+
+def _class_names(card: dict[str, Any]) -> set[str]:
+    entries = (card.get("classes") or {}).values()
+    return {entry["name"] if isinstance(entry, dict) else str(entry) for entry in entries}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from trame_slicer.core import SlicerApp
 from deepbio_web import downloads, results
 from deepbio_web.cards import as_choice, as_options, changed
 from deepbio_web.form import build, initial_state
+from deepbio_web.labels import labels_of
 from deepbio_web.reading import Loaded, load
 from deepbio_web.style import ICON
 from deepbio_web.views import Views, install_logics
@@ -22,7 +24,9 @@ from SlicerDeepBioLib.process import ThreadProcess
 
 __all__ = ["Page"]
 
+_LOG = logging.getLogger(__name__)
 _STEP = 0.02  # seconds between two steps of the logic
+_DECIDE_FITS = ("channel", "per_slice")  # options by which a model may take an image or not
 _HINT = "Surfaces appear here after Segment"
 
 
@@ -54,7 +58,7 @@ class Page:
         self.server = get_server(f"deepbio-{id(self)}", client_type="vue3")
         self.app = SlicerApp()
         install_logics(self.app)
-        self.loaded: Loaded = load(image, self.app.scene, series)
+        self.loaded: Loaded = load(image, self.app, series)
         self.client = WorkerClient(python, process=ThreadProcess)
         self.logic = DeepBioLogic(self.client, self.app.scene)
         self.wanted = model
@@ -80,9 +84,12 @@ class Page:
         self.logic.hello(self._on_hello)
         self.logic.models(self._on_models)
         while True:
-            self.logic.step()
-            self.client.poll()
-            await asyncio.sleep(_STEP)
+            try:
+                more = self.logic.step()
+            except Exception:  # noqa: BLE001 - the run has failed and has told so; the page goes on
+                _LOG.exception("A step of the logic failed.")
+                more = False
+            await asyncio.sleep(0 if more else _STEP)
 
     def close(self) -> None:
         """End the worker and what it runs."""
@@ -136,7 +143,7 @@ class Page:
 
     def _on_hello(self, outputs: dict[str, Any] | None, error: Any) -> None:
         with self.state as state:
-            if error is not None:
+            if outputs is None:
                 self._fail(error)
                 return
             state.options = as_options([*outputs["options"], *SCENE_OPTIONS], flat=self.loaded.is_flat)
@@ -145,25 +152,33 @@ class Page:
 
     def _on_models(self, outputs: dict[str, Any] | None, error: Any) -> None:
         with self.state:
-            if error is not None:
+            if outputs is None:
                 self._fail(error)
                 return
             self.cards = {card["name"]: card for card in outputs["models"]}
             for broken in outputs.get("broken", ()):
                 self._say("warning", broken["message"], f"Package: {broken['folder']}")
-        self.logic.fits(self.loaded.node, self._on_fits)
+        self._ask_fits()
+
+    def _ask_fits(self) -> None:
+        self.logic.fits(self.loaded.node, self._on_fits, options=changed(self.state.options))
 
     def _on_fits(self, outputs: dict[str, Any] | None, error: Any) -> None:
         with self.state as state:
-            if error is not None:
+            if outputs is None:
                 self._fail(error)
                 return
-            reasons = outputs["fits"]
-            choices = [as_choice(card, reasons.get(name, "")) for name, card in self.cards.items()]
-            state.models = sorted(choices, key=lambda choice: bool(choice["reason"]))
+            reasons, doubts = outputs["fits"], outputs.get("doubts", {})
+            choices = [
+                as_choice(card, reasons.get(name, ""), doubts.get(name, ""))
+                for name, card in self.cards.items()
+            ]
+            first = not state.models
+            state.models = sorted(choices, key=self._rank)
             fitting = [choice["name"] for choice in state.models if not choice["reason"]]
-            state.model = self.wanted or next(iter(fitting), None)
-            if not fitting:
+            if first:  # what to look for is the user's to say, unless there is no choice
+                state.model = self.wanted or (fitting[0] if len(fitting) == 1 else None)
+            if first and not fitting:
                 self._say(
                     "warning",
                     "None of the installed models takes this image.",
@@ -171,10 +186,15 @@ class Page:
                 )
         self._on_model(self.state.model)
 
+    def _rank(self, choice: dict[str, Any]) -> tuple[bool, bool, bool]:
+        """Sort key of the picker: what fits comes first, and made for volumes (or planes) as this image is."""
+        flat = self.cards[choice["name"]].get("ndim") == 2
+        return bool(choice["reason"]), bool(choice["doubt"]), flat != self.loaded.is_flat
+
     def _on_model(self, model: str | None, **_: Any) -> None:
         with self.state as state:
             reason = next((one["reason"] for one in state.models if one["name"] == model), None)
-            state.ready = model is not None and reason == ""
+            state.can_run = model is not None and reason == ""
             state.why_not = reason if reason else "" if model or not state.models else "Choose a model."
 
     # What the user does.
@@ -253,9 +273,15 @@ class Page:
         state.downloads = downloads.available(self)
         state.space_hint = ""
         self.views.show_labels(run.label_map)
-        middle = results.middle(run)
+        middle = (
+            results.middle(labels_of(run, self.loaded), self.loaded.shown)
+            if results.has_labels(run)
+            else None
+        )
         if middle is not None:
             self.views.center(middle)
+        elif results.has_labels(run):
+            self._say("info", "The model found nothing in this image.")
         if first:
             state.slices_in_space = False  # they would hide the surfaces
             self.views.show_slices_in_space(False)
@@ -272,6 +298,8 @@ class Page:
         self.views.render()
 
     def _fail(self, error: Any) -> None:
+        if error is None:  # what was asked for was cancelled, because the page ends
+            return
         self._say("error", getattr(error, "message", "") or str(error), getattr(error, "hint", ""))
 
     def _say(self, level: str, text: str, hint: str = "") -> None:

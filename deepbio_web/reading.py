@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from trame_slicer.core import SlicerApp
 from vtk.util import numpy_support
 
 import deepbio
@@ -75,15 +76,15 @@ class Loaded:
         return text
 
 
-def load(path: str | Path, scene: Any, series: str = "") -> Loaded:
+def load(path: str | Path, app: SlicerApp, series: str = "") -> Loaded:
     """Read an image and add it to the scene.
 
     Parameters
     ----------
     path : str or Path
         An image file, or the folder of a DICOM series.
-    scene : vtkMRMLScene
-        Gets a volume, or a sequence with its browser.
+    app : SlicerApp
+        Its scene gets a volume, or a sequence with its browser.
     series : str
         One of the series of a DICOM folder, as ``deepbio run --series`` takes it.
 
@@ -102,10 +103,10 @@ def load(path: str | Path, scene: Any, series: str = "") -> Loaded:
     if image.size("T") == 1:
         still = image.take("T", 0) if "T" in image.axes else image
         node = _volume(still, _stem(name))
-        scene.AddNode(node)
+        app.scene.AddNode(node)
         node.CreateDefaultDisplayNodes()
         return Loaded(node, node, image, name)
-    browser, proxy = _sequence(image, _stem(name), scene)
+    browser, proxy = _sequence(image, _stem(name), app)
     return Loaded(browser, proxy, image, name)
 
 
@@ -153,18 +154,19 @@ def _ijk_to_ras(grid: deepbio.Grid) -> Any:
     return matrix
 
 
-def _sequence(image: deepbio.Image, name: str, scene: Any) -> tuple[Any, Any]:
+def _sequence(image: deepbio.Image, name: str, app: SlicerApp) -> tuple[Any, Any]:
     """Add a sequence with its browser to the scene; return the browser and the volume that it drives."""
-    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence = app.scene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
     sequence.SetIndexName("time" if image.frame_interval else "frame")
     sequence.SetIndexUnit("s" if image.frame_interval else "")
     for number in range(image.size("T")):
         at = number * image.frame_interval if image.frame_interval else number
-        sequence.SetDataNodeAtValue(_volume(image.take("T", number), name), f"{at:g}")
-    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
+        sequence.SetDataNodeAtValue(_volume(image.take("T", number), name), f"{at:.9g}")
+    browser = app.scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     browser.SetPlaybackActive(False)
     browser.SetSelectedItemNumber(0)
+    app.sequences_logic.UpdateProxyNodesFromSequences(browser)
     proxy = browser.GetProxyNode(sequence)
     proxy.CreateDefaultDisplayNodes()
     return browser, proxy

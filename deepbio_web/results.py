@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import vtk
 from vtk.util import numpy_support
 
-__all__ = ["middle", "read_table", "segments", "set_opacity", "summary", "table", "toggle"]
+import deepbio
+
+__all__ = ["has_labels", "middle", "read_table", "segments", "set_opacity", "summary", "table", "toggle"]
 
 MOST_ROWS = 500  # of the table in the page; the download has all
 MOST_SEGMENTS = 24  # in the legend; more are objects, not names
@@ -103,15 +107,20 @@ def read_table(node: Any) -> dict[str, list[Any]]:
     return found
 
 
-def middle(run: Any) -> tuple[float, float, float] | None:
+def has_labels(run: Any) -> bool:
+    """Whether the result is a segmentation or a label map."""
+    return run.segmentation is not None or run.label_map is not None
+
+
+def middle(labels: deepbio.LabelMap, volume: Any) -> tuple[float, float, float] | None:
     """A point in RAS through which slices should go to show what was found; None when nothing was."""
-    if run.segmentation is None:
+    array = labels.numpy().reshape(-1, *volume.GetImageData().GetDimensions()[::-1]).any(axis=0)
+    if not array.any():
         return None
-    bounds = [0.0] * 6
-    run.segmentation.GetRASBounds(bounds)
-    if any(low > high for low, high in zip(bounds[::2], bounds[1::2], strict=True)):
-        return None
-    return tuple((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True))
+    center = [float(np.mean(index)) for index in np.nonzero(array)]
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    return matrix.MultiplyPoint((*center[::-1], 1.0))[:3]
 
 
 def _sizes(run: Any) -> dict[str, str]:

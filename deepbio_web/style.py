@@ -57,6 +57,7 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .facts { display: grid; grid-template-columns: auto 1fr; gap: 1px 12px; margin-top: 8px; font-size: 13px; }
 .facts dt { color: #9aa4b1; } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .model-text { margin-top: 8px; font-size: 13px; color: #c6cdd6; }
+.doubt { margin-top: 6px; font-size: 13px; color: #e5b45c; }
 .message { user-select: text; overflow-wrap: anywhere; }
 .message .hint { margin-top: 4px; color: #c6cdd6; }
 .legend { list-style: none; padding: 0; margin: 0; }

@@ -5,6 +5,7 @@ They are 3D Slicer's own views, drawn on this machine; the browser gets pictures
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ SLICES = ("Axial", "Coronal", "Sagittal")
 SPACE = "Space"
 _BACKGROUND = "#0b0d10"
 _AZIMUTH, _ELEVATION = 35.0, 25.0  # degrees
+_SOON = 0.5  # seconds
 _BEFORE, _AFTER = 10.0, -10.0  # priorities of observers, around that of the view itself
 _WAYS = (("R", "L"), ("A", "P"), ("S", "I"))  # along +x and -x of RAS, and so on
 
@@ -45,6 +47,7 @@ class Views:
         self.server = server
         self.app = app
         self.flat = flat
+        self._seen = False
         self._fitted: dict[str, tuple[float, ...]] = {}
         names = SLICES[:1] if flat else SLICES
         warns = vtk.vtkObject.GetGlobalWarningDisplay()
@@ -128,7 +131,7 @@ class Views:
     def center(self, ras: tuple[float, float, float]) -> None:
         """Move all slices through a point."""
         for view in self.slices:
-            view.get_view_node().JumpSliceByCentering(*ras)
+            view.get_view_node().JumpSliceByOffsetting(*ras)
             view._logic.SnapSliceOffsetToIJK()
 
     def render(self) -> None:
@@ -148,10 +151,18 @@ class Views:
             del self._fitted[name]  # the user has zoomed
 
     def _after_resize(self, view: Any) -> None:
+        if view is self.space:
+            self._fit_space_at_first()
         if view.get_singleton_tag() in self._fitted:
             offset = view.get_slice_value()
             self._fit_slice(view)
             view.set_slice_value(offset)
+
+    def _fit_space_at_first(self) -> None:
+        """Show the slices whole as soon as the 3D view has drawn them, which it does not before it is seen."""
+        if not self._seen:
+            self._seen = True
+            asyncio.get_running_loop().call_later(_SOON, self.fit_space)
 
     # What lies over the pictures.
 
@@ -242,5 +253,6 @@ def _letters(view: Any) -> dict[str, str]:
 
 def install_logics(app: SlicerApp) -> None:
     """Add the logics that trame-slicer leaves out and sequences need, and make the scene Slicer's own."""
-    app.register_module_logic(slicer.vtkSlicerSequencesLogic(), logic_name="Sequences")
+    # an attribute, since the application knows its logics only by weak references
+    app.sequences_logic = app.register_module_logic(slicer.vtkSlicerSequencesLogic(), logic_name="Sequences")
     slicer.mrmlScene = app.scene
