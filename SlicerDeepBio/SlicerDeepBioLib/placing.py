@@ -176,7 +176,7 @@ class Placing:
             node.SetName(change.scene.GetUniqueNameByString(self.title))
             node = change.add(node)
         if segments:
-            results.fill_segmentation(node, results.segments_of(self._holders[0]))
+            results.fill_segmentation(node, results.take_segments(self._holders[0]))
         else:
             node.SetAndObserveImageData(self._holders[0].GetImageData())
             node.SetIJKToRASMatrix(self.matrix)

@@ -25,6 +25,7 @@ __all__ = [
     "put_beside",
     "segments_of",
     "set_provenance",
+    "take_segments",
 ]
 
 BINARY = "Binary labelmap"
@@ -101,6 +102,13 @@ def segments_of(node):
     segmentation = node.GetSegmentation()
     ids = [segmentation.GetNthSegmentID(at) for at in range(segmentation.GetNumberOfSegments())]
     return [(one, segmentation.GetSegment(one)) for one in ids]
+
+
+def take_segments(node):
+    """Take all segments out of a node that is let go: its end would strip those it still has of their surfaces."""
+    segments = segments_of(node)
+    node.GetSegmentation().RemoveAllSegments()
+    return segments
 
 
 def fill_segmentation(node, segments, source=BINARY):

@@ -36,3 +36,32 @@ def scene() -> Iterator[Any]:
 def pixels(rng: np.random.Generator) -> np.ndarray:
     """Voxels (z, y, x) of sizes that have nothing in common."""
     return rng.integers(-1000, 3000, (5, 7, 11), dtype=np.int16)
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Any]:
+    """A client of a real worker, which is started by the first test that needs it."""
+    from SlicerDeepBioLib.client import WorkerClient
+
+    client = WorkerClient(sys.executable)
+    yield client
+    client.stop()
+
+
+@pytest.fixture(scope="session")
+def cards(worker: Any) -> dict[str, dict[str, Any]]:
+    """The bundled models' cards, as the worker tells them."""
+    outputs = worker.submit({"command": "models"}).wait(120)
+    return {card["name"]: card for card in outputs["models"]}
+
+
+@pytest.fixture
+def logic(scene: Any, worker: Any) -> Iterator[Any]:
+    from SlicerDeepBioLib.logic import DeepBioLogic
+
+    made = DeepBioLogic(worker, scene)
+    yield made
+    for run in made.runs:
+        if not run.finished:
+            run.cancel()
+    made.close()

@@ -164,3 +164,18 @@ def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
     if colors is not None:
         scene.RemoveNode(colors)
     return labels
+
+
+def node_names(scene: Any) -> list[str]:
+    """All nodes, by id and name."""
+    nodes = [scene.GetNthNode(at) for at in range(scene.GetNumberOfNodes())]
+    return sorted(f"{node.GetID()} {node.GetName()}" for node in nodes)
+
+
+def read_volume_file(scene: Any, path: Any, name: str) -> Any:
+    """A volume as Slicer reads it from NIfTI or NRRD."""
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    assert storage.ReadData(node)
+    return node

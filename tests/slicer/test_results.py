@@ -142,6 +142,17 @@ def test_contents_can_be_exchanged(scene: Any, labels: np.ndarray, pixels: np.nd
     np.testing.assert_array_equal(labels_of(node, volume), before)
 
 
+def test_surfaces_survive_the_node_they_were_made_in(scene: Any, labels: np.ndarray) -> None:
+    made = slicer.vtkMRMLSegmentationNode()
+    names = terminology.class_labels(CLASSES)
+    results.fill_segmentation(made, results.make_segments(labels, vtk_matrix(affine()), names))
+    assert made.GetSegmentation().CreateRepresentation("Closed surface")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    results.fill_segmentation(node, results.take_segments(made))
+    del made
+    assert all(segment.GetRepresentation("Closed surface") for _, segment in results.segments_of(node))
+
+
 def test_a_label_map_with_its_colours(scene: Any, labels: np.ndarray) -> None:
     names = terminology.object_labels([1, 10], "nucleus")
     node, display, colors = results.add_label_map(scene, labels, vtk_matrix(affine()), names, "nuclei")

@@ -1,0 +1,416 @@
+"""A click on Segment, on real nodes with the real worker and the real models."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
+
+import deepbio
+from deepbio.image import Image
+from SlicerDeepBioLib.client import Cancelled, WorkerError
+from SlicerDeepBioLib.scene import SceneError
+from tests.slicer.nodes import (
+    add_transform,
+    add_volume,
+    affine,
+    image_of,
+    labels_of,
+    node_names,
+    read_volume_file,
+)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HIPPOCAMPUS = EXAMPLES / "hippocampus" / "hippocampus_311.nii.gz"
+TIMEOUT = 120
+
+
+@pytest.fixture
+def hippocampus(scene: Any) -> Any:
+    return read_volume_file(scene, HIPPOCAMPUS, "hippocampus_311")
+
+
+@pytest.fixture(scope="session")
+def model() -> deepbio.Model:
+    return deepbio.load_model("hippocampus")
+
+
+def centres(segmentation: Any) -> dict[int, np.ndarray]:
+    """Centre of mass of each segment in the world's RAS, from its own voxels and the parent transform."""
+    above = vtk.vtkMatrix4x4()
+    if segmentation.GetParentTransformNode() is not None:
+        segmentation.GetParentTransformNode().GetMatrixTransformToWorld(above)
+    found = {}
+    for at in range(segmentation.GetSegmentation().GetNumberOfSegments()):
+        segment = segmentation.GetSegmentation().GetNthSegment(at)
+        image = segment.GetRepresentation("Binary labelmap")
+        values = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(
+            tuple(reversed(image.GetDimensions()))
+        )
+        k, j, i = np.argwhere(values == segment.GetLabelValue()).mean(axis=0)
+        first = image.GetExtent()[0::2]
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        point = matrix.MultiplyPoint((i + first[0], j + first[1], k + first[2], 1))
+        found[segment.GetLabelValue()] = np.array(above.MultiplyPoint(point)[:3])
+    return found
+
+
+def test_a_click(logic: Any, cards: Any, hippocampus: Any, model: deepbio.Model) -> None:
+    seen: list[tuple[float, str]] = []
+    done: list[Any] = []
+    run = logic.segment(
+        hippocampus,
+        cards["hippocampus"],
+        {"surface": "true"},
+        on_progress=lambda run: seen.append((run.progress.fraction, run.progress.text)),
+        on_done=done.append,
+    )
+    assert run.state == "waiting"
+    assert logic.busy
+    assert run.wait(TIMEOUT) is run
+    assert (run.state, done, logic.last_run is run, logic.busy) == ("done", [run], True, False)
+    expected = model.run(deepbio.read(HIPPOCAMPUS)).labels.numpy()
+    np.testing.assert_array_equal(labels_of(run.segmentation, hippocampus), expected)
+    assert set(np.unique(expected)) == {0, 1, 2}
+
+    segmentation = run.segmentation.GetSegmentation()
+    segments = [segmentation.GetNthSegment(at) for at in range(segmentation.GetNumberOfSegments())]
+    assert [segment.GetName() for segment in segments] == ["anterior hippocampus", "posterior hippocampus"]
+    np.testing.assert_allclose(segments[0].GetColor(), (0xE6 / 255, 0xA2 / 255, 0x3C / 255))
+    assert all(segment.GetRepresentation("Closed surface").GetNumberOfPoints() > 500 for segment in segments)
+    told = slicer.vtkSlicerTerminologyEntry()
+    text = vtk.reference("")
+    assert segments[1].GetTag("TerminologyEntry", text)
+    assert slicer.vtkSlicerTerminologiesModuleLogic.DeserializeTerminologyEntry(str(text), told)
+    assert told.GetTypeObject().GetCodeValue() == "5366008"
+
+    assert run.segmentation.GetName() == "hippocampus_311 hippocampus"
+    assert run.segmentation.GetAttribute("DeepBio.Model") == "hippocampus"
+    assert run.segmentation.GetAttribute("DeepBio.WeightsSHA256") == run.record["weights_sha256"]
+    (table,) = run.tables
+    sizes = vtk_to_numpy(table.GetTable().GetColumnByName("volume [mm^3]"))
+    np.testing.assert_allclose(sizes, np.bincount(expected.ravel())[1:])  # voxels of 1 mm
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(hippocampus.GetScene())
+    assert tree.GetItemByDataNode(run.segmentation)
+
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] <= fractions[-1] < 1
+    assert run.progress.fraction == 1.0
+    assert {"Sending the image", "Placing the result"} <= {text for _, text in seen}
+
+
+@pytest.mark.parametrize(
+    ("spacing", "left_handed", "crop"),
+    [
+        ((1.0, 1.0, 1.0), False, None),
+        ((0.9, 1.1, 1.4), True, None),
+        ((1.3, 0.7, 1.0), False, np.s_[3:36, 5:44, 2:31]),
+    ],
+    ids=["isotropic", "left-handed", "cropped"],
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["", "under a transform"])
+def test_every_geometry(
+    logic: Any,
+    cards: Any,
+    scene: Any,
+    model: deepbio.Model,
+    spacing: Any,
+    left_handed: bool,
+    crop: Any,
+    turned: bool,
+) -> None:
+    pixels = deepbio.read(HIPPOCAMPUS).numpy()[crop or ...]
+    matrix = affine(spacing, (0.1, -0.2, 0.15), (-31.25, 12.5, 700.3), left_handed=left_handed)
+    volume = add_volume(scene, pixels, matrix)
+    if turned:
+        inner = add_transform(scene, affine((1, 1, 1.1), (0.25, 0, -0.3), (-8, 101.5, 3)))
+        outer = add_transform(scene, affine((1, 1, 1), (0, 0.4, 0), (0, 0, -300)))
+        inner.SetAndObserveTransformNodeID(outer.GetID())
+        volume.SetAndObserveTransformNodeID(
+            inner.GetID() if spacing[0] == spacing[1] == spacing[2] else outer.GetID()
+        )
+    run = logic.segment(volume, cards["hippocampus"]).wait(TIMEOUT) if not turned else None
+    if run is None and spacing == (1.0, 1.0, 1.0):
+        with pytest.raises(SceneError, match="sheared"):  # a scaling along other axes than the volume's
+            logic.segment(volume, cards["hippocampus"]).wait(TIMEOUT)
+        inner.SetMatrixTransformToParent(vtk.vtkMatrix4x4())
+    run = run or logic.segment(volume, cards["hippocampus"]).wait(TIMEOUT)
+    image = image_of(volume)
+    labels = model.run(image).labels.numpy()
+    assert {1, 2} <= set(np.unique(labels))
+    np.testing.assert_array_equal(labels_of(run.segmentation, volume), labels)
+    found = centres(run.segmentation)
+    for value in (1, 2):
+        x, y, z = image.grid.to_world(np.argwhere(labels == value).mean(axis=0))
+        np.testing.assert_allclose(found[value], (-x, -y, z), atol=0.01)
+
+
+def test_the_second_click_needs_no_load(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    logic.client.submit({"command": "release"}).wait(TIMEOUT)
+    assert logic.segment(hippocampus, cards["hippocampus"]).wait(TIMEOUT).loaded
+    other = add_volume(scene, deepbio.read(HIPPOCAMPUS).numpy()[:, ::-1].copy(), np.eye(4), "other")
+    starts = logic.client.starts
+    assert not logic.segment(other, cards["hippocampus"]).wait(TIMEOUT).loaded
+    assert logic.client.starts == starts
+
+
+def test_undo_leaves_no_trace(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    before, items = node_names(scene), tree.GetNumberOfItems()
+    run = logic.segment(hippocampus, cards["hippocampus"]).wait(TIMEOUT)
+    assert node_names(scene) != before
+    run.undo()
+    assert node_names(scene) == before
+    assert tree.GetNumberOfItems() == items
+    assert run.undone
+    assert run.nodes == []
+    run.undo()  # once is enough
+
+
+def test_an_output_is_replaced_and_put_back(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    first = logic.segment(hippocampus, cards["hippocampus"]).wait(TIMEOUT)
+    output = first.segmentation
+    before = labels_of(output, hippocampus)
+    attributes = {name: output.GetAttribute(name) for name in output.GetAttributeNames()}
+    other = add_volume(scene, deepbio.read(HIPPOCAMPUS).numpy(), affine((1, 1, 1)), "other")
+    second = logic.segment(other, cards["hippocampus"], {"mirror": "false"}, output=output).wait(TIMEOUT)
+    assert second.segmentation is output
+    assert output not in second.nodes
+    assert output.GetAttribute("DeepBio.Input") == "other"
+    np.testing.assert_array_equal(labels_of(output, other) > 0, labels_of(output, other) > 0)
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    assert output.GetNodeReference(role) is other
+    with pytest.raises(SceneError, match="Undo that run first"):
+        first.undo()
+    second.undo()
+    np.testing.assert_array_equal(labels_of(output, hippocampus), before)
+    assert {name: output.GetAttribute(name) for name in output.GetAttributeNames()} == attributes
+    assert output.GetNodeReference(role) is hippocampus
+    first.undo()
+    assert not scene.IsNodePresent(output)
+
+
+@pytest.fixture
+def large(scene: Any, rng: np.random.Generator) -> Any:
+    """A volume that takes seconds, in many small tiles."""
+    return add_volume(scene, rng.normal(300, 80, (96, 97, 98)).astype(np.float32), np.eye(4), "large")
+
+
+SMALL = {"tile": "32", "overlap": "0.5"}
+
+
+def until(logic: Any, reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + TIMEOUT
+    while not reached():
+        assert time.monotonic() < end
+        logic.step()
+        time.sleep(0.002)
+
+
+def blocks() -> set[str]:
+    return {path.name for path in Path("/dev/shm").glob("*")} if Path("/dev/shm").is_dir() else set()
+
+
+def test_cancel(logic: Any, cards: Any, large: Any, hippocampus: Any, scene: Any) -> None:
+    before, memory = node_names(scene), blocks()
+    run = logic.segment(large, cards["hippocampus"], SMALL)
+    waiting = logic.segment(hippocampus, cards["hippocampus"])
+    until(logic, lambda: "tile" in run.progress.text.lower())
+    assert run.progress.fraction > 0.05
+    start = time.monotonic()
+    run.cancel()
+    assert run.progress.text == "Cancelling"
+    assert time.monotonic() - start < 0.2
+    until(logic, lambda: run.finished)
+    assert time.monotonic() - start < 5
+    assert (run.state, run.error, run.nodes) == ("cancelled", None, [])
+    assert node_names(scene) == before
+    waiting.wait(TIMEOUT)  # the one behind it is none the worse
+    assert waiting.state == "done"
+    assert blocks() <= memory
+
+
+def test_cancel_before_it_began(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    before = node_names(scene)
+    done: list[str] = []
+    run = logic.segment(hippocampus, cards["hippocampus"], on_done=lambda run: done.append(run.state))
+    run.cancel()
+    run.cancel()
+    assert done == ["cancelled"]
+    with pytest.raises(Cancelled):
+        run.wait(TIMEOUT)
+    assert node_names(scene) == before
+
+
+@pytest.mark.parametrize("word", ["Sending", "Placing"])
+def test_cancel_from_a_callback(logic: Any, cards: Any, hippocampus: Any, scene: Any, word: str) -> None:
+    before, memory = node_names(scene), blocks()
+
+    def stop(run: Any) -> None:
+        if run.progress.text.startswith(word):
+            run.cancel()
+
+    run = logic.segment(hippocampus, cards["hippocampus"], on_progress=stop)
+    with pytest.raises(Cancelled):
+        run.wait(TIMEOUT)
+    assert node_names(scene) == before
+    assert blocks() <= memory
+
+
+@pytest.mark.parametrize("end", ["close", "remove"])
+def test_the_scene_goes_away_in_a_run(logic: Any, cards: Any, large: Any, scene: Any, end: str) -> None:
+    run = logic.segment(large, cards["hippocampus"], SMALL)
+    until(logic, lambda: "tile" in run.progress.text.lower())
+    if end == "close":
+        scene.Clear(0)
+    else:
+        scene.RemoveNode(large)
+    after = node_names(scene)
+    until(logic, lambda: run.finished)
+    assert (run.state, run.error) == ("cancelled", None)
+    assert node_names(scene) == after
+
+
+def test_a_worker_that_is_killed(logic: Any, cards: Any, large: Any, hippocampus: Any, scene: Any) -> None:
+    before = node_names(scene)
+    run = logic.segment(large, cards["hippocampus"], SMALL)
+    until(logic, lambda: "tile" in run.progress.text.lower())
+    os.kill(logic.client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    with pytest.raises(WorkerError):
+        run.wait(TIMEOUT)
+    assert run.state == "failed"
+    assert run.error.message
+    assert node_names(scene) == before
+    assert logic.segment(hippocampus, cards["hippocampus"]).wait(TIMEOUT).loaded
+
+
+def test_what_does_not_fit(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    before = node_names(scene)
+    run = logic.segment(hippocampus, cards["nuclei"])
+    with pytest.raises(WorkerError, match="is 2D; the image is a stack"):
+        run.wait(TIMEOUT)
+    assert (run.state, run.error.kind) == ("failed", "InputMismatch")
+    assert "per_slice" in run.error.hint
+    assert node_names(scene) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"as": "surface"}, "'as' is 'surface'"),
+        ({"tile": "3"}, "'tile' is 3"),
+        ({"til": "64"}, "no option 'til'"),
+    ],
+)
+def test_options_that_are_wrong(logic: Any, cards: Any, hippocampus: Any, options: Any, message: str) -> None:
+    with pytest.raises((SceneError, WorkerError), match=message):
+        logic.segment(hippocampus, cards["hippocampus"], options).wait(TIMEOUT)
+
+
+def test_what_fits(logic: Any, cards: Any, hippocampus: Any, scene: Any) -> None:
+    told: list[Any] = []
+    logic.fits(hippocampus, lambda *answer: told.append(answer)).wait(TIMEOUT)
+    outputs, error = told.pop()
+    assert error is None
+    assert (outputs["fits"]["hippocampus"], outputs["fits"]["heart-lv"]) == ("", "")
+    assert "Set per_slice" in outputs["fits"]["nuclei"]
+    logic.fits(hippocampus, lambda *answer: told.append(answer), {"per_slice": "true", "as": "labels"}).wait(
+        TIMEOUT
+    )
+    assert told.pop()[0]["fits"]["nuclei"] == ""
+    logic.fits(scene.AddNewNodeByClass("vtkMRMLModelNode", "tree"), lambda *answer: told.append(answer))
+    outputs, error = told.pop()
+    assert outputs is None
+    assert "not a volume" in error.message
+
+
+def test_label_maps_are_no_images(logic: Any, cards: Any, scene: Any) -> None:
+    labels = add_volume(
+        scene, np.ones((37, 49, 37), np.int16), kind="vtkMRMLLabelMapVolumeNode", name="truth"
+    )
+    with pytest.raises(SceneError, match="'truth' is a label map; the model 'hippocampus' needs an image"):
+        logic.segment(labels, cards["hippocampus"]).wait(TIMEOUT)
+    told: list[Any] = []
+    logic.fits(labels, lambda outputs, error: told.append(outputs)).wait(TIMEOUT)
+    assert all("is a label map" in why for why in told[0]["fits"].values() if "2D" not in why)
+
+
+def test_objects_become_segments(logic: Any, cards: Any, scene: Any) -> None:
+    image = deepbio.read(EXAMPLES / "fluorescence.tif")
+    volume = add_volume(scene, image.numpy()[None], np.eye(4), "cells")
+    run = logic.segment(volume, cards["nuclei"]).wait(TIMEOUT)
+    expected = deepbio.run(image, "nuclei").labels.numpy()
+    segmentation = run.segmentation.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == expected.max()
+    assert segmentation.GetNthSegment(2).GetName() == "nucleus 3"
+    np.testing.assert_array_equal(labels_of(run.segmentation, volume)[0], expected)
+    assert run.tables[0].GetTable().GetNumberOfRows() == expected.max()
+    as_labels = logic.segment(volume, cards["nuclei"], {"as": "labels"}).wait(TIMEOUT)
+    assert as_labels.segmentation is None
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(as_labels.label_map)[0], expected)
+    again = logic.segment(volume, cards["nuclei"], {"threshold": "0.9"}, output=as_labels.label_map).wait(
+        TIMEOUT
+    )
+    assert again.label_map is as_labels.label_map
+    assert not np.array_equal(slicer.util.arrayFromVolume(again.label_map)[0], expected)
+    again.undo()
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(as_labels.label_map)[0], expected)
+
+
+def test_many_objects_become_a_label_map(logic: Any, cards: Any, scene: Any) -> None:
+    pixels = np.tile(deepbio.read(EXAMPLES / "fluorescence.tif").numpy(), (3, 2))
+    volume = add_volume(scene, pixels[None], np.eye(4), "many")
+    run = logic.segment(volume, cards["nuclei"]).wait(TIMEOUT)
+    found = slicer.util.arrayFromVolume(run.label_map)[0]
+    assert found.max() > 200
+    assert run.segmentation is None
+    np.testing.assert_array_equal(found, deepbio.run(Image(pixels), "nuclei").labels.numpy())
+    colors = run.label_map.GetDisplayNode().GetColorNode()
+    assert colors.GetColorName(201) == "nucleus 201"
+    assert any("shown as a label map" in text for _, text in run.notices)
+    run.undo()
+    assert not [name for name in node_names(scene) if "nuclei" in name]
+
+
+def test_colour_pictures(logic: Any, cards: Any, scene: Any) -> None:
+    image = deepbio.read(EXAMPLES / "histology.png")
+    pixels = np.moveaxis(image.numpy(), 0, -1)[None]
+    volume = add_volume(scene, pixels, np.eye(4), "tissue")
+    run = logic.segment(volume, cards["nuclei"], {"as": "labels"}).wait(TIMEOUT)
+    expected = deepbio.run(image, "nuclei").labels.numpy()
+    assert expected.max() > 20
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(run.label_map)[0], expected)
+
+
+def test_scores_become_volumes(logic: Any, cards: Any, hippocampus: Any, model: deepbio.Model) -> None:
+    run = logic.segment(hippocampus, cards["hippocampus"], {"output": "scores,labels"}).wait(TIMEOUT)
+    options = deepbio.RunOptions(output=("scores",))
+    expected = model.run(deepbio.read(HIPPOCAMPUS), options).scores.numpy()
+    assert len(run.volumes) == 3
+    assert run.tables == []
+    for volume, scores in zip(run.volumes, expected, strict=True):
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(volume), scores)
+        assert image_of(volume).grid == image_of(hippocampus).grid
+    assert len({volume.GetName() for volume in run.volumes}) == 3
+
+
+def test_a_volume_that_changes_in_a_run(logic: Any, cards: Any, large: Any) -> None:
+    run = logic.segment(large, cards["hippocampus"], {})
+    until(logic, lambda: run.progress.text != "Waiting" and run._task is not None)
+    image = vtk.vtkImageData()
+    image.SetDimensions(3, 4, 5)
+    image.AllocateScalars(vtk.VTK_SHORT, 1)
+    large.SetAndObserveImageData(image)
+    with pytest.raises(SceneError, match="'large' was changed during the run: it had 96 x 97 x 98"):
+        run.wait(TIMEOUT)
