@@ -8,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SlicerDeepBioLib.batch import Batch
+from SlicerDeepBioLib.logic import SCENE_OPTIONS
 
 __all__ = ["BatchPanel", "loaded_volumes"]
 
@@ -81,7 +82,7 @@ class BatchPanel:
             except RuntimeError as error:
                 self._messages.warning(str(error))
                 return
-            if key != self._key or self.batch is None or self.batch.state == "done":
+            if key != self._key or not self._resumable():
                 self.batch, self._key = self._make(logic, card, options), key
             self.running = True
             self.batch.start(self._progressed, self._done)
@@ -106,6 +107,8 @@ class BatchPanel:
         ui = self._ui
         if ui.batchVolumesButton.checked:
             return Batch.of_nodes(logic, loaded_volumes(), card, options)
+        own = {option["name"] for option in SCENE_OPTIONS}
+        options = {name: text for name, text in options.items() if name not in own}
         inputs = [ui.batchInputPath.currentPath.strip()]
         return Batch.of_files(logic, inputs, ui.batchOutputPath.currentPath.strip(), card, options)
 
@@ -131,12 +134,15 @@ class BatchPanel:
         ui.batchStartButton.enabled = not self.running
         ui.batchStopButton.enabled = ui.batchProgress.visible = self.running
         ui.batchSourceBox.enabled = not self.running
-        left = [item for item in self.batch.items if item.status in ("waiting", "cancelled", "failed")]
-        resumable = not self.running and self.batch.state != "done" and bool(left)
-        ui.batchStartButton.text = _("Resume") if resumable else _("Start")
+        ui.batchStartButton.text = _("Resume") if not self.running and self._resumable() else _("Start")
         if not self.running:
             ui.batchStatus.text = _summary(self.batch.items)
         self._fill()
+
+    def _resumable(self):
+        """Whether something of the last batch is left to do."""
+        batch = self.batch
+        return batch is not None and (batch.state != "done" or batch.count("failed", "cancelled", "waiting") > 0)
 
     def _fill(self):
         table, items = self._ui.batchTable, self.batch.items

@@ -48,8 +48,8 @@ class ModelBox:
         card = self.card
         return (self.fits or {}).get(card["name"], "") if card is not None else ""
 
-    def show(self, cards, fits, wanted=""):
-        """List the models.
+    def show(self, cards, fits, wanted="", ndim=0):
+        """List the models: first what fits, of these first what has the input's dimensions.
 
         Parameters
         ----------
@@ -59,10 +59,16 @@ class ModelBox:
             As the attribute.
         wanted : str
             Name of the model to choose, where it fits; otherwise the first that fits.
+        ndim : int
+            Spatial dimensions of the input; 0 where there is none.
         """
         self.cards, self.fits = list(cards), fits
         reasons = fits or {}
-        ordered = sorted(self.cards, key=lambda card: bool(reasons.get(card["name"])))  # stable
+
+        def rank(card):
+            return bool(reasons.get(card["name"])), bool(ndim and card.get("ndim", ndim) != ndim)
+
+        ordered = sorted(self.cards, key=rank)  # stable: otherwise in the worker's order
         combo = self._ui.modelComboBox
         blocked = combo.blockSignals(True)
         combo.clear()

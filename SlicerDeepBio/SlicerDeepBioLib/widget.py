@@ -54,6 +54,8 @@ class Form:
         self._state = ""  # what the form waits for, in words
         self._question = 0  # number of the last question about what fits; older answers are not heard
         self._asked = None
+        self._checking = False
+        self._misfit = ""  # why no model at all takes the input
         self._entered = False
         self._timer = qt.QTimer()
         self._timer.setInterval(TICK)
@@ -149,7 +151,7 @@ class Form:
             self.messages.failure(error)
         else:
             self.models_panel.show(outputs["models"], outputs.get("broken", ()))
-            self.models.show(outputs["models"], None, self._wanted())
+            self._show_models(outputs["models"], None)
             self._asked = None
             self._ask_fits()
         self._refresh()
@@ -182,31 +184,34 @@ class Form:
         source = self.source
         if source is None or not self.models.cards or self.logic.client is None:
             self._asked = None
-            if self.models.cards:
-                self.models.show(self.models.cards, None, self._wanted())
+            self._misfit = ""
+            self._question += 1  # nobody waits for the answer to an older one
+            self._checking = False
+            self._show_models(self.models.cards, None)
             return
         options = {name: text for name, text in self.options.values.items() if name in _ASK_AGAIN}
-        asked = (source.GetID(), _shape(self.parameters.input), tuple(sorted(options.items())))
+        asked = (source.GetID(), self.parameters.input.GetImageData(), tuple(sorted(options.items())))
         if asked == self._asked:
             return
         self._asked = asked
         self._question += 1
         number = self._question
+        self._checking = True
         with self.messages.shown():
             self.logic.fits(source, lambda outputs, error: self._told_fits(number, outputs, error), options)
 
     def _told_fits(self, number, outputs, error):
         if number != self._question:
             return
-        if error is not None:
-            self.messages.failure(error)
-            self.models.show(self.models.cards, None, self._wanted())
-        else:
-            self.models.show(self.models.cards, outputs["fits"], self._wanted())
+        self._checking = False
+        self._misfit = "" if error is None else str(error)
+        self._show_models(self.models.cards, outputs["fits"] if error is None else None)
         self._refresh()
 
-    def _wanted(self):
-        return self.parameters.model if self.parameters is not None else ""
+    def _show_models(self, cards, fits):
+        wanted = self.parameters.model if self.parameters is not None else ""
+        shape = _shape(self.parameters.input) if self.parameters is not None else None
+        self.models.show(cards, fits, wanted, 0 if shape is None else 3 if shape["slices"] > 1 else 2)
 
     def _model_chosen(self, name):
         if self.parameters is not None:
@@ -231,8 +236,10 @@ class Form:
             return _("Choose an input volume.")
         if self.models.card is None:
             return _("There is no model. Import one in the section Models.")
-        if self.models.misfit:
-            return self.models.misfit
+        if self._checking:
+            return _("Looking which models fit...")
+        if self._misfit or self.models.misfit:
+            return self._misfit or self.models.misfit
         if self.options.problem:
             return self.options.problem
         return _("A batch is running.") if self.batch.running else ""
@@ -244,7 +251,7 @@ class Form:
         ui.runBox.visible = self.environment.found is not None or self.environment.plan is None
         for section in (ui.optionsSection, ui.batchSection, ui.modelsSection):
             section.visible = self.environment.found is not None
-        ui.inputsBox.enabled = ui.optionsBox.enabled = not running and not self.batch.running
+        ui.inputsBox.enabled = ui.optionsBox.enabled = ui.deviceBox.enabled = not running and not self.batch.running
         ui.batchStartButton.enabled = not running and not self.batch.running
         ui.undoButton.enabled = not running
         self.options.show_for(self.models.card, _shape(self.parameters.input) if self.parameters else None)
@@ -281,10 +288,10 @@ class Form:
 
 
 def _shape(node):
-    """What the options depend on: slices and channels of a volume."""
+    """What models and options depend on: slices and channels of a volume; None without one."""
     image = node.GetImageData() if node is not None else None
     if image is None:
-        return {"slices": 1, "channels": 1}
+        return None
     return {"slices": image.GetDimensions()[2], "channels": image.GetNumberOfScalarComponents()}
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,11 @@ def _modules() -> dict[str, ModuleType]:
     }
 
 
+def _noted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    pythonqt.slot_errors.append("".join(traceback.format_exception(kind, error, trace)))
+    sys.__excepthook__(kind, error, trace)
+
+
 @contextlib.contextmanager
 def standing_in(folder: Path) -> Iterator[application.Application]:
     """Within the block, ``import qt, ctk, slicer`` finds what a module in the application finds.
@@ -81,9 +87,11 @@ def standing_in(folder: Path) -> Iterator[application.Application]:
     for name, value in names.items():
         setattr(slicer, name, value)
     pythonqt.slot_errors.clear()
+    hook, sys.excepthook = sys.excepthook, _noted  # what observers of VTK raise comes here
     try:
         yield app
     finally:
+        sys.excepthook = hook
         for name, module in before_modules.items():
             sys.modules.pop(name, None)
             if module is not None:
