@@ -22,11 +22,12 @@ _GRACE = 1.5  # seconds that runs get to stop by themselves when the client has 
 _INTERRUPTED = 130
 
 
-class _Task(python_worker.Task):
+class _Task(python_worker.Task):  # type: ignore[misc]
     """A task that writes each answer as one whole line, and nothing after its end."""
 
     answers = 1  # file descriptor
     writing = threading.Lock()
+    _finished: bool
 
     def _respond(self, response_type: Any, args: dict[str, Any] | None) -> None:
         told = {**(args or {}), "task": self._uuid, "responseType": response_type.value}
@@ -38,7 +39,7 @@ class _Task(python_worker.Task):
             _write(self.answers, line)
 
 
-class DeepBioWorker(python_worker.Worker):
+class DeepBioWorker(python_worker.Worker):  # type: ignore[misc]
     """Appose's worker on streams of its own.
 
     Parameters
