@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import shared_memory
@@ -21,7 +22,9 @@ import numpy as np
 
 __all__ = ["Incoming", "SharedArray", "discard", "fetch", "share", "sweep"]
 
-PIECE = 32 * 2**20  # bytes: a copy of this size takes about 10 ms, so an event loop can breathe
+PIECE = 32 * 2**20  # most bytes that one step copies
+_PART = 2**20  # bytes between two looks at the clock
+_SHORT = 0.03  # seconds after which a step ends, so that an event loop can breathe
 _DTYPES = (
     *("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "float32", "float64"),
@@ -116,6 +119,46 @@ def _pieces(shape: tuple[int, ...], itemsize: int, piece: int) -> Iterator[tuple
             yield (*outer, slice(start, start + rows))
 
 
+class _Copy:
+    """One array on its way into another, step by step."""
+
+    def __init__(self, target: np.ndarray, source: np.ndarray, chunk: int) -> None:
+        self._target: np.ndarray | None = target
+        self._source: np.ndarray | None = source
+        self._chunk = chunk
+        self._part = min(chunk, _PART)
+        self._keys = _pieces(target.shape, target.itemsize, self._part)
+        self._total = max(1, target.nbytes)
+        self.done = 0
+
+    def step(self, reserve: Callable[[int, int], None] | None = None) -> bool:
+        """Copy up to a chunk, for a short time; returns whether more is to be copied."""
+        end = time.monotonic() + _SHORT
+        copied = 0
+        while self._target is not None and self._source is not None:
+            key = next(self._keys, None)
+            if key is None:
+                self.stop()
+                break
+            part = self._target[key]
+            if reserve is not None:
+                reserve(self.done, part.nbytes)
+            part[...] = self._source[key]
+            copied += part.nbytes
+            self.done += part.nbytes
+            if copied + self._part > self._chunk or time.monotonic() >= end:
+                return True
+        return False
+
+    def stop(self) -> None:
+        """Let both arrays go: no view may keep a block mapped."""
+        self._target = self._source = None
+
+    @property
+    def fraction(self) -> float:
+        return self.done / self._total
+
+
 class SharedArray:
     """A copy of an array that the worker can read.
 
@@ -138,11 +181,8 @@ class SharedArray:
             )
         size = math.prod(array.shape) * dtype.itemsize
         self._block: shared_memory.SharedMemory | None = _make(size)
-        self._source: np.ndarray | None = array
-        self._target: np.ndarray | None = np.ndarray(array.shape, dtype, buffer=self._block.buf)
-        self._pieces = _pieces(array.shape, dtype.itemsize, chunk)
-        self._size = size
-        self._done = 0
+        target = np.ndarray(array.shape, dtype, buffer=self._block.buf)
+        self._copy = _Copy(target, array, chunk)
         self.message: dict[str, Any] = {
             "appose_type": "ndarray",
             "dtype": dtype.name,
@@ -159,32 +199,24 @@ class SharedArray:
         MemoryError
             If there is no memory for it; the block is freed.
         """
-        if self.ready or self._block is None or self._target is None or self._source is None:
+        if self.ready or self._block is None:
             return False
-        key = next(self._pieces, None)
-        if key is None:
-            self._target = self._source = None  # no view keeps the block mapped
-            self.ready = True
-            return False
-        part = self._target[key]
+        block = self._block
         try:
-            _reserve(self._block, self._done, part.nbytes)
+            self.ready = not self._copy.step(lambda start, size: _reserve(block, start, size))
         except MemoryError:
-            del part
             self.close()
             raise
-        part[...] = self._source[key]
-        self._done += part.nbytes
-        return True
+        return not self.ready
 
     @property
     def fraction(self) -> float:
         """How much has been copied, 0 to 1."""
-        return 1.0 if self.ready else self._done / max(1, self._size)
+        return 1.0 if self.ready else self._copy.fraction
 
     def close(self) -> None:
         """Free the memory; the worker must be through with it. Closing twice is allowed."""
-        self._target = self._source = None
+        self._copy.stop()
         if self._block is not None:
             block, self._block = self._block, None
             _free(block)
@@ -251,31 +283,24 @@ class Incoming:
         shape, dtype = tuple(message["shape"]), np.dtype(message["dtype"])
         self.array = np.empty(shape, dtype)
         self._block: shared_memory.SharedMemory | None = _open(message["shm"]["name"])
-        self._source: np.ndarray | None = np.ndarray(shape, dtype, buffer=self._block.buf)
-        self._pieces = _pieces(shape, dtype.itemsize, chunk)
-        self._done = 0
+        source = np.ndarray(shape, dtype, buffer=self._block.buf)
+        self._copy = _Copy(self.array, source, chunk)
 
     def step(self) -> bool:
         """Copy the next piece; returns whether more is to be copied. At the end the block is freed."""
-        if self._source is None:
-            return False
-        key = next(self._pieces, None)
-        if key is None:
-            self.close()
-            return False
-        part = self.array[key]
-        part[...] = self._source[key]
-        self._done += part.nbytes
-        return True
+        if self._block is None or self._copy.step():
+            return self._block is not None
+        self.close()
+        return False
 
     @property
     def fraction(self) -> float:
         """How much has been copied, 0 to 1."""
-        return self._done / max(1, self.array.nbytes)
+        return self._copy.fraction
 
     def close(self) -> None:
         """Free the block, also when not all of it has been copied. Closing twice is allowed."""
-        self._source = None
+        self._copy.stop()
         if self._block is not None:
             block, self._block = self._block, None
             _free(block)
