@@ -1,0 +1,1 @@
+# Slicer's own file makes the package; here installing is enough.
