@@ -196,12 +196,8 @@ class Placing:
         frames = self.entry.frames
         change.add(sequence)
         if frames.browser is None:
-            browser = slicer.vtkMRMLSequenceBrowserNode()
-            browser.SetName(f"{frames.sequence.GetName()} browser")
-            frames.browser = change.add(browser)
-            browser.SetAndObserveMasterSequenceNodeID(frames.sequence.GetID())
-        else:
-            browser = frames.browser
+            frames.browser = _add_browser(change, frames.sequence)
+        browser = frames.browser
         _detach_earlier(change, browser, proxy)
         sequences.attach(browser, sequence, proxy)
         change.on_undo(lambda: browser.RemoveSynchronizedSequenceNode(sequence.GetID()))
@@ -281,9 +277,22 @@ class Placing:
                 results.put_beside(node, self.entry.anchor)
 
 
+def _add_browser(change, sequence):
+    """A browser for a sequence that has none; Slicer adds a node that shows the sequence."""
+    browser = slicer.vtkMRMLSequenceBrowserNode()
+    browser.SetName(f"{sequence.GetName()} browser")
+    browser = change.scene.AddNode(browser)
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    shown = browser.GetProxyNode(sequence)
+    if shown is not None:
+        change.note([shown.GetStorageNode(), shown.GetDisplayNode(), shown])
+    change.note([browser])  # the last to come is the first to go, or it would make `shown` again
+    return browser
+
+
 def _detach_earlier(change, browser, proxy):
     """A node that showed an earlier result's sequence shows this one now; that sequence stays in the scene."""
-    earlier = browser.GetSequenceNode(proxy) if browser.IsProxyNode(proxy) else None
+    earlier = browser.GetSequenceNode(proxy) if browser.IsProxyNodeID(proxy.GetID()) else None
     if earlier is None:
         return
     browser.RemoveSynchronizedSequenceNode(earlier.GetID())

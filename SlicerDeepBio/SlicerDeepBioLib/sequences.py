@@ -34,7 +34,7 @@ def sequence_of(node):
     scene = node.GetScene()
     for at in range(scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode")):
         browser = scene.GetNthNodeByClass(at, "vtkMRMLSequenceBrowserNode")
-        sequence = browser.GetSequenceNode(node) if browser.IsProxyNode(node) else None
+        sequence = browser.GetSequenceNode(node) if browser.IsProxyNodeID(node.GetID()) else None
         if sequence is not None:
             return browser, sequence
     return None

@@ -120,9 +120,7 @@ def add_sequence(
         sequence.SetDataNodeAtValue(node, f"{at * step:g}")
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{name} browser")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    logic = slicer.vtkSlicerSequencesLogic()
-    logic.SetMRMLScene(scene)
-    logic.UpdateProxyNodesFromSequences(browser)
+    assert browser.GetProxyNode(sequence) is not None  # made by the logic that listens to the scene
     return browser, sequence
 
 
@@ -159,10 +157,10 @@ def labels_of(segmentation: Any, volume: Any) -> np.ndarray:
     labels = (
         vtk_to_numpy(image.GetPointData().GetScalars()).reshape(tuple(reversed(image.GetDimensions()))).copy()
     )
-    colors = target.GetDisplayNode().GetColorNode() if target.GetDisplayNode() else None
-    scene.RemoveNode(target)
-    if colors is not None:
-        scene.RemoveNode(colors)
+    display = target.GetDisplayNode()
+    for node in (target, display and display.GetColorNode(), display):
+        if node is not None:
+            scene.RemoveNode(node)
     return labels
 
 
