@@ -13,6 +13,7 @@ from SlicerDeepBioLib.torch_build import CUDA_BUILDS, GPU_QUERY, parse_gpus
 
 __all__ = ["EnvironmentPanel"]
 
+REST = 300  # milliseconds
 _KEYS = {"python": "DeepBio/Python", "wheels": "DeepBio/Wheels", "index": "DeepBio/Index"}
 _KEYS.update({"proxy": "DeepBio/Proxy", "torch": "DeepBio/Torch"})
 
@@ -46,6 +47,10 @@ class EnvironmentPanel:
         self._at_work = None
         self.found = None
         self.plan = None
+        self._settling = qt.QTimer()  # what is typed is heeded when the typing has come to rest
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(REST)
+        self._settling.connect("timeout()", self._look_again)
         for build in ("auto", "none", "cpu", *(entry[0] for entry in CUDA_BUILDS)):
             ui.torchComboBox.addItem(build, build)
         self._show_settings()
@@ -64,11 +69,11 @@ class EnvironmentPanel:
     @property
     def busy(self):
         """Whether something is being looked for, installed or removed."""
-        return self._at_work is not None
+        return self._at_work is not None or self._settling.active
 
     def look(self):
         """Look for a Python that has deepbio."""
-        if self.busy:
+        if self._at_work is not None:
             return
         self._ui.environmentText.text = _("Looking for a Python that has deepbio...")
         self._begin(Preparation(self._settings(), QtProcess, self._looked))
@@ -80,24 +85,26 @@ class EnvironmentPanel:
 
     def stop(self):
         """End what is under way: the form goes."""
+        self._settling.stop()
         if self._at_work is not None and not isinstance(self._at_work, Removal):
             self._at_work.cancel()
 
     def use(self, python):
         """Use this Python from now on; empty: look for one."""
         self._save("python", python)
-        self._stop_looking()
-        self.look()
+        self._look_again()
 
     def _begin(self, work):
         self._at_work = work
         self._show()
         work.start()
 
-    def _stop_looking(self):
-        if isinstance(self._at_work, Preparation):
+    def _look_again(self):
+        self._settling.stop()
+        if isinstance(self._at_work, (Preparation, Question)):
             self._at_work.cancel()
             self._at_work = None
+        self.look()
 
     def _looked(self, found, tried, plan):
         self._at_work = None
@@ -224,8 +231,9 @@ class EnvironmentPanel:
 
     def _set(self, name, text):
         self._save(name, text.strip())
-        if self.plan is not None and not self.busy:  # the plan that is shown follows
-            self.look()
+        if self.plan is not None:  # the one that is shown does not hold any longer
+            self._ui.installButton.enabled = False
+            self._settling.start()
 
     def _torch_chosen(self, index):
         build = self._ui.torchComboBox.itemData(index)

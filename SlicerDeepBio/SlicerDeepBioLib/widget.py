@@ -116,7 +116,13 @@ class Form:
     def _sequence(self):
         """The (browser, sequence) that the input is a frame of, or None."""
         node = self.parameters.input
-        return self.logic.sequence_of(node) if node is not None and node.GetScene() is not None else None
+        if node is None or node.GetScene() is None:
+            return None
+        for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+            sequence = browser.GetSequenceNode(node)
+            if sequence is not None:
+                return browser, sequence
+        return None
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
@@ -137,7 +143,7 @@ class Form:
         if error is not None:
             self._state = _("DeepBio could not be started.")
             self.messages.failure(error)
-        else:
+        elif outputs is not None:  # else the worker was stopped
             self._hello = outputs
             self.options.build([*outputs["options"], *SCENE_OPTIONS], outputs)
             self._state = _("Reading the models...")
@@ -145,11 +151,11 @@ class Form:
         self._refresh()
 
     def _listed(self, outputs, error):
-        self._state = ""
         if error is not None:
             self._state = _("The models could not be listed.")
             self.messages.failure(error)
-        else:
+        elif outputs is not None:
+            self._state = ""
             self.models_panel.show(outputs["models"], outputs.get("broken", ()))
             self._show_models(outputs["models"], None)
             self._asked = None
@@ -173,7 +179,8 @@ class Form:
             return
 
         def done(task):
-            on_done(task.outputs if task.state == "done" else None, task.error)
+            if task.state != "cancelled":  # as when the worker is stopped
+                on_done(task.outputs, task.error)
 
         self.logic.client.submit(request, on_done=done)
 
@@ -201,7 +208,7 @@ class Form:
             self.logic.fits(source, lambda outputs, error: self._told_fits(number, outputs, error), options)
 
     def _told_fits(self, number, outputs, error):
-        if number != self._question:
+        if number != self._question or (outputs is None and error is None):  # the worker was stopped
             return
         self._checking = False
         self._misfit = "" if error is None else str(error)
