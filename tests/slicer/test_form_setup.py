@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+uv = pytest.importorskip("uv", reason="uv is not installed")
 
 from tests.slicer.shim.user import User, opened  # noqa: E402
 
@@ -19,9 +20,12 @@ from tests.slicer.shim.user import User, opened  # noqa: E402
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     """Opens the module for the first time, on a computer where no Python has deepbio."""
     monkeypatch.setenv("DEEPBIO_HOME", str(tmp_path / "home"))
-    from SlicerDeepBioLib import interpreters
+    folder = str(Path(uv.find_uv_bin()).parent)
+    monkeypatch.setenv("PATH", folder + os.pathsep + os.environ["PATH"])
+    from SlicerDeepBioLib import install, interpreters
 
-    monkeypatch.setattr(interpreters, "host_python", lambda: "")  # this Python has deepbio
+    assert install.host_python  # imported before it is exchanged where the search looks: this Python has deepbio
+    monkeypatch.setattr(interpreters, "host_python", lambda: "")
     (tmp_path / "settings").mkdir()
     with opened(tmp_path / "settings", python="") as user:
         user.wait(lambda: not user.form.environment.busy, what="search")
@@ -51,7 +55,7 @@ def test_a_folder_of_wheels_changes_the_plan(user: User, tmp_path: Path) -> None
     assert not user.ui.installButton.enabled
     user.type(user.ui.wheelsPath._edit, "")
     user.wait(lambda: not user.form.environment.busy, what="search")
-    assert user.ui.installButton.enabled
+    assert user.ui.installButton.enabled, user.seen()
 
 
 def test_installing_fails_with_a_way_out(user: User, tmp_path: Path) -> None:
@@ -77,16 +81,17 @@ def test_installing_fails_with_a_way_out(user: User, tmp_path: Path) -> None:
 
 def test_cancelling_an_installation_removes_what_was_made(user: User, tmp_path: Path) -> None:
     """The uv is a stand-in here, one that takes its time; what follows from Cancel is real."""
-    uv = tmp_path / "home" / "bin" / "uv"
-    uv.parent.mkdir(parents=True)
-    uv.write_text("#!/bin/sh\nexec sleep 60\n")
-    uv.chmod(0o755)
+    slow = tmp_path / "home" / "bin" / "uv"
+    slow.parent.mkdir(parents=True)
+    slow.write_text('#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\nexec sleep 60\n')
+    slow.chmod(0o755)
     user.form.environment.use("")
     user.wait(lambda: not user.form.environment.busy, what="search")
     user.click(user.ui.installButton)
     user.wait(lambda: user.ui.setupStatus.text == "Making the environment", what="first step")
+    user.wait((tmp_path / "home" / "env.partial").exists)
     user.click(user.ui.setupCancelButton)
-    assert not user.ui.setupCancelButton.enabled
+    assert not user.ui.setupCancelButton.enabled, user.seen()
     user.wait(lambda: not user.form.environment.busy, 10, "cancelled")
     assert "Cancelled" in user.message
     assert not (tmp_path / "home" / "env.partial").exists()

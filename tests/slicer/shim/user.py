@@ -154,7 +154,7 @@ class User:
         ui = self.ui
         return (
             f"why: {ui.whyLabel.text!r}, message: {self.message!r}, progress: {ui.progressLabel.text!r}, "
-            f"environment: {ui.environmentText.text!r}"
+            f"environment: {ui.environmentText.text!r}, box: {ui.setupText.text if ui.setupBox.visible else ''!r}"
         )
 
 
