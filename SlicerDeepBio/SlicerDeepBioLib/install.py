@@ -28,7 +28,7 @@ from SlicerDeepBioLib.interpreters import (
     host_python,
     other_environment,
 )
-from SlicerDeepBioLib.plan import Plan, Preparation, plan_environment
+from SlicerDeepBioLib.plan import Plan, Preparation, plan_environment, size
 from SlicerDeepBioLib.process import ThreadProcess
 
 __all__ = [
@@ -360,7 +360,10 @@ class _Meter:
         written = max(0.0, self._free - self._free_mb())  # of all programs: rough, but free to ask for
         self._fraction = max(self._fraction, min(0.95, written / self._expected))
         open_ones = [name for name in self._announced if name not in self._come]
-        text = f"Installing, {written / 1000:.1f} of about {self._expected / 1000:.1f} GB"
+        if not self._announced and self._fraction < 0.05:
+            return "Installing: finding out what is needed", self._fraction
+        text = f"Installing, {size(min(written, self._expected))} of about {size(self._expected)}"
+        open_ones = [name for name in self._announced if name not in self._come]
         if open_ones:
             largest = max(open_ones, key=self._announced.get)
             more = f" and {len(open_ones) - 1} more" if len(open_ones) > 1 else ""

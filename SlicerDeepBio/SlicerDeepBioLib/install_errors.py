@@ -98,7 +98,11 @@ _FRAME = " \u00d7\u2502\u2570\u2500\u25b6\u251c"  # of the boxes that uv draws a
 def explain(step, code, err):
     """Turn the end of a command that failed into an error with a way out."""
     said = "\n".join(err)
-    tail = " ".join(line.strip(_FRAME) for line in err if line.strip())[-400:]
+    lines = [line.strip(_FRAME) for line in err if line.strip()]
+    first = next(
+        (n for n, line in enumerate(lines) if line.lower().startswith("error")), max(0, len(lines) - 5)
+    )
+    tail = " ".join(lines[first:])[:400]
     for pattern, message, hint in _CAUSES:
         if re.search(pattern, said, re.IGNORECASE):
             return InstallError(f"{step.text} failed. {message} ({tail})", hint)

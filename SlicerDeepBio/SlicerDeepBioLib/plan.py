@@ -24,13 +24,12 @@ from SlicerDeepBioLib.interpreters import (
 )
 from SlicerDeepBioLib.torch_build import GPU_QUERY, ask_gpus, parse_gpus, torch_build
 
-__all__ = ["Plan", "Preparation", "Step", "find_uv", "plan_environment", "proxies"]
+__all__ = ["Plan", "Preparation", "Step", "find_uv", "plan_environment", "proxies", "size"]
 
 PYTHONS = ">=3.11,<3.14"  # what deepbio runs on
 
-# MB to download and on the disk: environments made on Linux (x86-64, Python 3.11) in 2026 with uv. Those of CUDA
-# are estimates: they have not been installed by the tests.
-SIZES = {"none": (230, 900), "cpu": (430, 1700), "cuda": (3000, 7000)}
+# MB to download and on the disk: measured on Linux (x86-64, Python 3.11, November 2026), those of CUDA estimated.
+SIZES = {"none": (230, 900), "cpu": (430, 1650), "cuda": (3000, 7000)}
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,12 @@ class Plan:
             self.torch, f"with PyTorch for NVIDIA GPUs ({self.torch})"
         )
         download = (
-            "nothing to download" if not self.download_mb else f"about {_size(self.download_mb)} to download"
+            "nothing to download" if not self.download_mb else f"about {size(self.download_mb)} to download"
         )
         return (
             f"DeepBio and what it needs, {torch}: {self.why_torch}.\n"
             f"Where: {self.folder}, a Python environment of its own; Slicer's packages are not touched.\n"
-            f"How large: {download}, about {_size(self.disk_mb)} on the disk (estimated).\n"
+            f"How large: {download}, about {size(self.disk_mb)} on the disk (estimated).\n"
             f"From: {self.source}."
         )
 
@@ -308,11 +307,12 @@ def _problem(root, wheels, disk):
     there = next(parent for parent in (root, *root.parents) if parent.exists())
     free = shutil.disk_usage(there).free // 2**20
     if free < disk:
-        return f"{there} has {_size(free)} free; about {_size(disk)} are needed. Free some space."
+        return f"{there} has {size(free)} free; about {size(disk)} are needed. Free some space."
     if not os.access(there, os.W_OK):
         return f"{there} cannot be written. Set DEEPBIO_HOME to a folder that you may write to."
     return ""
 
 
-def _size(mb):
-    return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb} MB"
+def size(mb):
+    """A size in MB, for people."""
+    return f"{mb / 1000:.1f} GB" if mb >= 1000 else f"{mb:.0f} MB"

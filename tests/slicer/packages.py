@@ -51,7 +51,9 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str], metadata
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         for member, text in content.items():
-            file.writestr(member, text)
+            entry = zipfile.ZipInfo(member)
+            entry.external_attr = (0o755 if ".data/scripts/" in member else 0o644) << 16
+            file.writestr(entry, text)
     return path
 
 

@@ -53,8 +53,8 @@ def test_from_a_folder_of_wheels_without_any_network(root: Path, tmp_path: Path)
     job, told = made(plan)
 
     assert left(root) == ["env"]
-    assert [text for text, _ in told if text != "Removing files"] == [
-        *(step.text for step in plan.steps),
+    assert [text for text, _ in told if text != "Removing files" and not text.startswith("Installing")] == [
+        *(step.text for step in plan.steps if step.text != "Installing"),
         "Ready",
     ]
     assert told[-1] == ("Ready", 1.0)
@@ -63,6 +63,31 @@ def test_from_a_folder_of_wheels_without_any_network(root: Path, tmp_path: Path)
     assert found.path == str(install.environment_python(root / "env"))
     assert (found.version, found.runtimes) == ("9.1", ("onnxruntime",))
     assert found.why.startswith("The environment that was installed for DeepBio")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script passes on to the real uv")
+def test_uv_itself_is_fetched_where_there_is_none(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the real pip, into a folder of its own; the wheel holds a script that calls the real uv."""
+    folder = wheels(tmp_path / "wheels")
+    script = f'#!/bin/sh\nexec "{uv_folder() / "uv"}" "$@"\n'
+    wheel(folder, "uv", "0.13", {"uv-0.13.data/scripts/uv": script})
+    monkeypatch.setenv("PATH", os.defpath)
+    before = subprocess.run(
+        [sys.executable, "-m", "pip", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    plan = install.plan_environment(settings(wheels=folder), gpus=[])
+    assert len(plan.steps) == 4
+    assert plan.steps[0].text.startswith("Getting uv")
+    made(plan)
+    assert left(root) == ["env", "tools"]
+    assert install.find_python(settings()).version == "9.1"
+    assert len(install.plan_environment(settings(wheels=folder), gpus=[]).steps) == 3, "it is there now"
+    after = subprocess.run(
+        [sys.executable, "-m", "pip", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    assert after == before, "the Python of the host is as it was"
 
 
 def test_the_environment_works_after_it_was_renamed(root: Path, tmp_path: Path) -> None:
@@ -254,7 +279,7 @@ def test_progress_tells_what_is_downloaded() -> None:
     meter = _Meter(Path("/"), 1000)
     meter._free, meter._free_mb = 5000.0, lambda: 4750.0
     meter.read(["Downloading torch (190.5MiB)", "Downloading openvino (51.0MiB)", " Downloaded openvino"])
-    assert meter.reading() == ("Installing, 0.2 of about 1.0 GB: downloading torch (190 MB)", 0.25)
+    assert meter.reading() == ("Installing, 250 MB of about 1.0 GB: downloading torch (190 MB)", 0.25)
     meter._free_mb = lambda: 4900.0  # another program freed some
     assert meter.reading()[1] == 0.25
 

@@ -302,3 +302,36 @@ def test_preparation_does_both_without_blocking(alone: Path) -> None:
     assert found is None
     assert len(tried) == 2
     assert made.folder == alone / "bio" / "env"
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            "error: failed to write: No space left on device (os error 28)",
+            "The disk is full.",
+            "Free some space",
+        ),
+        ("invalid peer certificate: UnknownIssuer", "a certificate that is not trusted", "SSL_CERT_FILE"),
+        (
+            "HTTP status client error (407 Proxy Authentication Required)",
+            "name and password",
+            "http://name:password",
+        ),
+        ("error: No interpreter found for Python >=3.11, <3.14", "There is no Python 3.11", "python.org"),
+        ("error: unexpected argument '--torch-backend' found", "too old", "uv self update"),
+        (
+            "Failed to fetch: `https://pypi.org/simple/x/` dns error",
+            "cannot be reached",
+            "Downloads are kept",
+        ),
+        ("error: something new", "Installing failed (exit code 2): error: something new.", ""),
+    ],
+)
+def test_what_uv_says_becomes_a_way_out(said: str, message: str, hint: str) -> None:
+    from SlicerDeepBioLib.install_errors import explain
+
+    error = explain(plan.Step("Installing", ()), 2, ["Resolved 3 packages", said])
+    assert error.message.startswith("Installing failed")
+    assert message in error.message
+    assert hint in error.hint
