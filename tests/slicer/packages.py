@@ -52,7 +52,7 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str], metadata
     with zipfile.ZipFile(path, "w") as file:
         for member, text in content.items():
             entry = zipfile.ZipInfo(member)
-            entry.external_attr = (0o755 if ".data/scripts/" in member else 0o644) << 16
+            entry.external_attr = (0o100755 if ".data/scripts/" in member else 0o100644) << 16
             file.writestr(entry, text)
     return path
 
