@@ -88,4 +88,4 @@ def _scores(card: Mapping[str, Any]) -> str:
     if not score:
         return ""
     cases = f" on {score['n']} held-out images" if score.get("n") else ""
-    return f"{score['metric']} {score['value']:.3g}{cases}"
+    return f"{score['metric']}: {score['value']:.3g}{cases}"

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from deepbio.cli.common import command, out
 from deepbio.errors import ImageError, MissingPackage, UnknownModel
 
 __all__ = ["register", "view"]
 
 
-@command
 def view(
     image: Annotated[
         Path,
@@ -38,6 +36,8 @@ def view(
     The page is served on this machine only, and only to who has the address that is printed.
     Ctrl-C ends it.
     """
+    from deepbio.cli.common import out
+
     if not image.exists():
         raise ImageError(f"There is no file or folder '{image}'.", "Check the path.")
     given = model
@@ -67,4 +67,6 @@ def view(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the root."""
-    app.command("view")(view)
+    from deepbio.cli.common import command  # loads all doors, this one too: not at the top
+
+    app.command("view")(command(view))

@@ -86,7 +86,7 @@ def _write_segmentation(page: Page, folder: Path) -> Path:
 
 
 def _write_table(page: Page, folder: Path) -> Path:
-    columns = read_table(page.shown.tables[0])
+    columns = read_table(page.shown.tables[0], page.unit)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

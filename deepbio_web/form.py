@@ -197,6 +197,7 @@ def _results(actions: Actions) -> None:
                 variant="tonal",
                 size="small",
                 classes="download",
+                raw_attrs=["download"],  # else the browser takes it for leaving the page
             )
 
 

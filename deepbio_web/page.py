@@ -79,6 +79,11 @@ class Page:
         """What the browser shows."""
         return self.server.state
 
+    @property
+    def unit(self) -> str:
+        """Unit of lengths in the image: the scene knows millimeters only."""
+        return self.loaded.image.grid.unit
+
     async def work(self) -> None:
         """Ask the worker who it is, then go on for as long as the page lives."""
         self.logic.hello(self._on_hello)
@@ -132,6 +137,7 @@ class Page:
     def _on_opacity(self, opacity: float, **_: Any) -> None:
         if self.shown is not None:
             results.set_opacity(self.shown, opacity / 100)
+            self.views.show_labels(self.shown.label_map, opacity / 100)
             self.views.render()
 
     def _on_frame(self, frame: int, **_: Any) -> None:
@@ -207,13 +213,16 @@ class Page:
             return
         state = self.state
         state.messages = []
+        card = self.cards[state.model]
         options = changed(state.options)
         if not self.loaded.is_flat:
             options["surface"] = "true"
+        elif not card.get("classes"):  # many objects: a label map is drawn in no time, segments are not
+            options.setdefault("as", "labels")
         state.busy, state.stopping, state.progress, state.progress_text = True, False, 0, "Starting"
         self.run = self.logic.segment(
             self.loaded.node,
-            self.cards[state.model],
+            card,
             options=options,
             on_progress=self._on_progress,
             on_done=self._on_done,
@@ -267,12 +276,12 @@ class Page:
     def _show_result(self, run: Any, *, first: bool) -> None:
         state = self.state
         results.set_opacity(run, state.opacity / 100)
-        state.segments = results.segments(run)
-        state.summary = results.summary(run)
-        state.table = results.table(run)
+        state.segments = results.segments(run, self.unit)
+        state.summary = results.summary(run, self.unit)
+        state.table = results.table(run, self.unit)
         state.downloads = downloads.available(self)
         state.space_hint = ""
-        self.views.show_labels(run.label_map)
+        self.views.show_labels(run.label_map, state.opacity / 100)
         middle = (
             results.middle(labels_of(run, self.loaded), self.loaded.shown)
             if results.has_labels(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,20 @@ import deepbio
 
 __all__ = ["has_labels", "middle", "read_table", "segments", "set_opacity", "summary", "table", "toggle"]
 
+_UNITS = {"millimeter": ("mm", 1.0), "micrometer": ("um", 1000.0), "pixel": ("px", 1.0)}
+_LENGTH = re.compile(r"\[mm(?:\^(\d))?\]$")
 MOST_ROWS = 500  # of the table in the page; the download has all
 MOST_SEGMENTS = 24  # in the legend; more are objects, not names
 
 
-def segments(run: Any) -> list[dict[str, Any]]:
+def segments(run: Any, unit: str) -> list[dict[str, Any]]:
     """The legend: id, name, colour, size and visibility of each segment; [] where there are too many."""
     if run.segmentation is None:
         return []
     segmentation = run.segmentation.GetSegmentation()
     if segmentation.GetNumberOfSegments() > MOST_SEGMENTS:
         return []
-    sizes = _sizes(run)
+    sizes = _sizes(run, unit)
     display = run.segmentation.GetDisplayNode()
     found = []
     for number in range(segmentation.GetNumberOfSegments()):
@@ -58,12 +61,12 @@ def set_opacity(run: Any, opacity: float) -> None:
         display.SetOpacity2DOutline(1.0)
 
 
-def summary(run: Any) -> str:
+def summary(run: Any, unit: str) -> str:
     """One line: what was found, with which device, in what time."""
     record = run.record or {}
     seconds = record.get("seconds_total")
     parts = []
-    columns = read_table(run.tables[0]) if run.tables else {}
+    columns = read_table(run.tables[0], unit) if run.tables else {}
     rows = len(next(iter(columns.values()), ()))
     if (
         run.segmentation is not None
@@ -79,31 +82,46 @@ def summary(run: Any) -> str:
     return ", ".join(parts) or "Done"
 
 
-def table(run: Any) -> dict[str, Any]:
+def table(run: Any, unit: str) -> dict[str, Any]:
     """The first table as head and rows of texts, cut to what a browser shows at once."""
     if not run.tables:
         return {"head": [], "rows": [], "title": "", "more": 0}
-    columns = read_table(run.tables[0])
+    columns = read_table(run.tables[0], unit)
     rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
     return {
-        "head": list(columns),
+        "head": [_heading(title) for title in columns],
         "rows": rows[:MOST_ROWS],
         "title": run.tables[0].GetName(),
         "more": max(0, len(rows) - MOST_ROWS),
     }
 
 
-def read_table(node: Any) -> dict[str, list[Any]]:
-    """Columns of a table node, in order."""
+def read_table(node: Any, unit: str = "millimeter") -> dict[str, list[Any]]:
+    """Columns of a table node, in order, with lengths in the unit of the image.
+
+    Parameters
+    ----------
+    node : vtkMRMLTableNode
+        Its columns say ``[mm]``, ``[mm^2]`` or ``[mm^3]`` where they are lengths, areas or volumes.
+    unit : {"millimeter", "micrometer", "pixel"}
+        What to say instead; a pixel is a millimeter to the scene.
+    """
+    word, scale = _UNITS[unit]
     data = node.GetTable()
     found = {}
     for number in range(data.GetNumberOfColumns()):
         column = data.GetColumn(number)
+        title = column.GetName()
         if column.IsA("vtkStringArray"):
             values: list[Any] = [column.GetValue(row) for row in range(column.GetNumberOfValues())]
         else:
             values = numpy_support.vtk_to_numpy(column).tolist()
-        found[column.GetName()] = values
+        length = _LENGTH.search(title)
+        if length and unit != "millimeter":
+            factor = scale ** int(length[1] or 1)
+            title = title[: length.start()] + length[0].replace("mm", word)
+            values = [value * factor for value in values]
+        found[title] = values
     return found
 
 
@@ -123,26 +141,28 @@ def middle(labels: deepbio.LabelMap, volume: Any) -> tuple[float, float, float] 
     return matrix.MultiplyPoint((*center[::-1], 1.0))[:3]
 
 
-def _sizes(run: Any) -> dict[str, str]:
+def _sizes(run: Any, unit: str) -> dict[str, str]:
     """Volume (or area) of each class by its name, where the table has them."""
     if not run.tables:
         return {}
-    columns = read_table(run.tables[0])
+    columns = read_table(run.tables[0], unit)
     names = columns.get("name") or columns.get("class")
     title = next((title for title in columns if title.split(" ")[0] in ("volume", "area")), None)
-    if not names or title is None:
+    if not names or title is None or len(set(names)) < len(names):  # a row for each frame has no one size
         return {}
-    unit = (
-        title.partition(" ")[2]
-        .strip("[]()")
-        .replace("^3", "\N{SUPERSCRIPT THREE}")
-        .replace("^2", "\N{SUPERSCRIPT TWO}")
-    )
+    word = _heading(title).partition(" ")[2]
     return {
-        name: f"{value:,.0f} {unit}".strip() if value >= 100 else f"{value:.3g} {unit}".strip()
+        name: f"{value:,.0f} {word}".strip() if value >= 100 else f"{value:.3g} {word}".strip()
         for name, value in zip(names, columns[title], strict=True)
         if value == value
     }
+
+
+def _heading(title: str) -> str:
+    """Name of a column for people: ``"equivalent_diameter [um]"`` is "equivalent diameter \N{MICRO SIGN}m"."""
+    name, _, unit = title.partition(" [")
+    unit = unit.rstrip("]").replace("^2", "\N{SUPERSCRIPT TWO}").replace("^3", "\N{SUPERSCRIPT THREE}")
+    return f"{name.replace('_', ' ')} {unit.replace('um', chr(0xB5) + 'm')}".strip()
 
 
 def _cell(value: Any) -> str:

@@ -94,12 +94,12 @@ class Views:
             view.set_background_volume_id(volume.GetID())
         self.fit()
 
-    def show_labels(self, volume: Any | None) -> None:
+    def show_labels(self, volume: Any | None, opacity: float = 0.5) -> None:
         """Show a label map volume over the image, or none."""
         for view in self.slices:
             composite = view._logic.GetSliceCompositeNode()
             composite.SetLabelVolumeID(volume.GetID() if volume is not None else None)
-            composite.SetLabelOpacity(0.5)
+            composite.SetLabelOpacity(opacity)
             view.schedule_render()
 
     def fit(self) -> None:
