@@ -37,14 +37,13 @@ class SlicerDeepBioModuleTest(unittest.TestCase):
         from SlicerDeepBioLib.client import WorkerClient
         from SlicerDeepBioLib.interpreters import find_python, other_environment
         from SlicerDeepBioLib.logic import DeepBioLogic
-        from SlicerDeepBioLib.process import QtProcess
 
         tried = []
         found = find_python(tried=tried)
         if found is None:
             self.skipTest(" ".join(tried))
         volume = SampleData.downloadSample("DeepBio hippocampus (MR)")
-        client = WorkerClient(found.path, QtProcess, other_environment())
+        client = WorkerClient(found.path, environment=other_environment())
         try:
             cards = client.submit({"command": "models"}).wait(60)["models"]
             card = next(card for card in cards if card["name"] == "hippocampus")
