@@ -69,11 +69,13 @@ class Batch:
         self.progress = Progress()
         self.error = None
         self.summary = ""
+        self.cancelling = False
         self.on_progress = self.on_done = None
         self._logic, self._model, self._options = logic, model, dict(options or {})
         self._request = None
         self._task = None
         self._item = None
+        self._started = 0.0
 
     @classmethod
     def of_nodes(cls, logic, nodes, model, options=None):
@@ -146,6 +148,7 @@ class Batch:
             return
         self.on_progress, self.on_done = on_progress, on_done
         self.state = "running"
+        self.cancelling = False
         self.error = None
         self.progress = Progress()
         if self._request is not None:
@@ -158,10 +161,10 @@ class Batch:
         self._next()
 
     def cancel(self):
-        """Stop; what is done stays, and :meth:`start` goes on with the rest."""
-        if self.state != "running":
+        """Stop, as soon as the present item has; what is done stays, and :meth:`start` goes on with the rest."""
+        if self.state != "running" or self.cancelling:
             return
-        self.state = "cancelled"  # so that no item is begun any more
+        self.cancelling = True
         if self._task is not None:
             self._task.cancel()
         elif self._item is not None:
@@ -194,16 +197,16 @@ class Batch:
     def _next(self):
         """Begin with the next node, or end."""
         item = next((item for item in self.items if item.status == "waiting"), None)
-        if item is None or self.state != "running":
+        if item is None or self.cancelling:
             self._item = None
-            self._end(self.state if self.state != "running" else "done")
+            self._end("cancelled" if self.cancelling else "done")
             return
         if not self._logic.has(item.node):
             item.status, item.message = "failed", "It is no longer in the scene."
             self._next()
             return
         item.status = "running"
-        item.started = time.monotonic()
+        self._started = time.monotonic()
         self._item = item
         item.run = self._logic.segment(
             item.node, self._model, self._options, on_progress=self._run_told, on_done=self._run_done
@@ -221,7 +224,7 @@ class Batch:
     def _run_done(self, run):
         item = self._item
         item.status = run.state
-        item.seconds = time.monotonic() - item.started
+        item.seconds = time.monotonic() - self._started
         item.message = str(run.error) if run.error is not None else ""
         self._next()
 

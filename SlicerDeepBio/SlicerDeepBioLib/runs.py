@@ -203,10 +203,12 @@ class Run:
         array = yield from _gathered(source)
         copy = shared.share(array, shared.PIECE)
         try:
-            while copy.step():
+            more = True
+            while more:
                 self.progress.sending(copy.fraction)
                 self._tell()
                 yield
+                more = copy.step()
             del array
             self.progress.at(0.0, "Starting")
             request = {"command": "run", "model": self.model["name"], "options": options}
