@@ -203,7 +203,8 @@ class Installation(_Steps):
         """Take what has come and tell how far it is."""
         super().poll()
         if not self.finished and self._process is not None and self._meter.due():
-            self._lock.touch()
+            if self._root.is_dir():
+                self._lock.touch()
             if self._step is not None and self._step.text == "Installing":
                 self._on_progress(*self._meter.reading())
 
@@ -215,6 +216,8 @@ class Installation(_Steps):
         if self._process is not None:
             process, self._process = self._process, None
             self._killed.append(process)  # Qt wants its object to live until the process has ended
+            if process.pid is None:
+                process.poll(0.05)  # Qt has begun to start it but has not told its number
             process.kill_tree()
         made = [self._root / name for name in ("env.partial", *self._new)]
         self._remove(made, lambda code: self._end_clean())
@@ -263,7 +266,7 @@ class Installation(_Steps):
         self._remove([old, self._root / "downloads"], lambda _: self._end_clean())
 
     def _end_clean(self, error=None):
-        self._lock.unlink()
+        self._lock.unlink(missing_ok=True)
         if self.cancelled and self._made_root and not any(self._root.iterdir()):
             self._root.rmdir()
         if not self.cancelled and error is None:

@@ -57,8 +57,10 @@ def listed(built: Path) -> list[tuple[str, str, str]]:
 
 
 def on_disk(folder: Path) -> set[str]:
-    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(ROOT).as_posix() for path in files if path.name != "CMakeLists.txt"}
+    """Its files, but for what CMake reads itself and what other programs leave behind."""
+    files = (path.relative_to(ROOT) for path in folder.rglob("*") if path.is_file())
+    kept = (path for path in files if not any(part.startswith((".", "__pycache__")) for part in path.parts))
+    return {path.as_posix() for path in kept if path.name != "CMakeLists.txt"}
 
 
 def test_every_file_is_listed_and_every_listed_file_exists(listed: list[tuple[str, str, str]]) -> None:
