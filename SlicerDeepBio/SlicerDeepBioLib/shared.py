@@ -2,7 +2,8 @@
 
 Needs only the standard library and numpy. A block of memory outlives the process that made it, so each
 must be freed: by :meth:`SharedArray.close` what is sent, by :func:`fetch`, :meth:`Incoming.close` or
-:func:`discard` what comes.
+:func:`discard` what comes. What is forgotten is freed when Python lets it go or ends; what a process leaves
+that is killed, by the worker (on Linux), to which our number in the names tells whose it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import shared_memory
@@ -31,6 +33,7 @@ _DTYPES = (
 )
 _LINUX = Path("/dev/shm")  # noqa: S108 - where Linux shows shared memory as files
 _PATCHING = threading.Lock()
+_numbers = itertools.count()
 
 
 @contextmanager
@@ -67,11 +70,16 @@ def _untracked() -> Iterator[None]:
 
 
 def _make(size: int) -> shared_memory.SharedMemory:
-    try:
-        with _untracked():
-            return shared_memory.SharedMemory(create=True, size=max(1, size))
-    except OSError as error:
-        raise _no_memory(size, error) from error
+    for number in _numbers:
+        name = f"deepbio-c{os.getpid()}-{number}"  # short: macOS takes 30 letters
+        try:
+            with _untracked():
+                return shared_memory.SharedMemory(name=name, create=True, size=max(1, size))
+        except FileExistsError:  # of a process of our number that was killed
+            continue
+        except OSError as error:
+            raise _no_memory(size, error) from error
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def _open(name: str) -> shared_memory.SharedMemory:
@@ -82,6 +90,11 @@ def _open(name: str) -> shared_memory.SharedMemory:
 def _free(block: shared_memory.SharedMemory) -> None:
     """Unmap and free a block; one that is gone already is no trouble."""
     block.close()
+    _unlink(block)
+
+
+def _unlink(block: shared_memory.SharedMemory) -> None:
+    """Give up the name of a block; its memory goes with the last map of it."""
     with _untracked(), suppress(FileNotFoundError):
         block.unlink()
 
@@ -181,6 +194,7 @@ class SharedArray:
             )
         size = math.prod(array.shape) * dtype.itemsize
         self._block: shared_memory.SharedMemory | None = _make(size)
+        self._forgotten = weakref.finalize(self, _unlink, self._block)
         target = np.ndarray(array.shape, dtype, buffer=self._block.buf)
         self._copy = _Copy(target, array, chunk)
         self.message: dict[str, Any] = {
@@ -219,6 +233,7 @@ class SharedArray:
         self._copy.stop()
         if self._block is not None:
             block, self._block = self._block, None
+            self._forgotten.detach()
             _free(block)
 
     def __enter__(self) -> SharedArray:
@@ -283,6 +298,7 @@ class Incoming:
         shape, dtype = tuple(message["shape"]), np.dtype(message["dtype"])
         self.array = np.empty(shape, dtype)
         self._block: shared_memory.SharedMemory | None = _open(message["shm"]["name"])
+        self._forgotten = weakref.finalize(self, _unlink, self._block)
         source = np.ndarray(shape, dtype, buffer=self._block.buf)
         self._copy = _Copy(self.array, source, chunk)
 
@@ -303,6 +319,7 @@ class Incoming:
         self._copy.stop()
         if self._block is not None:
             block, self._block = self._block, None
+            self._forgotten.detach()
             _free(block)
 
 

@@ -137,6 +137,34 @@ def test_discard_finds_arrays_wherever_they_are() -> None:
         one.close()
 
 
+@pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "1 // 0", "del sent, incoming"])
+def test_what_is_forgotten_is_freed_at_the_end_of_the_process(end: str) -> None:
+    code = f"""
+        import sys
+        import numpy as np
+        from SlicerDeepBioLib import shared
+        sent = shared.share(np.ones((5, 7, 11)), chunk=8)
+        sent.step()
+        answer = shared.share(np.ones((5, 7)))
+        incoming = shared.Incoming(answer.message, chunk=8)
+        incoming.step()
+        print(sent.message["shm"]["name"], incoming._block.name, flush=True)
+        {end}
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=LIBRARY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    names = done.stdout.split()
+    assert len(names) == 2
+    assert not any(exists({"shm": {"name": name}}) for name in names)
+    assert "BufferError" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="only where memory is asked for beforehand")
 def test_too_little_memory_is_an_error_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing to memory that is not there would end Slicer with SIGBUS."""

@@ -8,17 +8,20 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import psutil
 from appose import NDArray, SharedMemory, python_worker
 from appose.util import message
 
+from deepbio.worker.arrays import blocks_of
 from deepbio.worker.service import service
 
 __all__ = ["DeepBioWorker"]
 
 _GRACE = 1.5  # seconds that runs get to stop by themselves when the client has gone
+_DYING = 0.3  # seconds
 _INTERRUPTED = 130
 
 
@@ -50,6 +53,7 @@ class DeepBioWorker(python_worker.Worker):  # type: ignore[misc]
 
     def __init__(self, answers: int) -> None:
         super().__init__()
+        self._client = os.getppid()
         _Task.answers = answers
         python_worker.Task = _Task  # what Worker makes of each request
         # Blocks are opened by the task that needs them: one that is missing fails that task only.
@@ -83,6 +87,7 @@ class DeepBioWorker(python_worker.Worker):  # type: ignore[misc]
         while time.monotonic() < deadline and any(not task._finished for task in tasks):
             time.sleep(0.02)
         service().runs.arrays.free()
+        self._free_for_the_dead()
         for child in psutil.Process().children(recursive=True):
             try:
                 child.kill()
@@ -90,6 +95,17 @@ class DeepBioWorker(python_worker.Worker):  # type: ignore[misc]
                 continue
         sys.stderr.flush()
         os._exit(code)
+
+    def _free_for_the_dead(self) -> None:
+        """Free the blocks of a client that has crashed or was killed, as it cannot any more."""
+        left = blocks_of(self._client)
+        deadline = time.monotonic() + _DYING
+        while left and os.getppid() == self._client and time.monotonic() < deadline:
+            time.sleep(0.01)  # its streams close before the system calls it dead
+        if os.getppid() != self._client:
+            for path in left:
+                with suppress(OSError):  # freed meanwhile, or not ours to free
+                    path.unlink()
 
 
 def _write(file: int, data: bytes) -> None:

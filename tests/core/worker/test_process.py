@@ -233,6 +233,32 @@ def test_a_client_that_has_gone_leaves_no_memory_behind(
     resource_tracker.unregister(lent._name, "shared_memory")  # the worker has freed it
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="only Linux lists shared memory")
+def test_blocks_of_a_client_that_was_killed_are_freed(tmp_path: Path) -> None:
+    """Also those that no run has read: a program that crashes frees nothing itself."""
+    code = (
+        "import subprocess, sys, time\n"
+        f"worker = subprocess.Popen({COMMAND!r}, stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        f"line = {json.dumps({'task': 'a', 'requestType': 'EXECUTE', 'script': 'pass'})!r}\n"
+        "worker.stdin.write(line.encode() + b'\\n'); worker.stdin.flush(); worker.stdout.readline()\n"
+        "print(worker.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert client.stdout is not None
+    pid = int(client.stdout.readline())
+    left = Path(f"/dev/shm/deepbio-c{client.pid}-5")
+    other = Path(f"/dev/shm/deepbio-c{client.pid}0-5")
+    left.write_bytes(b"pixels")
+    other.write_bytes(b"of another client")
+    client.kill()
+    client.communicate()
+    assert gone(pid)
+    assert not left.exists()
+    assert other.exists()
+    other.unlink()
+
+
 @POSIX
 def test_it_leads_a_session_and_ends_on_sigterm(worker: subprocess.Popen[str]) -> None:
     answers(worker, ask(worker, SCRIPT, request={"command": "release"}))
