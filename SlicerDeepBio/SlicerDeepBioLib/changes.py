@@ -49,7 +49,7 @@ class Change:
         self._restores.append(restore)
 
     def keep(self, node):
-        """Remember contents, place and attributes of a node that is about to be overwritten."""
+        """Remember contents, place and attributes of a node that is about to be overwritten; it is empty then."""
         self.replaced.append(node)
         restore = (
             _segmentation_restorer(node) if node.IsA("vtkMRMLSegmentationNode") else _volume_restorer(node)
@@ -84,17 +84,12 @@ class Change:
 
 
 def _segmentation_restorer(node):
-    segmentation = node.GetSegmentation()
-    source = segmentation.GetSourceRepresentationName()
-    kept = results.segments_of(node)
-    parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-    geometry = segmentation.GetConversionParameter(parameter)
+    kept = results.exchange_segments(node, slicer.vtkSegmentation())
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     reference = node.GetNodeReferenceID(role)
 
     def restore():
-        results.fill_segmentation(node, kept, source)
-        segmentation.SetConversionParameter(parameter, geometry)
+        results.exchange_segments(node, kept)
         node.SetNodeReferenceID(role, reference)
 
     return restore

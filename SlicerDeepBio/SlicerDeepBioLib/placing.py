@@ -72,7 +72,7 @@ class Placing:
         if self.entry.frames is not None:
             self._sequence = sequences.make_sequence(self.entry.frames, self.title)
         for at, part in enumerate(parts):
-            node = self._label_map(part) if as_labels else self._segmentation(part, self._names[at])
+            node = self._content(part, self._names[at], as_labels)
             if self._sequence is not None:
                 node.SetName(self.title)
                 self._sequence.SetDataNodeAtValue(node, self.entry.frames.values[at])
@@ -136,17 +136,10 @@ class Placing:
 
     # contents
 
-    def _segmentation(self, part, names):
-        node = slicer.vtkMRMLSegmentationNode()
-        results.fill_segmentation(node, results.make_segments(part, self.matrix, names))
-        name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
-        node.GetSegmentation().SetConversionParameter(name, _geometry(self.matrix, part))
-        if self._surface:
-            node.GetSegmentation().CreateRepresentation(results.SURFACE)
-        return node
-
-    def _label_map(self, part):
-        return results.fill_label_map(slicer.vtkMRMLLabelMapVolumeNode(), part, self.matrix)
+    def _content(self, part, names, as_labels):
+        if as_labels:
+            return results.fill_label_map(slicer.vtkMRMLLabelMapVolumeNode(), part, self.matrix)
+        return results.make_segmentation(part, self.matrix, names, self._surface)
 
     def _measure(self, part):
         """Size of each class, or number of objects, in this frame."""
@@ -166,20 +159,19 @@ class Placing:
     def _commit_labels(self, change, output, placed):
         if not self._holders:
             return
-        segments = self._holders[0].IsA("vtkMRMLSegmentationNode")
-        kind = "vtkMRMLSegmentationNode" if segments else "vtkMRMLLabelMapVolumeNode"
-        if output is not None and output.IsA(kind):
+        made = self._holders[0]
+        segments = made.IsA("vtkMRMLSegmentationNode")
+        if output is not None and output.IsA(made.GetClassName()):
             node = output
             change.keep(node)
+            if segments:
+                results.exchange_segments(node, made.GetSegmentation())
+            else:
+                node.SetAndObserveImageData(made.GetImageData())
+                node.SetIJKToRASMatrix(self.matrix)
         else:
-            node = slicer.vtkMRMLSegmentationNode() if segments else slicer.vtkMRMLLabelMapVolumeNode()
-            node.SetName(change.scene.GetUniqueNameByString(self.title))
-            node = change.add(node)
-        if segments:
-            results.fill_segmentation(node, results.take_segments(self._holders[0]))
-        else:
-            node.SetAndObserveImageData(self._holders[0].GetImageData())
-            node.SetIJKToRASMatrix(self.matrix)
+            made.SetName(change.scene.GetUniqueNameByString(self.title))
+            node = change.add(made)
         if self._sequence is not None:
             self._play(change, self._sequence, node)
             placed["sequence"] = self._sequence
@@ -313,15 +305,6 @@ def _channels(image, kind):
         return [(word, parts)]
     names = list(image.get("channels") or ()) or [str(at + 1) for at in range(parts[0].shape[0])]
     return [(f"{word} {name}".strip(), [part[at] for part in parts]) for at, name in enumerate(names)]
-
-
-def _geometry(matrix, part):
-    """The text by which Slicer remembers the grid that segments were made on."""
-    shape = part.shape if part.ndim == 3 else (1, *part.shape)
-    image = slicer.vtkOrientedImageData()
-    image.SetDimensions(*shape[::-1])
-    image.SetImageToWorldMatrix(matrix)
-    return slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
 
 
 def _by(shape):

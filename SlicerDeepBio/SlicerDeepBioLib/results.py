@@ -19,13 +19,12 @@ __all__ = [
     "add_table",
     "add_volume",
     "copy_geometry",
+    "exchange_segments",
     "fill_label_map",
-    "fill_segmentation",
+    "make_segmentation",
     "make_segments",
     "put_beside",
-    "segments_of",
     "set_provenance",
-    "take_segments",
 ]
 
 BINARY = "Binary labelmap"
@@ -97,37 +96,60 @@ def narrow(labels):
     return labels.astype(np.int32, copy=False)
 
 
-def segments_of(node):
-    """The segments that a segmentation node has now: (id, vtkSegment), in order."""
+def make_segmentation(labels, matrix, names, surface=False):
+    """A segmentation node, not in the scene.
+
+    Parameters
+    ----------
+    labels, matrix, names
+        As for :func:`make_segments`.
+    surface : bool
+        Whether the closed surfaces are made.
+
+    Returns
+    -------
+    vtkMRMLSegmentationNode
+    """
+    node = slicer.vtkMRMLSegmentationNode()
     segmentation = node.GetSegmentation()
-    ids = [segmentation.GetNthSegmentID(at) for at in range(segmentation.GetNumberOfSegments())]
-    return [(one, segmentation.GetSegment(one)) for one in ids]
+    segmentation.SetSourceRepresentationName(BINARY)
+    for one, segment in make_segments(labels, matrix, names):
+        segmentation.AddSegment(segment, one)
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    segmentation.SetConversionParameter(name, _geometry(matrix, labels.shape))
+    if surface:
+        segmentation.CreateRepresentation(SURFACE)
+    return node
 
 
-def take_segments(node):
-    """Take all segments out of a node that is let go: its end would strip those it still has of their surfaces."""
-    segments = segments_of(node)
-    node.GetSegmentation().RemoveAllSegments()
-    return segments
+def _geometry(matrix, shape):
+    """The text by which Slicer remembers the grid that segments were made on."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*(shape if len(shape) == 3 else (1, *shape))[::-1])
+    image.SetImageToWorldMatrix(matrix)
+    return slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
 
 
-def fill_segmentation(node, segments, source=BINARY):
-    """Replace all segments of a node, in the scene or not.
+def exchange_segments(node, segmentation):
+    """Give a segmentation node other contents; the old ones are not touched.
+
+    Segments must not be taken out one by one: Slicer would copy the voxels of each into a layer of its own.
 
     Parameters
     ----------
     node : vtkMRMLSegmentationNode
-        Whose segments.
-    segments : list of (str, vtkSegment)
-        From :func:`make_segments` or :func:`segments_of`.
-    source : str
-        The representation that the others are made of.
+        In the scene.
+    segmentation : vtkSegmentation
+        Its new contents.
+
+    Returns
+    -------
+    vtkSegmentation
+        Its old contents.
     """
-    segmentation = node.GetSegmentation()
-    segmentation.RemoveAllSegments()
-    segmentation.SetSourceRepresentationName(source)
-    for one, segment in segments:
-        segmentation.AddSegment(segment, one)
+    before = node.GetSegmentation()
+    node.SetAndObserveSegmentation(segmentation)
+    return before
 
 
 def fill_label_map(node, labels, matrix):

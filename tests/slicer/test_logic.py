@@ -90,6 +90,7 @@ def test_a_click(logic: Any, cards: Any, hippocampus: Any, model: deepbio.Model)
 
     segmentation = run.segmentation.GetSegmentation()
     segments = [segmentation.GetNthSegment(at) for at in range(segmentation.GetNumberOfSegments())]
+    assert segmentation.GetNumberOfLayers() == 1
     assert [segment.GetName() for segment in segments] == ["anterior hippocampus", "posterior hippocampus"]
     np.testing.assert_allclose(segments[0].GetColor(), (0xE6 / 255, 0xA2 / 255, 0x3C / 255))
     assert all(segment.GetRepresentation("Closed surface").GetNumberOfPoints() > 500 for segment in segments)
@@ -201,6 +202,7 @@ def test_an_output_is_replaced_and_put_back(logic: Any, cards: Any, hippocampus:
     with pytest.raises(SceneError, match="Undo that run first"):
         first.undo()
     second.undo()
+    assert output.GetSegmentation().GetNumberOfLayers() == 1
     np.testing.assert_array_equal(labels_of(output, hippocampus), before)
     assert {name: output.GetAttribute(name) for name in output.GetAttributeNames()} == attributes
     assert output.GetNodeReference(role) is hippocampus

@@ -36,9 +36,7 @@ def labels(rng: np.random.Generator) -> np.ndarray:
 def add_segmentation(scene: Any, labels: np.ndarray, volume: Any, names: list[Any]) -> Any:
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
-    node = slicer.vtkMRMLSegmentationNode()
-    results.fill_segmentation(node, results.make_segments(labels, matrix, names))
-    node = scene.AddNode(node)
+    node = scene.AddNode(results.make_segmentation(labels, matrix, names))
     results.copy_geometry(node, volume)
     return node
 
@@ -131,26 +129,16 @@ def test_contents_can_be_exchanged(scene: Any, labels: np.ndarray, pixels: np.nd
     volume = add_volume(scene, pixels)
     node = add_segmentation(scene, labels, volume, terminology.class_labels(CLASSES))
     before = labels_of(node, volume)
-    kept = results.segments_of(node)
     matrix = vtk_matrix(affine())
-    other = results.make_segments(
-        (labels == 0).astype(np.int32), matrix, terminology.class_labels({"1": "rest"})
-    )
-    results.fill_segmentation(node, other)
+    rest = terminology.class_labels({"1": "rest"})
+    other = results.make_segmentation((labels == 0).astype(np.int32), matrix, rest, surface=True)
+    kept = results.exchange_segments(node, other.GetSegmentation())
+    del other
     np.testing.assert_array_equal(labels_of(node, volume), labels == 0)
-    results.fill_segmentation(node, kept)
+    assert node.GetSegmentation().GetNthSegment(0).GetRepresentation("Closed surface") is not None
+    results.exchange_segments(node, kept)
+    assert node.GetSegmentation().GetNumberOfLayers() == 1
     np.testing.assert_array_equal(labels_of(node, volume), before)
-
-
-def test_surfaces_survive_the_node_they_were_made_in(scene: Any, labels: np.ndarray) -> None:
-    made = slicer.vtkMRMLSegmentationNode()
-    names = terminology.class_labels(CLASSES)
-    results.fill_segmentation(made, results.make_segments(labels, vtk_matrix(affine()), names))
-    assert made.GetSegmentation().CreateRepresentation("Closed surface")
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    results.fill_segmentation(node, results.take_segments(made))
-    del made
-    assert all(segment.GetRepresentation("Closed surface") for _, segment in results.segments_of(node))
 
 
 def test_a_label_map_with_its_colours(scene: Any, labels: np.ndarray) -> None:
