@@ -43,6 +43,7 @@ def initial_state() -> dict[str, Any]:
         "device_text": "",
         "segments": [],  # {id, name, color, size, visible}
         "summary": "",  # of a result, one line
+        "notes": [],  # what else is to be known of it
         "downloads": [],  # {href, text}
         "table": {"head": [], "rows": [], "title": "", "more": 0},
         "table_open": False,
@@ -166,6 +167,7 @@ def _results(actions: Actions) -> None:
                 density="comfortable",
             )
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
+        html.Div("{{ note }}", v_for="note in notes", key="note", classes="quiet mt-1")
         with html.Div(classes="links"):
             v.VBtn(
                 "{{ table_open ? 'Hide table' : 'Show table' }}",

@@ -262,7 +262,8 @@ class Page:
         with self.state as state:
             state.busy = state.stopping = False
             for level, text in run.notices:
-                self._say(level, text)
+                if level != "info":
+                    self._say(level, text)
             if run.state == "failed":
                 self._fail(run.error)
             elif run.state == "cancelled":
@@ -277,6 +278,7 @@ class Page:
         state = self.state
         results.set_opacity(run, state.opacity / 100)
         state.segments = results.segments(run, self.unit)
+        state.notes = [text for level, text in run.notices if level == "info"]
         state.summary = results.summary(run, self.unit)
         state.table = results.table(run, self.unit)
         state.downloads = downloads.available(self)
@@ -300,7 +302,7 @@ class Page:
     def _forget(self) -> None:
         self.shown = None
         for name, value in initial_state().items():
-            if name in ("segments", "summary", "table", "downloads", "table_open"):
+            if name in ("segments", "summary", "notes", "table", "downloads", "table_open"):
                 self.state[name] = value
         self.state.space_hint = _HINT
         self.views.show_labels(None)

@@ -128,6 +128,13 @@ class Tab:
     def wait_until_ready(self) -> None:
         self.page.wait_for_selector("#segment:not([disabled])")
 
+    def choose(self, option: str, value: str) -> None:
+        """Set an option of the list; the panel stays open."""
+        if not self.page.locator(".v-expansion-panel--active").count():
+            self.page.click("#options button")
+        self.page.click(f".v-select:has(label:text-is('{option}'))")
+        self.page.click(f".v-overlay--active .v-list-item:has-text('{value}')")
+
     def segment(self) -> None:
         self.wait_until_ready()
         self.page.click("#segment")

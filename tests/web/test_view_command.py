@@ -1,0 +1,52 @@
+"""What ``deepbio view`` says before there is a page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.core.command import deepbio, process
+from tests.web.conftest import EXAMPLES
+
+
+def test_help_names_the_options() -> None:
+    done = deepbio("view", "--help")
+    assert done.code == 0
+    for word in ("--model", "--port", "--no-browser", "--series"):
+        assert word in done.out
+
+
+def test_a_missing_file_is_told_at_once() -> None:
+    done = deepbio("view", "nowhere.nii.gz", "--no-browser")
+    assert done.code == 3
+    assert "nowhere.nii.gz" in done.err
+
+
+def test_an_unknown_model_is_told_with_the_nearest_name() -> None:
+    done = deepbio("view", EXAMPLES / "fluorescence.tif", "--model", "nuclie", "--no-browser")
+    assert done.code == 5
+    assert "nuclei" in done.err
+
+
+def test_a_model_outside_of_the_library_is_to_be_added_first(threshold_model: Path) -> None:
+    done = deepbio("view", EXAMPLES / "fluorescence.tif", "--model", threshold_model, "--no-browser")
+    assert done.code == 5
+    assert f"deepbio models add {threshold_model}" in done.err
+
+
+def test_without_the_extra_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trame_slicer", None)
+    done = deepbio("view", EXAMPLES / "fluorescence.tif", "--no-browser")
+    assert done.code == 7
+    assert 'pip install "deepbio-imaging[web]"' in done.err
+
+
+def test_a_file_that_is_no_image_ends_it(tmp_path: Path) -> None:
+    pytest.importorskip("trame_slicer", reason="the extra 'web' is not installed")
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"not an image")
+    done = process("view", path, "--no-browser", timeout=120)
+    assert done.code == 3
+    assert "broken.nii.gz" in done.err
