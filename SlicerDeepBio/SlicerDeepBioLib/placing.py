@@ -13,6 +13,7 @@ from SlicerDeepBioLib.terminology import class_labels, object_labels, object_nam
 __all__ = ["AS", "Placing"]
 
 AS = ("auto", "segments", "labels")
+_PIECE = 2**20  # pixels looked at between two turns of the event loop
 MOST_SEGMENTS = 200  # with more, Slicer's list of segments is of no use and its displays are slow
 
 
@@ -66,8 +67,8 @@ class Placing:
         parts = _parts(labels["array"], labels["axes"])
         self._check_size(parts[0])
         for part in parts:
-            self._names.append(self._names_of(part))
-            yield
+            present = yield from self._present(part)
+            self._names.append(self._names_of(present))
         as_labels = self._shown_as_labels(output)
         if self.entry.frames is not None:
             self._sequence = sequences.make_sequence(self.entry.frames, self.title)
@@ -77,7 +78,7 @@ class Placing:
                 node.SetName(self.title)
                 self._sequence.SetDataNodeAtValue(node, self.entry.frames.values[at])
             self._holders = [node] if at == 0 else self._holders
-            self._measure(part)
+            self._measure(part, self._names[at])
             yield
 
     def commit(self, scene, output=None):
@@ -113,10 +114,25 @@ class Placing:
                 "Run the model again.",
             )
 
-    def _names_of(self, part):
-        if not self.outputs.get("instances") and self.outputs.get("classes"):
-            return class_labels(self.outputs["classes"])
-        present = [int(value) for value in np.unique(part) if value]
+    @property
+    def _told(self):
+        """Classes that the card names, whether they are in the image or not; empty for objects."""
+        return {} if self.outputs.get("instances") else self.outputs.get("classes") or {}
+
+    def _present(self, part):
+        """Find the labels that are in a frame, a piece at a time; None where the card says all."""
+        if self._told:
+            return None
+        seen = np.zeros(int(part.max()) + 1, bool)
+        flat = part.reshape(-1)
+        for start in range(0, len(flat), _PIECE):
+            seen[flat[start : start + _PIECE]] = True
+            yield
+        return [int(value) for value in np.flatnonzero(seen) if value]
+
+    def _names_of(self, present):
+        if self._told:
+            return class_labels(self._told)
         if self.outputs.get("instances"):
             return object_labels(present, object_name(self.card))
         return class_labels({value: f"class {value}" for value in present})
@@ -141,16 +157,16 @@ class Placing:
             return results.fill_label_map(slicer.vtkMRMLLabelMapVolumeNode(), part, self.matrix)
         return results.make_segmentation(part, self.matrix, names, self._surface)
 
-    def _measure(self, part):
+    def _measure(self, part, names):
         """Size of each class, or number of objects, in this frame."""
         if self._sequence is None:
             return
         if self.outputs.get("instances"):
-            self._curves.setdefault("objects", []).append(int(np.count_nonzero(np.unique(part))))
+            self._curves.setdefault("objects", []).append(len(names))
             return
         counts = np.bincount(part.reshape(-1))
         size = float(np.prod(self.entry.source.spacing)) / (1000 if part.ndim == 3 else 1)
-        for label in self._names[-1]:
+        for label in names:
             count = int(counts[label.value]) if label.value < len(counts) else 0
             self._curves.setdefault(label.name, []).append(count * size)
 

@@ -77,18 +77,18 @@ def _oriented(labels, matrix):
 
 def _box(labels):
     """Slices around all that is not 0; the first voxel where there is nothing."""
-    box = []
-    for axis in range(3):
-        inside = labels[tuple(box)]
-        seen = np.flatnonzero(inside.any(axis=tuple(k for k in range(3) if k != axis)))
-        if not len(seen):
-            return (slice(0, 1),) * 3
-        box.append(slice(int(seen[0]), int(seen[-1]) + 1))
-    return tuple(box)
+    shadow = np.bitwise_or.reduce(labels, axis=0)
+    if not shadow.any():
+        return (slice(0, 1),) * 3
+    seen = [[plane.any() for plane in labels], shadow.any(axis=1), shadow.any(axis=0)]
+    places = [np.flatnonzero(flags) for flags in seen]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places)
 
 
 def narrow(labels):
     """The same labels in the smallest type that Slicer's tools know: they are copied a lot."""
+    if labels.dtype == np.uint8:
+        return labels
     highest = int(labels.max()) if labels.size else 0
     for kind in (np.uint8, np.int16):
         if highest <= np.iinfo(kind).max:

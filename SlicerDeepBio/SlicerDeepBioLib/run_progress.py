@@ -8,7 +8,8 @@ import time
 __all__ = ["Progress", "clock"]
 
 # Parts of the whole: pixels to the worker, the model's load, the network and its labels, nodes.
-_SENT, _LOADED, _COMPUTED = 0.04, 0.08, 0.95
+_SENT, _LOADED, _COMPUTED = 0.03, 0.06, 0.98
+_NETWORK = 0.95  # of computing; the rest is labels, which are found while the next tiles are computed
 _FRAME = re.compile(r"frame (\d+)")
 _SLICE = re.compile(r"slice (\d+)")
 _WAIT = 1.0  # seconds before the time that is left is worth telling
@@ -52,6 +53,8 @@ class Progress:
         self.eta = None
         self._frames, self._slices = frames, slices
         self._start = None  # (time, fraction) when the network began
+        self._now = (0, {"predict": 0.0, "instances": 0.0})  # the part that is worked on, and how far it is
+        self._tile = ""
 
     def at(self, fraction, text):
         """Say how far it is."""
@@ -82,18 +85,24 @@ class Progress:
             self._compute(update.current / max(1, update.maximum), self._place(update.current))
             return
         number = self._number(update.item)
-        within = update.current / update.maximum if update.maximum else 0.0
-        if update.stage == "predict":
-            within, step = (
-                0.9 * within,
-                f"tile {update.current} of {update.maximum}" if update.maximum > 1 else "",
-            )
-        elif update.stage == "instances":
-            within, step = 0.9 + 0.1 * within, "finding objects"
-        else:
+        if number != self._now[0]:
+            self._now = (number, {"predict": 0.0, "instances": 0.0})
+        within = self._now[1]
+        if update.stage not in within:
             self.text = self._with_eta([update.message])
             return
-        self._compute((number + within) / parts, [*self._place(number), step])
+        within[update.stage] = update.current / update.maximum if update.maximum else 0.0
+        if update.stage == "predict":
+            self._tile = f"tile {update.current} of {update.maximum}" if update.maximum > 1 else ""
+        step = (
+            self._tile
+            if within["predict"] < 1
+            else "finding objects"
+            if update.stage == "instances"
+            else self._tile
+        )
+        part = _NETWORK * within["predict"] + (1 - _NETWORK) * within["instances"]
+        self._compute((number + part) / parts, [*self._place(number), step])
 
     def _compute(self, part, words):
         fraction = _LOADED + (_COMPUTED - _LOADED) * min(1.0, part)

@@ -50,7 +50,16 @@ def test_a_volume_in_tiles() -> None:
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions)
     assert 0 < fractions[0] < fractions[1] < 0.1
-    assert 0.8 < fractions[3] < fractions[4] < 0.95
+    assert 0.9 < fractions[3] < fractions[4] < 0.98
+
+
+def test_objects_are_found_while_tiles_are_computed() -> None:
+    told = hear(
+        Progress(), ("predict", 3, 9), ("instances", 0, 1000), ("predict", 4, 9), ("instances", 400, 1000)
+    )
+    assert [text for _, text in told] == ["Tile 3 of 9", "Tile 3 of 9", "Tile 4 of 9", "Tile 4 of 9"]
+    assert told[1][0] == told[0][0]
+    assert told[3][0] == pytest.approx(0.06 + 0.92 * (0.95 * 4 / 9 + 0.05 * 0.4))
 
 
 def test_frames_and_slices_are_named() -> None:
@@ -67,8 +76,8 @@ def test_frames_and_slices_are_named() -> None:
     assert told[2][1] == "Frame 3 of 20, slice 2 of 4, tile 1 of 2"
     assert told[3][1] == "Frame 3 of 20, slice 3 of 4"
     assert told[5][1].startswith("Frame 20 of 20")
-    assert told[2][0] == pytest.approx(0.08 + 0.87 * (9 + 0.45) / 80)
-    assert told[5][0] == pytest.approx(0.95)
+    assert told[2][0] == pytest.approx(0.06 + 0.92 * (9 + 0.95 / 2) / 80)
+    assert told[4][0] == pytest.approx(0.06 + 0.92 * (79 + 0.95) / 80)
 
 
 def test_it_never_goes_back() -> None:
@@ -88,9 +97,9 @@ def test_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.eta is None
     now[0] += 30
     hear(progress, ("frames", 2, 4))
-    # half of 0.08 to 0.95 took 30 s; what is left to 1 goes at that speed
-    assert progress.eta == pytest.approx(30 * (0.485 / 0.435))
-    assert progress.text == "Frame 3 of 4, 0:33 left"
+    # half of 0.06 to 0.98 took 30 s; what is left to 1 goes at that speed
+    assert progress.eta == pytest.approx(30 * (0.48 / 0.46))
+    assert progress.text == "Frame 3 of 4, 0:31 left"
     progress.placing(0.5)
     assert (progress.eta, progress.text) == (None, "Placing the result")
 
