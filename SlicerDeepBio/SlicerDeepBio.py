@@ -32,7 +32,9 @@ class SlicerDeepBio(ScriptedLoadableModule):
             "Finds structures in volumes with deep learning: choose a volume and a model, click Segment. Models "
             "for real tasks come with it, and yours can be imported. For research, not a medical device."
         )
-        self.parent.acknowledgementText = _("Each model's details name its data, its authors and its licence.")
+        self.parent.acknowledgementText = _(
+            "Each model's details name its data, its authors and its licence."
+        )
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 

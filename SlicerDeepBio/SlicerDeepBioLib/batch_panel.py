@@ -57,6 +57,9 @@ class BatchPanel:
         ui.batchTable.setHorizontalHeaderLabels([_("Input"), _("Status"), _("Seconds"), _("Result")])
         ui.batchTable.horizontalHeader().setStretchLastSection(True)
         ui.batchTable.verticalHeader().setVisible(False)
+        ui.batchTable.verticalHeader().setDefaultSectionSize(22)
+        for column, width in enumerate((130, 64, 60)):
+            ui.batchTable.setColumnWidth(column, width)
         ui.batchStartButton.connect("clicked()", self._start)
         ui.batchStopButton.connect("clicked()", self._stop)
         ui.batchFolderButton.connect("toggled(bool)", self._show_source)
@@ -142,16 +145,17 @@ class BatchPanel:
     def _resumable(self):
         """Whether something of the last batch is left to do."""
         batch = self.batch
-        return batch is not None and (batch.state != "done" or batch.count("failed", "cancelled", "waiting") > 0)
+        return batch is not None and (
+            batch.state != "done" or batch.count("failed", "cancelled", "waiting") > 0
+        )
 
     def _fill(self):
         table, items = self._ui.batchTable, self.batch.items
         if table.rowCount != len(items):
             table.setRowCount(len(items))
         for row, item in enumerate(items):
-            seconds = "{:.1f}".format(item.seconds) if item.seconds else ""
-            result = item.message or ("" if item.objects is None else _("{n} objects").format(n=item.objects))
-            texts = (item.name, _WORDS.get(item.status, item.status), seconds, result)
+            seconds = f"{item.seconds:.1f}" if item.seconds else ""
+            texts = (item.name, _WORDS.get(item.status, item.status), seconds, _result(item))
             for column, text in enumerate(texts):
                 cell = table.item(row, column)
                 if not cell:
@@ -174,8 +178,17 @@ def loaded_volumes():
     ]
 
 
+def _result(item):
+    """Why it failed, or what came of it."""
+    if item.message:
+        return item.message
+    if item.objects is not None:
+        return _("{n} objects").format(n=item.objects)
+    return ", ".join(node.GetName() for node in item.run.nodes[:1]) if item.run is not None else ""
+
+
 def _summary(items):
     counts = {}
     for item in items:
         counts[item.status] = counts.get(item.status, 0) + 1
-    return ", ".join("{} {}".format(number, _WORDS.get(status, status)) for status, number in counts.items())
+    return ", ".join(f"{number} {_WORDS.get(status, status)}" for status, number in counts.items())

@@ -114,14 +114,14 @@ class EnvironmentPanel:
             ui.environmentText.text = "\n".join(tried)
             self._show_plan(plan, tried)
         else:
-            ui.environmentText.text = "{}\n{}".format(found.why, found.path)
+            ui.environmentText.text = f"{found.why}\n{found.path}"
             self._messages.clear()
         self._show()
         self._on_found(found)
 
     def _show_plan(self, plan, tried):
         chosen = self._settings().python
-        text = plan.text if not plan.problem else "{}\n\n{}".format(plan.problem, plan.text)
+        text = plan.text if not plan.problem else f"{plan.problem}\n\n{plan.text}"
         self._ui.setupText.text = "\n".join(tried) + "\n\n" + text if chosen else text
         self._ui.installButton.enabled = not plan.problem
         self._ui.setupBox.toolTip = "\n".join(tried)

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 
 __all__ = ["Messages"]
 
+_logger = logging.getLogger("DeepBio")
+
 # Drawn over the palette's own background, so that they suit light and dark themes.
 _COLORS = {"error": "200, 50, 40", "warning": "225, 150, 20", "info": "60, 125, 200", "done": "60, 155, 80"}
 
@@ -61,7 +63,7 @@ class Messages:
         try:
             yield
         except Exception as error:
-            logging.exception("DeepBio: an error in the form")
+            _logger.exception("DeepBio: an error in the form")
             self.failure(error)
             raise
 
@@ -76,8 +78,8 @@ class Messages:
             body += '<br><a href="details">' + escape(_("Details")) + "</a>"
         color = _COLORS[level]
         ui.messageBox.setStyleSheet(
-            "QFrame#messageBox { border: 1px solid rgba(%s, 120); border-left: 4px solid rgb(%s);"
-            " border-radius: 3px; background-color: rgba(%s, 28); }" % (color, color, color)
+            f"QFrame#messageBox {{ border: 1px solid rgba({color}, 120); border-left: 4px solid rgb({color});"
+            f" border-radius: 3px; background-color: rgba({color}, 28); }}"
         )
         ui.messageText.text = body.replace("\n", "<br>")
         ui.messageDetails.plainText = details

@@ -102,11 +102,7 @@ class ModelBox:
         if card is None:
             self._ui.modelDetails.visible = False
             return
-        facts = [
-            score_text(card),
-            card.get("license", ""),
-            _("version") + " " + card["version"] if card.get("version") else "",
-        ]
+        facts = [score_text(card), card.get("license", "")]
         lines = [escape(card.get("description", ""))]
         line = " · ".join(escape(fact) for fact in facts if fact)
         link = '<a href="details">' + escape(_("details")) + "</a>"
@@ -126,13 +122,13 @@ class ModelBox:
     def _fill_details(self, card):
         """Show the model's own text, and after it what its package says in fields."""
         facts = [
-            (_("Name"), card["name"]),
+            (_("Name"), "{} {}".format(card["name"], card.get("version", "")).strip()),
             (_("Authors"), ", ".join(card.get("authors", ()))),
             (_("Trained on"), card.get("training_data", "")),
             (_("Please cite"), "; ".join(card.get("citations", ()))),
             (_("Folder"), card.get("folder", "")),
         ]
-        lines = ["* **{}**: {}".format(name, value) for name, value in facts if value]
+        lines = [f"* **{name}**: {value}" for name, value in facts if value]
         text = card.get("documentation") or card.get("description") or card["name"]
         self._ui.modelDetails.setMarkdown(text + "\n\n" + "\n".join(lines) + "\n")
 
@@ -146,4 +142,4 @@ def score_text(card):
     if score.get("n"):
         text += " " + _("on {n} held-out images").format(n=score["n"])
     subset = score.get("subset", "")
-    return text + (" ({})".format(subset) if subset and subset != "all" else "")
+    return text + (f" ({subset})" if subset and subset != "all" else "")

@@ -29,6 +29,7 @@ class ModelsPanel:
         self._messages = messages
         self._ask = ask
         self._on_changed = on_changed
+        self._fixed = set()  # names of those that came with deepbio
         ui.importZipButton.connect("clicked()", self._choose_zip)
         ui.importFolderButton.connect("clicked()", self._choose_folder)
         ui.removeModelButton.connect("clicked()", self._remove)
@@ -37,9 +38,11 @@ class ModelsPanel:
     def show(self, cards, broken=()):
         """List the models, and the packages that cannot be read with the reason."""
         entries = self._ui.modelsList
+        self._fixed = {card["name"] for card in cards if card.get("bundled")}
         entries.clear()
         for card in cards:
-            entries.addItem("{}  ({})".format(card.get("title") or card["name"], card["name"]))
+            name = card["name"] if card.get("bundled") else _("{name}, imported").format(name=card["name"])
+            entries.addItem("{} ({})".format(card.get("title") or card["name"], name))
             entries.item(entries.count - 1).setData(qt.Qt.UserRole, card["name"])
             entries.item(entries.count - 1).setToolTip(card.get("folder", ""))
         for package in broken:
@@ -80,7 +83,7 @@ class ModelsPanel:
         return item.data(qt.Qt.UserRole) if item else None
 
     def _selected(self, row):
-        self._ui.removeModelButton.enabled = self._name() is not None
+        self._ui.removeModelButton.enabled = self._name() not in {None, *self._fixed}
 
     def _remove(self):
         name = self._name()

@@ -16,7 +16,7 @@ class OptionsForm:
     Parameters
     ----------
     ui : namespace
-        Widgets ``optionsBox`` (with a form layout), ``deviceComboBox``, ``deviceText``,
+        Widgets ``optionsBox`` (with a grid layout), ``deviceComboBox``, ``deviceText``,
         ``resetOptionsButton``.
     on_changed : callable
         Called when the user has changed an option.
@@ -59,9 +59,11 @@ class OptionsForm:
             row.remove(layout)
         self._rows, self._problems = {}, {}
         self._options = [one for one in options if one["name"] != "device"]
-        for one in sorted(self._options, key=lambda one: one["name"] in _COMPUTING):
+        ordered = sorted(self._options, key=lambda one: one["name"] in _COMPUTING)
+        for number, one in enumerate(ordered, start=2):  # after the device and what is said of it
             row = _Row(one, self._edited)
-            layout.addRow(row.label, row.widget)
+            layout.addWidget(row.label, number, 0)
+            layout.addWidget(row.widget, number, 1)
             self._rows[one["name"]] = row
         self._show_devices(hello)
         self.set_values(self._values)
@@ -94,13 +96,16 @@ class OptionsForm:
         chosen = hello.get("chosen") or {}
         blocked = combo.blockSignals(True)
         combo.clear()
-        combo.addItem(_("Auto: {device}").format(device=chosen.get("label") or chosen.get("name", "?")), "auto")
+        combo.addItem(
+            _("Auto: {device}").format(device=chosen.get("label") or chosen.get("name", "?")), "auto"
+        )
         for device in hello.get("devices", ()):
             combo.addItem(_device_text(device), device["name"])
             combo.setItemData(combo.count - 1, device.get("why", ""), qt.Qt.ToolTipRole)
         combo.blockSignals(blocked)
-        self._ui.deviceText.text = chosen.get("why", "")
-        self._ui.deviceText.visible = bool(chosen.get("why"))
+        why = chosen.get("why", "")
+        self._ui.deviceText.text = _("Auto: because {why}").format(why=why)
+        self._ui.deviceText.visible = bool(why)
 
     def _device_chosen(self, index):
         self._set("device", self._ui.deviceComboBox.itemData(index), "auto")
@@ -139,7 +144,7 @@ class _Row:
         self.label = qt.QLabel(name.replace("_", " ").capitalize() + ":")
         self.widget, self._boxes = None, {}
         if kind == "bool":
-            self.widget = qt.QCheckBox()
+            self.widget = qt.QCheckBox(_short(option.get("help", "")))
             self.widget.connect("toggled(bool)", lambda on: on_edited(name))
         elif kind == "choice":
             self.widget = qt.QComboBox()
@@ -255,8 +260,17 @@ def check(option, text):
         number = _("a whole number") if kind == "int" else _("a number")
         return _("{name}: expected {number}, found '{text}'").format(name=name, number=number, text=text)
     if low is not None and not low <= value <= high:  # also what is not a number
-        return _("{name}: expected {low} to {high}, found {text}").format(name=name, low=low, high=high, text=text)
+        return _("{name}: expected {low} to {high}, found {text}").format(
+            name=name, low=low, high=high, text=text
+        )
     return ""
+
+
+def _short(help):
+    """The first part of a help text, which says what is meant."""
+    for mark in (":", ";", ","):
+        help = help.partition(mark)[0]
+    return help[:1].upper() + help[1:]
 
 
 def _text(default):
@@ -274,8 +288,8 @@ def _placeholder(option, default):
     if option.get("low") is None:
         return default
     high = "{:g}".format(option["high"]) if option["high"] < 10**6 else ""
-    bounds = "{:g} – {}".format(option["low"], high) if high else _("from {low}").format(low=option["low"])
-    return "{} ({})".format(default, bounds)
+    bounds = "{:g} to {}".format(option["low"], high) if high else _("from {low}").format(low=option["low"])
+    return f"{default} ({bounds})"
 
 
 def _device_text(device):

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 __all__ = ["RunPanel"]
 
 SHORTCUT = "Ctrl+Return"
+MOST_SIZES = 6  # classes whose sizes are told; the table has all
 
 
 class RunPanel:
@@ -174,17 +175,48 @@ def _show_layout(name):
 
 
 def result_text(run):
-    """One line on what came out, by which model, and how long it took."""
+    """What came out, and under it by which model, in what time and where."""
     record = run.record or {}
-    parts = []
-    if run.segmentation is not None:
-        parts.append(run.segmentation.GetName())
-        count = run.segmentation.GetSegmentation().GetNumberOfSegments()
-        parts.append(_("1 segment") if count == 1 else _("{n} segments").format(n=count))
-    elif run.nodes:
-        parts.append(run.nodes[0].GetName())
-    if isinstance(record.get("seconds_total"), (int, float)):
-        parts.append("{:.1f} s".format(record["seconds_total"]))
-    if record.get("device"):
-        parts.append(str(record["device"]))
-    return " · ".join(parts)
+    what = _sizes(run) or _count(run) or ", ".join(node.GetName() for node in run.nodes[:3])
+    seconds = record.get("seconds_total")
+    how = [
+        " ".join(str(record[key]) for key in ("model", "model_version") if record.get(key)),
+        f"{seconds:.1f} s" if isinstance(seconds, (int, float)) else "",
+        str(record.get("device_label") or record.get("device") or ""),
+    ]
+    return "\n".join(line for line in (what, " · ".join(part for part in how if part)) if line)
+
+
+def _count(run):
+    if run.segmentation is None:
+        return ""
+    count = run.segmentation.GetSegmentation().GetNumberOfSegments()
+    number = _("1 segment") if count == 1 else _("{n} segments").format(n=count)
+    return f"{run.segmentation.GetName()}: {number}"
+
+
+def _sizes(run):
+    """The size of each class, from the table; empty for objects, sequences and results without sizes."""
+    if not run.tables or run.sequence is not None:
+        return ""
+    table = run.tables[0]
+    columns = {table.GetColumnName(k): k for k in range(table.GetNumberOfColumns())}
+    size = next((name for name in columns if name.startswith(("volume", "area"))), None)
+    rows = table.GetNumberOfRows()
+    if size is None or "name" not in columns or not 0 < rows <= MOST_SIZES:
+        return ""
+    return "\n".join(
+        "{}: {}".format(
+            table.GetCellText(row, columns["name"]), _size(size, table.GetCellText(row, columns[size]))
+        )
+        for row in range(rows)
+    )
+
+
+def _size(column, text):
+    """A size with its unit, as people write it: ``"1.57 ml"``."""
+    unit = column.partition("[")[2].rstrip("]")
+    value = float(text)
+    if unit == "mm^3" and value >= 10:
+        return f"{value / 1000:.2f} ml"
+    return "{:.4g} {}".format(value, unit.replace("^2", "²").replace("^3", "³").replace("um", "µm")).strip()

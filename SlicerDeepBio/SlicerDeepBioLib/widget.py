@@ -24,6 +24,7 @@ from SlicerDeepBioLib.run_panel import RunPanel
 
 __all__ = ["TICK", "Form"]
 
+_logger = logging.getLogger("DeepBio")
 TICK = 20  # milliseconds between two steps of the logic
 _ASK_AGAIN = ("channel", "per_slice")  # options that decide which models fit
 
@@ -217,6 +218,8 @@ class Form:
 
     def _show_models(self, cards, fits):
         wanted = self.parameters.model if self.parameters is not None else ""
+        if not wanted and fits is None and self.models.card is not None:
+            wanted = self.models.card["name"]  # nothing is known that speaks against it
         shape = _shape(self.parameters.input) if self.parameters is not None else None
         self.models.show(cards, fits, wanted, 0 if shape is None else 3 if shape["slices"] > 1 else 2)
 
@@ -258,7 +261,7 @@ class Form:
         ui.runBox.visible = self.environment.found is not None or self.environment.plan is None
         for section in (ui.optionsSection, ui.batchSection, ui.modelsSection):
             section.visible = self.environment.found is not None
-        ui.inputsBox.enabled = ui.optionsBox.enabled = ui.deviceBox.enabled = not running and not self.batch.running
+        ui.inputsBox.enabled = ui.optionsBox.enabled = not running and not self.batch.running
         ui.batchStartButton.enabled = not running and not self.batch.running
         ui.undoButton.enabled = not running
         self.options.show_for(self.models.card, _shape(self.parameters.input) if self.parameters else None)
@@ -270,7 +273,12 @@ class Form:
     def _start(self, on_progress, on_done):
         output = self.parameters.output
         return self.logic.segment(
-            self.source, self.models.card, self.options.values, output, on_progress=on_progress, on_done=on_done
+            self.source,
+            self.models.card,
+            self.options.values,
+            output,
+            on_progress=on_progress,
+            on_done=on_done,
         )
 
     def _batch_choices(self):
@@ -288,7 +296,9 @@ class Form:
                 self.logic.step()
         except Exception:
             self._timer.stop()  # or it would fail fifty times a second; the next click starts it again
-            self.messages.error(_("DeepBio met an error of its own."), _("The Python console has it. Please report it."))
+            self.messages.error(
+                _("DeepBio met an error of its own."), _("The Python console has it. Please report it.")
+            )
             raise
         if not self._entered and not (self.logic.busy or self.environment.busy or self.batch.running):
             self._timer.stop()
@@ -303,4 +313,4 @@ def _shape(node):
 
 
 def _log(line):
-    logging.debug("DeepBio worker: %s", line)
+    _logger.debug("worker: %s", line)

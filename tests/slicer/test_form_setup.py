@@ -24,7 +24,9 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
     monkeypatch.setenv("PATH", folder + os.pathsep + os.environ["PATH"])
     from SlicerDeepBioLib import install, interpreters
 
-    assert install.host_python  # imported before it is exchanged where the search looks: this Python has deepbio
+    assert (
+        install.host_python
+    )  # imported before it is exchanged where the search looks: this Python has deepbio
     monkeypatch.setattr(interpreters, "host_python", lambda: "")
     (tmp_path / "settings").mkdir()
     with opened(tmp_path / "settings", python="") as user:

@@ -56,7 +56,9 @@ class Application:
     def __init__(self, folder: Path) -> None:
         self.temporaryPath = str(folder)
         self.slicerHome = str(folder / "Slicer")
-        self._settings = bridged(QtCore.QSettings)(str(folder / "Slicer.ini"), QtCore.QSettings.Format.IniFormat)
+        self._settings = bridged(QtCore.QSettings)(
+            str(folder / "Slicer.ini"), QtCore.QSettings.Format.IniFormat
+        )
         self.logic = _Logic()
         self.connections: list[tuple[str, Any]] = []
         self.opened: list[str] = []

@@ -98,7 +98,9 @@ class ctkCollapsibleButton(Bridge, QtWidgets.QWidget):
         arrow.initFrom(self)
         arrow.rect = QtCore.QRect(6, 5, 12, 12)
         kind = QtWidgets.QStyle.PrimitiveElement
-        painter.drawPrimitive(kind.PE_IndicatorArrowRight if self._collapsed else kind.PE_IndicatorArrowDown, arrow)
+        painter.drawPrimitive(
+            kind.PE_IndicatorArrowRight if self._collapsed else kind.PE_IndicatorArrowDown, arrow
+        )
         painter.drawText(
             option.rect.adjusted(24, 0, 0, 0), int(QtCore.Qt.AlignmentFlag.AlignVCenter), self._text
         )

@@ -9,11 +9,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from tests.slicer.shim import ctk_widgets, mrml_widgets
 from tests.slicer.shim.pythonqt import bridged
 
-_CUSTOM = {
-    name: getattr(module, name)
-    for module in (ctk_widgets, mrml_widgets)
-    for name in module.__all__
-}
+_CUSTOM = {name: getattr(module, name) for module in (ctk_widgets, mrml_widgets) for name in module.__all__}
 
 
 class QUiLoader(QtUiTools.QUiLoader):

@@ -59,7 +59,7 @@ class qMRMLNodeComboBox(Bridge, QtWidgets.QWidget):
         self._tags: list[tuple[Any, int]] = []
         self._named: dict[str, tuple[Any, int]] = {}
 
-    def _value(name: str, kind: Any) -> Any:  # noqa: N805 (makes a property, is no method)
+    def _value(name: str, kind: Any) -> Any:
         def read(self: Any) -> Any:
             return self._values[name]
 
@@ -148,7 +148,9 @@ class qMRMLNodeComboBox(Bridge, QtWidgets.QWidget):
         blocked = combo.blockSignals(True)
         combo.clear()
         if self._values["noneEnabled"] or not nodes:
-            combo.addItem(self._values["noneDisplay"] if self._values["noneEnabled"] else "Select a Volume", "")
+            combo.addItem(
+                self._values["noneDisplay"] if self._values["noneEnabled"] else "Select a Volume", ""
+            )
         for node in nodes:
             combo.addItem(node.GetName(), node.GetID())
         if self._current not in known:

@@ -19,6 +19,10 @@ __all__ = ["Bridge", "bridged", "lookup", "slot_errors"]
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
 slot_errors: list[str] = []  # PythonQt prints what a slot raises and goes on; so do we, and tests look here
+VIRTUAL = {
+    "sizeHint",
+    "minimumSizeHint",
+}  # C++ would find an attribute where it looks for Python's own method
 _read = QtCore.QObject.property
 _names: dict[type, frozenset[str]] = {}
 
@@ -27,7 +31,9 @@ def properties(kind: type) -> frozenset[str]:
     """Names of a class's Qt properties."""
     if kind not in _names:
         meta = kind.staticMetaObject
-        _names[kind] = frozenset(meta.property(k).name() for k in range(meta.propertyCount())) | {"name"}
+        _names[kind] = frozenset(meta.property(k).name() for k in range(meta.propertyCount())) - VIRTUAL | {
+            "name"
+        }
     return _names[kind]
 
 
@@ -94,7 +100,7 @@ def _guarded(slot: Callable[..., Any], count: int) -> Callable[..., None]:
     def call(*arguments: Any) -> None:
         try:
             slot(*arguments[:takes])
-        except Exception:
+        except Exception:  # noqa: BLE001 (noted, and every test with the shim looks at the notes)
             slot_errors.append(traceback.format_exc())
             traceback.print_exc()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ class ScriptedLoadableModuleWidget:
     def exit(self) -> None: ...
 
     def onReload(self) -> None:
-        logging.debug("Reloading scripted module: %s", self.moduleName)
         slicer.util.reloadScriptedModule(self.moduleName)
 
 
@@ -100,7 +98,7 @@ class ScriptedLoadableModuleTest:
     def setUp(self) -> None: ...
 
     def delayDisplay(self, message: str, milliseconds: int = 1000) -> None:
-        logging.info(message)
+        self.told = message
 
 
 class Panel(Bridge, QtWidgets.QWidget):

@@ -153,7 +153,7 @@ class User:
     def seen(self) -> str:
         ui = self.ui
         return (
-            f"why: {ui.whyLabel.text!r}, message: {self.message!r}, progress: {ui.progressLabel.text!r}, "
+            f"model: {(self.form.models.card or {}).get('name')}, why: {ui.whyLabel.text!r}, message: {self.message!r}, progress: {ui.progressLabel.text!r}, "
             f"environment: {ui.environmentText.text!r}, box: {ui.setupText.text if ui.setupBox.visible else ''!r}"
         )
 
