@@ -67,7 +67,7 @@ class Placing:
         parts = _parts(labels["array"], labels["axes"])
         self._check_size(parts[0])
         for part in parts:
-            present = yield from self._present(part)
+            present = yield from _present(part)
             self._names.append(self._names_of(present))
         as_labels = self._shown_as_labels(output)
         if self.entry.frames is not None:
@@ -114,28 +114,13 @@ class Placing:
                 "Run the model again.",
             )
 
-    @property
-    def _told(self):
-        """Classes that the card names, whether they are in the image or not; empty for objects."""
-        return {} if self.outputs.get("instances") else self.outputs.get("classes") or {}
-
-    def _present(self, part):
-        """Find the labels that are in a frame, a piece at a time; None where the card says all."""
-        if self._told:
-            return None
-        seen = np.zeros(int(part.max()) + 1, bool)
-        flat = part.reshape(-1)
-        for start in range(0, len(flat), _PIECE):
-            seen[flat[start : start + _PIECE]] = True
-            yield
-        return [int(value) for value in np.flatnonzero(seen) if value]
-
     def _names_of(self, present):
-        if self._told:
-            return class_labels(self._told)
+        """Names for the labels of a frame: of classes all that the card has, of objects those that are there."""
         if self.outputs.get("instances"):
             return object_labels(present, object_name(self.card))
-        return class_labels({value: f"class {value}" for value in present})
+        classes = {int(value): entry for value, entry in (self.outputs.get("classes") or {}).items()}
+        unnamed = {value: f"class {value}" for value in present if value not in classes}
+        return class_labels({**unnamed, **classes})
 
     def _shown_as_labels(self, output):
         """Whether the labels become a label map volume, and not segments."""
@@ -309,6 +294,16 @@ def _detach_earlier(change, browser, proxy):
 
 def _parts(array, axes):
     return list(array) if "T" in axes else [array]
+
+
+def _present(part):
+    """Find the labels that are in a frame, a piece at a time."""
+    seen = np.zeros(int(part.max()) + 1, bool)
+    flat = part.reshape(-1)
+    for start in range(0, len(flat), _PIECE):
+        seen[flat[start : start + _PIECE]] = True
+        yield
+    return [int(value) for value in np.flatnonzero(seen) if value]
 
 
 def _channels(image, kind):
