@@ -14,6 +14,14 @@ from deepbio_web.views import SLICES, SPACE, Views
 __all__ = ["Actions", "build", "initial_state"]
 
 
+_CURVE = """<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="Size over the frames">
+  <polyline v-for="line in curve.lines" :key="line.name" :points="line.points" :stroke="line.color" fill="none"
+    stroke-width="2" vector-effect="non-scaling-stroke"></polyline>
+  <line :x1="100 * frame / (frames - 1)" :x2="100 * frame / (frames - 1)" y1="0" y2="40" stroke="#9aa4b1"
+    stroke-dasharray="2 2" vector-effect="non-scaling-stroke"></line>
+</svg>"""
+
+
 class Actions(Protocol):
     """What the user can do."""
 
@@ -44,6 +52,7 @@ def initial_state() -> dict[str, Any]:
         "segments": [],  # {id, name, color, size, visible}
         "summary": "",  # of a result, one line
         "notes": [],  # what else is to be known of it
+        "curve": {"lines": [], "low": "", "high": "", "unit": ""},  # of a sequence
         "downloads": [],  # {href, text}
         "table": {"head": [], "rows": [], "title": "", "more": 0},
         "table_open": False,
@@ -167,6 +176,9 @@ def _results(actions: Actions) -> None:
                 density="comfortable",
             )
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
+        with html.Div(v_if=("curve.lines.length",), classes="curve", id="curve"):
+            html.Div(_CURVE)
+            html.Span("{{ curve.low }} to {{ curve.high }} {{ curve.unit }}, frame 1 to {{ frames }}")
         html.Div("{{ note }}", v_for="note in notes", key="note", classes="quiet mt-1")
         with html.Div(classes="links"):
             v.VBtn(

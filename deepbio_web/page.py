@@ -281,6 +281,7 @@ class Page:
         state.notes = [text for level, text in run.notices if level == "info"]
         state.summary = results.summary(run, self.unit)
         state.table = results.table(run, self.unit)
+        state.curve = results.curve(run)
         state.downloads = downloads.available(self)
         state.space_hint = ""
         self.views.show_labels(run.label_map, state.opacity / 100)
@@ -302,7 +303,7 @@ class Page:
     def _forget(self) -> None:
         self.shown = None
         for name, value in initial_state().items():
-            if name in ("segments", "summary", "notes", "table", "downloads", "table_open"):
+            if name in ("segments", "summary", "notes", "curve", "table", "downloads", "table_open"):
                 self.state[name] = value
         self.state.space_hint = _HINT
         self.views.show_labels(None)

@@ -11,7 +11,17 @@ from vtk.util import numpy_support
 
 import deepbio
 
-__all__ = ["has_labels", "middle", "read_table", "segments", "set_opacity", "summary", "table", "toggle"]
+__all__ = [
+    "curve",
+    "has_labels",
+    "middle",
+    "read_table",
+    "segments",
+    "set_opacity",
+    "summary",
+    "table",
+    "toggle",
+]
 
 _UNITS = {"millimeter": ("mm", 1.0), "micrometer": ("um", 1000.0), "pixel": ("px", 1.0)}
 _LENGTH = re.compile(r"\[mm(?:\^(\d))?\]$")
@@ -93,6 +103,35 @@ def table(run: Any, unit: str) -> dict[str, Any]:
         "rows": rows[:MOST_ROWS],
         "title": run.tables[0].GetName(),
         "more": max(0, len(rows) - MOST_ROWS),
+    }
+
+
+def curve(run: Any) -> dict[str, Any]:
+    """Lines of a sequence's sizes over its frames, as the page draws them in a box of 100 x 40.
+
+    Returns
+    -------
+    dict
+        ``lines`` (name, points, color), ``low``, ``high`` and ``unit``; empty ``lines`` without a curve.
+    """
+    if run.plot is None or len(run.tables) < 2:
+        return {"lines": [], "low": "", "high": "", "unit": ""}
+    _, *columns = read_table(run.tables[-1]).items()
+    colors = {one["name"]: one["color"] for one in segments(run, "millimeter")}
+    low, high = min(min(values) for _, values in columns), max(max(values) for _, values in columns)
+    lines = []
+    for title, values in columns:
+        across, up = 100 / max(1, len(values) - 1), 36 / ((high - low) or 1)
+        points = " ".join(
+            f"{at * across:.2f},{38 - (value - low) * up:.2f}" for at, value in enumerate(values)
+        )
+        name = title.partition(" [")[0]
+        lines.append({"name": name, "points": points, "color": colors.get(name, "#3fb6a8")})
+    return {
+        "lines": lines,
+        "low": f"{low:.4g}",
+        "high": f"{high:.4g}",
+        "unit": _heading(columns[0][0]).split(" ")[-1],
     }
 
 

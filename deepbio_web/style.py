@@ -72,6 +72,8 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
   letter-spacing: .05em; text-transform: uppercase; }
 .page .v-expansion-panel-text__wrapper { padding: 8px 0 0; }
 .page .v-expansion-panel-title__overlay { display: none; }
+.curve { margin-top: 8px; font-size: 12px; color: #9aa4b1; }
+.curve svg { width: 100%; height: 96px; background: #10141a; border-radius: 4px; display: block; }
 .links { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 6px; }
 .range { display: grid; grid-template-columns: 74px minmax(0, 1fr); align-items: center; font-size: 13px;
   color: #9aa4b1; }
