@@ -170,9 +170,17 @@ class WorkerClient:
     def _cancel(self, task: Task) -> None:
         if self._process is not None:
             self._process.write(_message(task, "CANCEL"))
-            self._process.later(ANSWER_TO_CANCEL + 0.05, self._check_deadlines)
+            self._process.later(ANSWER_TO_CANCEL, self._watch_deadlines)
+
+    def _watch_deadlines(self) -> None:
+        """Look, and look again when the next deadline comes: timers of Qt may be early by a twentieth."""
+        self._check_deadlines()
+        open_ = [task._deadline for task in self.tasks if task._deadline is not None]
+        if open_ and self._process is not None:
+            self._process.later(max(0.02, min(open_) - time.monotonic()), self._watch_deadlines)
 
     def _check_deadlines(self) -> None:
+        """End a worker that has not answered to Cancel in time."""
         now = time.monotonic()
         if self._process is not None and any(
             task._deadline is not None and now >= task._deadline for task in self.tasks

@@ -131,6 +131,20 @@ def test_a_hanging_worker_is_ended_by_a_timer(loop: Loop, client: WorkerClient) 
 
 
 @POSIX
+def test_a_timer_that_comes_early_is_set_again(loop: Loop, client: WorkerClient, monkeypatch: Any) -> None:
+    """Qt lets timers of seconds come a twentieth too early."""
+    later = QtProcess.later
+    monkeypatch.setattr(QtProcess, "later", lambda self, seconds, what: later(self, 0.9 * seconds, what))
+    hello = client.submit({"command": "hello"})
+    loop.until(lambda: hello.finished)
+    assert client.pid is not None
+    os.kill(client.pid, signal.SIGSTOP)
+    task = client.submit({"command": "models"})
+    task.cancel()
+    assert 3.9 < loop.until(lambda: task.finished, within=10) < 5
+
+
+@POSIX
 def test_a_killed_worker_is_told_and_the_next_works(loop: Loop, client: WorkerClient) -> None:
     hello = client.submit({"command": "hello"})
     loop.until(lambda: hello.finished)

@@ -21,7 +21,7 @@ from deepbio.worker.service import service
 __all__ = ["DeepBioWorker"]
 
 _GRACE = 1.5  # seconds that runs get to stop by themselves when the client has gone
-_DYING = 0.3  # seconds
+_DYING = 1.0  # seconds
 _INTERRUPTED = 130
 
 
