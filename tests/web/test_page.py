@@ -126,6 +126,21 @@ def test_views_show_the_image_and_the_segments(tab: Tab, tmp_path: Path) -> None
     assert [tab.text(f"#view-sagittal .letter.{side}") for side in ("top", "bottom")] == ["S", "I"]
 
 
+def test_the_mouse_moves_through_slices_and_zooms(tab: Tab) -> None:
+    tab.wait_until_ready()
+    tab.page.wait_for_function("document.querySelector('#view-axial img')?.naturalWidth > 300")
+    before = tab.text("#view-axial .offset")
+    tab.page.locator("#view-axial").hover(position={"x": 200, "y": 200})
+    tab.page.mouse.wheel(0, 120)
+    tab.page.wait_for_function(f"document.querySelector('#view-axial .offset').innerText !== '{before}'")
+    moved = float(tab.text("#view-axial .offset").split()[0])
+    assert abs(moved - float(before.split()[0])) == pytest.approx(1.0)  # one slice
+    tab.page.locator("#view-axial button[title='Show this view alone']").click()
+    tab.page.wait_for_selector("#view-space", state="hidden")
+    tab.page.locator("#view-axial button[title='Show all views']").click()
+    tab.page.wait_for_selector("#view-space", state="visible")
+
+
 def _wait_for_colour(tab: Tab, selector: str, color: tuple[int, int, int]) -> None:
     """Until a view has pixels of about the hue of a segment's colour."""
     import io

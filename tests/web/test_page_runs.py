@@ -108,6 +108,11 @@ def test_a_sequence(chromium: Any, serve: Callable[..., Served], tmp_path: Path)
     labels = deepbio.read_labels(tab.download("Labels", tmp_path))
     assert np.array_equal(labels.numpy(), expected.labels.numpy())
     assert tab.page.locator(".legend .name").all_inner_texts() == ["left ventricle blood pool"]
+    assert tab.page.locator("#curve polyline").count() == 1
+    box = tab.page.locator("#frames .v-slider").bounding_box()
+    tab.page.mouse.click(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
+    tab.page.wait_for_selector("#frames:has-text('5 of 5')")
+    assert tab.problems == []
     served.stop()
     tab.close()
 
