@@ -137,10 +137,26 @@ class SlicerDeepBioLogic(ScriptedLoadableModuleLogic):
 
 
 class SlicerDeepBioTest(ScriptedLoadableModuleTest):
-    """The self test: see Testing/Python."""
+    """What "Reload and Test" runs: the tests in Testing/Python, in the application itself."""
 
     def runTest(self):
-        self.setUp()
+        """Run them; the first failure is raised.
+
+        Raises
+        ------
+        RuntimeError
+            If a test fails, or there are no tests because the module is an installed extension.
+        """
+        import unittest
+        from pathlib import Path
+
+        folder = Path(slicer.util.modulePath("SlicerDeepBio")).parent / "Testing" / "Python"
+        tests = unittest.defaultTestLoader.discover(str(folder), "*Test.py") if folder.is_dir() else None
+        if tests is None or not tests.countTestCases():
+            raise RuntimeError(f"There are no tests in '{folder}': only the source tree has them.")
+        result = unittest.TextTestRunner(verbosity=2).run(tests)
+        for _test, trace in result.errors + result.failures:
+            raise RuntimeError(trace)
 
 
 def forget_library():

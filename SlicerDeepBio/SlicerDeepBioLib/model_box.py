@@ -72,7 +72,7 @@ class ModelBox:
         combo = self._ui.modelComboBox
         blocked = combo.blockSignals(True)
         combo.clear()
-        grey = qt.QApplication.palette().color(qt.QPalette.Disabled, qt.QPalette.Text)
+        grey = combo.palette.color(qt.QPalette.Disabled, qt.QPalette.Text)
         for index, card in enumerate(ordered):
             why = reasons.get(card["name"], "")
             combo.addItem(card.get("title") or card["name"], card["name"])
@@ -134,11 +134,11 @@ class ModelBox:
 
 
 def score_text(card):
-    """The first held-out score of a card: ``"Dice 0.855 on 20 held-out images"``; empty without."""
+    """The first held-out score of a card: ``"Dice: 0.855 on 20 held-out images"``; empty without."""
     score = next(iter(card.get("scores", ())), None)
     if score is None or not isinstance(score.get("value"), (int, float)):
         return ""
-    text = "{} {:.3g}".format(score.get("metric", ""), score["value"]).strip()
+    text = "{}: {:.3g}".format(score.get("metric", "") or _("score"), score["value"])
     if score.get("n"):
         text += " " + _("on {n} held-out images").format(n=score["n"])
     subset = score.get("subset", "")

@@ -143,22 +143,34 @@ class RunPanel:
 
     def _undo(self):
         with self._messages.shown():
-            self.results.pop().undo()
+            self.results[-1].undo()  # which may refuse
+            self.results.pop()
             self._messages.info(_("The result was taken back."))
             self._show_result()
             self._on_changed()
 
     def _show_table(self):
+        if not self._is_there(self.results[-1].tables[0]):
+            return
         application = slicer.app.applicationLogic()
         application.GetSelectionNode().SetActiveTableID(self.results[-1].tables[0].GetID())
         application.PropagateTableSelection()
         _show_layout("SlicerLayoutFourUpTableView")
 
     def _show_plot(self):
+        if not self._is_there(self.results[-1].plot):
+            return
         application = slicer.app.applicationLogic()
         application.GetSelectionNode().SetActivePlotChartID(self.results[-1].plot.GetID())
         application.PropagatePlotChartSelection()
         _show_layout("SlicerLayoutFourUpPlotView")
+
+    def _is_there(self, node):
+        """Whether the user has not deleted it meanwhile; says so otherwise."""
+        there = bool(slicer.mrmlScene.IsNodePresent(node))
+        if not there:
+            self._messages.info(_("It has been deleted."))
+        return there
 
     def _label(self, text, tip):
         button = self._ui.segmentButton

@@ -79,7 +79,7 @@ class Form:
         self._timer.stop()
         self.environment.stop()
         self.logic.cancel_all()
-        self._stop_worker(grace=0.5)
+        self._stop_worker()
 
     def set_parameters(self, parameters):
         """Work with this parameter node; None while there is no scene."""
@@ -117,13 +117,7 @@ class Form:
     def _sequence(self):
         """The (browser, sequence) that the input is a frame of, or None."""
         node = self.parameters.input
-        if node is None or node.GetScene() is None:
-            return None
-        for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
-            sequence = browser.GetSequenceNode(node)
-            if sequence is not None:
-                return browser, sequence
-        return None
+        return self.logic.sequence_of(node) if node is not None and node.GetScene() is not None else None
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
@@ -168,7 +162,7 @@ class Form:
             self.parameters.model = name
         self.logic.models(self._listed)
 
-    def _stop_worker(self, grace=2.0):
+    def _stop_worker(self, grace=0.5):
         client, self.logic.client = self.logic.client, None
         if client is not None:
             client.stop(grace)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not usable", exc_type=ImportError)
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from tests.slicer.nodes import add_sequence, add_volume  # noqa: E402
@@ -71,7 +71,7 @@ def test_what_fits_comes_first(user: User) -> None:
     names = [combo.itemData(k) for k in range(combo.count)]
     assert names[0] == "hippocampus"
     assert names[-1] == "nuclei"  # for planes, or slice by slice when asked to
-    assert "Dice 0.855 on 20 held-out images" in user.ui.modelText.text
+    assert "Dice: 0.855 on 20 held-out images" in user.ui.modelText.text
     assert "CC-BY-SA-4.0" in user.ui.modelText.text
     assert user.ui.segmentButton.enabled
     assert not user.ui.whyLabel.visible
@@ -213,3 +213,20 @@ def test_choices_are_kept_in_the_scene(user: User) -> None:
     assert user.form.options.values == {"surface": "true"}
     assert user.form.parameters.model == "heart-lv"
     assert user.form.parameters.input.GetName() == "hippocampus_311"
+
+
+def test_opening_the_module_does_not_stop_the_window(tmp_path: Path) -> None:
+    with opened(tmp_path) as user:
+        user.heart.start()
+        user.wait(lambda: user.form.models.cards, what="models listed")
+        blocked = user.heart.stop()
+    assert blocked < 0.1, f"the event loop stood still for {blocked * 1000:.0f} ms"
+
+
+def test_a_table_that_was_deleted_is_told(user: User) -> None:
+    choose_input(user, load_example())
+    user.click(user.ui.segmentButton)
+    user.wait(lambda: user.form.runs.run is None, what="run finished")
+    slicer.mrmlScene.RemoveNode(user.form.runs.results[-1].tables[0])
+    user.click(user.ui.tableButton)
+    assert user.message == "It has been deleted."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not usable", exc_type=ImportError)
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from deepbio.options import RunOptions  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not usable", exc_type=ImportError)
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import deepbio  # noqa: E402

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not usable", exc_type=ImportError)
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from tests.slicer.shim.install import standing_in  # noqa: E402

@@ -45,7 +45,8 @@ def setup(folder: Path, home: Path) -> None:
     real, interpreters.host_python = interpreters.host_python, lambda: ""
     with opened(home, python="") as user:
         user.wait(lambda: not user.form.environment.busy)
-        user.ui.setupText.text = user.ui.setupText.text.replace(str(home), "/home/you/.deepbio")
+        text = user.ui.setupText.text.replace(str(home), "/home/you/.deepbio")  # no paths of this machine
+        user.ui.setupText.text = text.replace(str(EXAMPLES.parent), "/home/you/DeepBio")
         user.panel.resize(430, 300)
         user.picture(folder / "slicer-form-install.png")
     interpreters.host_python = real
@@ -89,8 +90,8 @@ def a_batch(user: User, folder: Path) -> None:
     user.panel.resize(430, 1060)
     user.click(user.ui.batchStartButton)
     user.wait(lambda: not user.form.batch.running)
-    user.ui.environmentText.text = (
-        "The environment that was installed for DeepBio: deepbio 0.1.0 in Python 3.12"
+    user.ui.environmentText.text = user.ui.environmentText.text.replace(
+        sys.executable, "/home/you/env/bin/python"
     )
     user.picture(folder / "slicer-form-batch.png")
     for section in sections:
