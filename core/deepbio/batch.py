@@ -130,6 +130,7 @@ def run_many(
     job = _Job(model, Path(output_dir), options or RunOptions(), tuple(save), overwrite)
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
+    model.many = model.many or len(names) > 1
     summary = _Summary(job.folder / SUMMARY)
     start = time.perf_counter()
     try:

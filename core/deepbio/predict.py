@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 import weakref
@@ -17,7 +18,7 @@ from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import Rung
 from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
-from deepbio.engine.runtime import describe_runtime, open_runtime
+from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import CardError, ImageError
@@ -44,6 +45,11 @@ class Model:
         What the model is.
     device : str
         The device asked for.
+    many : bool
+        Whether many images follow, so that ``runtime="auto"`` tries the runtimes at once. Else it does
+        when the images of one run, or of all runs so far, are worth the time.
+    opened : int
+        How often a network was opened so far.
     """
 
     def __init__(self, card: ModelCard, device: str = "auto") -> None:
@@ -54,6 +60,9 @@ class Model:
             )
         self.card = card
         self.device = device
+        self.many = False
+        self.opened = 0
+        self._untried_pixels = 0
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
         self._release: weakref.finalize[[], Model] | None = None
 
@@ -90,13 +99,14 @@ class Model:
             )
         options = options or RunOptions()
         start = time.perf_counter()
+        trial = self._decide_trial(image)
         device = self._choose_device(options)
         first = first_rung(
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
 
         def open_for(rung: Rung, listener: Listener) -> Runtime:
-            return self._open(rung, options.runtime, listener)
+            return self._open(rung, options.runtime, trial, listener)
 
         result = _TASKS[self.card.task](image, self.card, open_for, first, options, listener=on_progress)
         record = self._record(dict(result.record), options, time.perf_counter() - start)
@@ -121,17 +131,27 @@ class Model:
         asked = options.device if options.device != "auto" else self.device
         return choose_device(asked, runtime=options.runtime)
 
-    def _open(self, rung: Rung, runtime: str, listener: Listener) -> Runtime:
+    def _decide_trial(self, image: Image) -> bool:
+        """Whether to try the runtimes now; those that were opened without a trial are then let go."""
+        self._untried_pixels += math.prod(image.shape)
+        trial = self.many or trial_pays(self.card, self._untried_pixels)
+        if trial:
+            self._runtimes = {key: one for key, one in self._runtimes.items() if one.why != UNTRIED}
+        return trial
+
+    def _open(self, rung: Rung, runtime: str, trial: bool, listener: Listener) -> Runtime:
         key = (rung.device.name, runtime, rung.precision)
         if key not in self._runtimes:
             if any(name != rung.device.name for name, _, _ in self._runtimes):
                 self._runtimes.clear()  # the ladder has left that device
+            self.opened += 1
             self._runtimes[key] = open_runtime(
                 self.card,
                 device=rung.device,
                 runtime=runtime,
                 precision=rung.precision,
                 tile=rung.tile,
+                trial=trial,
                 listener=listener,
             )
             if rung.device.kind == "cpu" and keep_pages() and self._release is None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from deepbio import io
+from deepbio.engine.runtime import UNTRIED
 from deepbio.errors import CardError, ImageError, OptionError, UnknownModel, WeightsError
 from deepbio.image import Grid, Image
 from deepbio.options import RunOptions
@@ -73,3 +74,20 @@ def test_tensors_as_the_card_says(threshold_model: Path) -> None:
 def test_options_ask_for_a_device_before_the_model(threshold_model: Path) -> None:
     model = load_model(threshold_model, device="cuda:7")
     assert model.run(Image(PIXELS), RunOptions(device="cpu")).record["device"] == "cpu"
+
+
+def test_a_trial_of_the_runtimes_waits_until_it_pays(
+    threshold_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("DEEPBIO_HOME", str(tmp_path))
+    monkeypatch.setattr("deepbio.engine.runtime._TRIAL_TILES", 2.5 * PIXELS.size / 512**2)
+    model = load_model(threshold_model)
+    records = [model.run(Image(PIXELS)).record for _ in range(4)]
+    assert [record["runtime_why"] == UNTRIED for record in records] == [True, True, False, False]
+    assert records[0]["runtime"] == "onnx"
+    assert model.opened == 2
+    monkeypatch.setenv("DEEPBIO_HOME", str(tmp_path / "other"))
+    eager = load_model(threshold_model)
+    eager.many = True
+    assert "trial: " in eager.run(Image(PIXELS)).record["runtime_why"]

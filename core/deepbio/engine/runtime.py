@@ -1,7 +1,8 @@
 """Opens the network of a card in the runtime that was asked for, or the fastest that is installed.
 
 ``auto`` gives each runtime a short trial with the network on the device: scores must equal the
-reference's, and the fastest of those that do is taken and remembered.
+reference's, and the fastest of those that do is taken and remembered. For an image that is smaller
+than the trial itself it takes ONNX Runtime, which every installation has.
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ from deepbio.errors import CardError, MissingPackage, OptionError
 from deepbio.events import Listener, Notice, silent
 from deepbio.library.card import ModelCard, Weights
 
-__all__ = ["Runtime", "describe_runtime", "open_runtime"]
+__all__ = ["UNTRIED", "Runtime", "describe_runtime", "open_runtime", "trial_pays"]
 
 _TRIAL_EDGE = {2: 512, 3: 96}  # pixels; smaller ones rank otherwise, as they stay in the cache
 _TRIAL_RUNS = 3
+_TRIAL_TILES = 24  # forwards of the trial's tile that three runtimes need, and half of them for opening three
+_UNTRIED = "onnx"  # what small images get: exact, and ready in a tenth of a second
 _SAME = 1e-3  # largest difference of scores, relative to the largest score or 1
 _NEAR = 2e-2  # the same for half precision, whose labels are compared, too
 _LABELS = 1e-3  # part of the pixels whose strongest channel may differ (ties of an untrained channel)
 _REFERENCES = ("torch", "onnx", "openvino")
+
+UNTRIED = "no trial for so little work"
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def open_runtime(
     runtime: str = "auto",
     precision: str = "auto",
     tile: Sequence[int] | None = None,
+    trial: bool = True,
     listener: Listener = silent,
 ) -> Runtime:
     """Open the network of a card.
@@ -80,6 +86,8 @@ def open_runtime(
         labels. Else ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     tile : sequence of int, optional
         Size of the tiles to expect; others may come.
+    trial : bool
+        Whether ``auto`` may try the runtimes when no trial is remembered; see `trial_pays`.
     listener : Listener
         Told what was chosen and what was passed over.
 
@@ -112,7 +120,7 @@ def open_runtime(
             why = "the only one installed for this model, device and precision"
             chosen = request.open(candidates[0])
         else:
-            chosen, why = _fastest(candidates, request, listener)
+            chosen, why = _fastest(candidates, request, listener, trial=trial)
         backend = BACKENDS[chosen.name]
     if precision == "auto" and device.kind != "cpu":
         chosen = _half_if_same(chosen, backend, request, listener)
@@ -192,7 +200,9 @@ def _no_weights(backend: Backend, card: ModelCard) -> OptionError | MissingPacka
     )
 
 
-def _fastest(candidates: list[Backend], request: _Request, listener: Listener) -> tuple[Runtime, str]:
+def _fastest(
+    candidates: list[Backend], request: _Request, listener: Listener, *, trial: bool
+) -> tuple[Runtime, str]:
     """The fastest of the candidates that give the reference's scores; remembered from trial to trial."""
     small = _trial_tile(request)
     key = choice_key(_facts(candidates, request, small))
@@ -200,6 +210,8 @@ def _fastest(candidates: list[Backend], request: _Request, listener: Listener) -
     names = [backend.name for backend in candidates]
     if known is not None and known.get("runtime") in names:
         return request.open(BACKENDS[known["runtime"]]), f"the fastest in a trial: {known.get('seconds')} s"
+    if not trial and _UNTRIED in names:
+        return request.open(BACKENDS[_UNTRIED]), UNTRIED
     sample = _sample(request.card, small)
     ordered = sorted(candidates, key=lambda backend: _REFERENCES.index(backend.name))
     reference: np.ndarray | None = None
@@ -233,6 +245,18 @@ def _fastest(candidates: list[Backend], request: _Request, listener: Listener) -
     remember(key, {"runtime": best.name, "seconds": seconds}, listener)
     listener(Notice(f"Runtime '{best.name}': the fastest of {', '.join(seconds)} in a trial (remembered)."))
     return best, f"the fastest in a trial: {seconds} s"
+
+
+def trial_pays(card: ModelCard, pixels: int) -> bool:
+    """Whether so many pixels take longer than trying the runtimes does.
+
+    Examples
+    --------
+    >>> from deepbio.library import find_model
+    >>> trial_pays(find_model("nuclei"), 1024 * 1024), trial_pays(find_model("nuclei"), 8192 * 8192)
+    (False, True)
+    """
+    return pixels > _TRIAL_TILES * _TRIAL_EDGE[card.ndim] ** card.ndim
 
 
 def _facts(candidates: list[Backend], request: _Request, tile: tuple[int, ...]) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def evaluate(
         raise OptionError(f"The tolerance is {tolerance}; expected a distance from 0.")
     cases = list(cases)
     options = (options or RunOptions()).replace(output=("labels",))
+    model.many = model.many or len(cases) > 1
     scores = []
     start = time.perf_counter()
     for number, case in enumerate(cases):

@@ -49,7 +49,7 @@ class Runs:
         if request.get("outputs") is not None:
             options = options.replace(output=tuple(request["outputs"]))
         model = self._model(find_card(request))
-        before = _opened(model)
+        before = model.opened
         with ExitStack() as stack:
             image = self._image(request.get("image"), stack, updates)
             if not before:
@@ -58,7 +58,7 @@ class Runs:
             del image
         return {
             **self._answer(result, model.card, options, updates),
-            "loaded": bool(_opened(model) - before),
+            "loaded": model.opened > before,
             "seconds": round(time.perf_counter() - start, 4),
         }
 
@@ -173,11 +173,6 @@ class Runs:
             "frame_interval": image.frame_interval,
             **grid_values(image.grid),
         }
-
-
-def _opened(model: Model) -> set[Any]:
-    """Networks that a model has open, by device, runtime and precision."""
-    return set(model._runtimes)
 
 
 def row_values(row: Row) -> dict[str, Any]:

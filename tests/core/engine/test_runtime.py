@@ -12,7 +12,7 @@ import pytest
 from deepbio.engine import runtime as module
 from deepbio.engine.choices import cache_folder
 from deepbio.engine.device import Device, cpu_device
-from deepbio.engine.runtime import describe_runtime, open_runtime
+from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime
 from deepbio.engine.runtimes import BACKENDS, Backend
 from deepbio.errors import CardError, MissingPackage, OptionError, WeightsError
 from deepbio.options import PRECISIONS, RUNTIMES
@@ -93,6 +93,20 @@ def test_batch_norm_is_folded_into_the_convolution(dims, encoder):
         after = fuse_batch_norm(network)(x)
     assert not any(isinstance(layer, kinds) for layer in network.modules())
     np.testing.assert_allclose(after.numpy(), before.numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_little_work_gets_no_trial_unless_one_is_remembered(make_card):
+    card = make_card(*ALL)
+    heard = []
+    runtime = open_runtime(card, device=cpu_device(), tile=(48, 32), trial=False, listener=heard.append)
+    assert (runtime.name, runtime.why) == ("onnx", UNTRIED)
+    assert heard == []
+    tried = open_runtime(card, device=cpu_device(), tile=(48, 32), listener=heard.append)
+    assert len(heard) == 1
+    again = open_runtime(card, device=cpu_device(), tile=(48, 32), trial=False, listener=heard.append)
+    assert again.name == tried.name
+    assert "trial: " in again.why
+    assert len(heard) == 1
 
 
 def test_auto_takes_the_fastest_and_remembers_it(make_card):
