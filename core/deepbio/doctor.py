@@ -27,8 +27,12 @@ _EXTRAS = {  # extra -> what it brings, and the modules that show it is there
     "zoo": ("validation against the BioImage.IO specification", ("bioimageio.spec", "bioimageio.core")),
     "fiji": ("Fiji and ImageJ", ("imagej", "scyjava", "roifile")),
     "slicer": ("3D Slicer's worker process", ("appose",)),
+    "web": ("the page of deepbio view", ("appose", "slicer", "trame_slicer")),
 }
-_DISTRIBUTIONS = {"imagej": "pyimagej"}  # where module and distribution differ in name
+_DISTRIBUTIONS = {
+    "imagej": "pyimagej",
+    "slicer": "slicer-core",
+}  # where module and distribution differ in name
 GIB = 2**30
 
 

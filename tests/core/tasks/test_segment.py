@@ -159,11 +159,11 @@ def test_memory_runs_out_once_and_the_ladder_is_kept(spots2d, monkeypatch: pytes
     opened: list[tuple[int, ...]] = []
     real = model._open
 
-    def scarce(rung: Rung, runtime: str, listener):
+    def scarce(rung: Rung, *others):
         opened.append(rung.tile)
         if rung.tile[0] > 64:
             raise MemoryError("no room")
-        return real(rung, runtime, listener)
+        return real(rung, *others)
 
     monkeypatch.setattr(model, "_open", scarce)
     heard: list[Event] = []

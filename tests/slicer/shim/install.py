@@ -58,6 +58,10 @@ def _modules() -> dict[str, ModuleType]:
     }
 
 
+def _library() -> dict[str, ModuleType]:
+    return {name: one for name, one in sys.modules.items() if name.partition(".")[0] == "SlicerDeepBioLib"}
+
+
 def _noted(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     pythonqt.slot_errors.append("".join(traceback.format_exception(kind, error, trace)))
     sys.__excepthook__(kind, error, trace)
@@ -82,6 +86,8 @@ def standing_in(folder: Path) -> Iterator[application.Application]:
         **{name: getattr(mrml_widgets, name) for name in mrml_widgets.__all__},
     }
     before_modules = {name: sys.modules.get(name) for name in modules}
+    # A reload of the module imports its library anew; the classes that other tests hold must stay the ones in use.
+    before_library = _library()
     before_names = {name: getattr(slicer, name, None) for name in names}
     sys.modules.update(modules)
     for name, value in names.items():
@@ -92,6 +98,9 @@ def standing_in(folder: Path) -> Iterator[application.Application]:
         yield app
     finally:
         sys.excepthook = hook
+        for name in _library():
+            del sys.modules[name]
+        sys.modules.update(before_library)
         for name, module in before_modules.items():
             sys.modules.pop(name, None)
             if module is not None:
