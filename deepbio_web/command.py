@@ -20,7 +20,10 @@ def view(
     ],
     *,
     model: Annotated[
-        str, typer.Option("--model", help="The model that is chosen at first; default: the first that fits.")
+        str,
+        typer.Option(
+            "--model", help="The model that is chosen at first; default: the one that fits, if only one does."
+        ),
     ] = "",
     series: Annotated[
         str,
