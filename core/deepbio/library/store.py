@@ -214,6 +214,8 @@ def add_model(source: str | Path, *, name: str | None = None, replace: bool = Fa
         raise CardError(f"There is no folder or zip '{source}'.", "Give the path of a model package.")
     with _workspace() as folder:
         if source.is_dir():
+            for weights in read_card(source).weights:  # what is wrong is told with the user's own path
+                weights.verify()
             copy_folder(source, folder)
         else:
             unpack(source, folder)

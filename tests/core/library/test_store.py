@@ -340,3 +340,9 @@ def run_python():
         ).stdout.strip()
 
     return run
+
+
+def test_a_folder_that_is_no_package_is_told_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(CardError, match=r"photos' is not a model package"):
+        add_model(tmp_path / "photos")
