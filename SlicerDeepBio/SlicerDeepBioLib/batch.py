@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 
-from SlicerDeepBioLib.client import Cancelled
 from SlicerDeepBioLib.run_progress import Progress
+from SlicerDeepBioLib.runs import wait_for
 
 __all__ = ["Batch", "Item"]
-
-_NAP = 0.005
 
 
 class Item:
@@ -180,17 +178,7 @@ class Batch:
         TimeoutError
             If it has not finished in time.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        while not self.finished:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(f"The batch has not finished within {timeout:g} s.")
-            if not self._logic.step():
-                time.sleep(_NAP)
-        if self.state == "cancelled":
-            raise Cancelled()
-        if self.error is not None:
-            raise self.error
-        return self
+        return wait_for(self, self._logic, timeout, "The batch")
 
     # nodes
 

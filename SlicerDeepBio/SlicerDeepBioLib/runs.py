@@ -13,7 +13,7 @@ from SlicerDeepBioLib.placing import AS, Placing
 from SlicerDeepBioLib.run_progress import Progress
 from SlicerDeepBioLib.scene import SceneError
 
-__all__ = ["Progress", "Run"]
+__all__ = ["Progress", "Run", "wait_for"]
 
 _SLICE = 0.01  # seconds that one step works at most, give or take a piece
 _NAP = 0.005  # seconds between steps where there is no event loop
@@ -107,19 +107,7 @@ class Run:
         TimeoutError
             If it has not finished in time; it goes on.
         """
-        end = None if timeout is None else time.monotonic() + timeout
-        while not self.finished:
-            if end is not None and time.monotonic() > end:
-                raise TimeoutError(
-                    f"The run of '{self.model['name']}' has not finished within {timeout:g} s."
-                )
-            if not self._logic.step():
-                time.sleep(_NAP)
-        if self.state == "cancelled":
-            raise Cancelled()
-        if self.error is not None:
-            raise self.error
-        return self
+        return wait_for(self, self._logic, timeout, f"The run of '{self.model['name']}'")
 
     def undo(self):
         """Remove what the run added, and put back what it replaced.
@@ -274,6 +262,29 @@ class Run:
         self._work.close()
         if self.on_done is not None:
             self.on_done(self)
+
+
+def wait_for(job, logic, timeout, name):
+    """Advance a run or a batch until it is finished, and give it back; its failure is raised.
+
+    Raises
+    ------
+    SceneError or WorkerError
+        If it failed; client.Cancelled if it was cancelled.
+    TimeoutError
+        If it has not finished in so many seconds; it goes on.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    while not job.finished:
+        if end is not None and time.monotonic() > end:
+            raise TimeoutError(f"{name} has not finished within {timeout:g} s.")
+        if not logic.step():
+            time.sleep(_NAP)
+    if job.state == "cancelled":
+        raise Cancelled()
+    if job.error is not None:
+        raise job.error
+    return job
 
 
 def _gathered(source):
