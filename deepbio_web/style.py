@@ -90,7 +90,8 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .letter { position: absolute; font-size: 13px; font-weight: 600; color: #c6cdd6; pointer-events: none;
   text-shadow: 0 0 3px #000, 0 0 3px #000; user-select: none; }
 .letter.left { left: 10px; top: calc(50% - 10px); } .letter.right { right: 10px; top: calc(50% - 10px); }
-.letter.top { top: 6px; left: calc(50% - 5px); } .letter.bottom { bottom: 34px; left: calc(50% - 5px); }
+.letter.top, .letter.bottom { left: 50%; transform: translateX(-50%); }
+.letter.top { top: 6px; } .letter.bottom { bottom: 34px; }
 .slice-bar { position: absolute; left: 0; right: 0; bottom: 0; padding: 10px 12px 0 4px; display: grid;
   grid-template-columns: minmax(0, 1fr) auto; gap: 10px; align-items: center;
   background: linear-gradient(transparent, #0b0d10d9 70%); }

@@ -6,7 +6,7 @@ They are 3D Slicer's own views, drawn on this machine; the browser gets pictures
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
@@ -27,6 +27,7 @@ _BACKGROUND = "#0b0d10"
 _AZIMUTH, _ELEVATION = 35.0, 25.0  # degrees
 _SOON = 0.5  # seconds
 _BEFORE, _AFTER = 10.0, -10.0  # priorities of observers, around that of the view itself
+_SLIGHT = 0.3  # of a unit vector: 17 degrees off an axis need no second letter
 _WAYS = (("R", "L"), ("A", "P"), ("S", "I"))  # along +x and -x of RAS, and so on
 
 
@@ -240,15 +241,26 @@ def _field_of_view(view: Any) -> tuple[float, ...]:
 
 
 def _letters(view: Any) -> dict[str, str]:
-    """Which way of the patient each side of a slice lies: R, L, A, P, S or I."""
+    """Which way of the patient each side of a slice lies."""
     matrix = view.get_view_node().GetSliceToRAS()
     found = {}
     for column, plus, minus in ((0, "right", "left"), (1, "top", "bottom")):
         way = [matrix.GetElement(row, column) for row in range(3)]
-        axis = max(range(3), key=lambda row: abs(way[row]))
-        letters = _WAYS[axis] if way[axis] > 0 else _WAYS[axis][::-1]
-        found[plus], found[minus] = letters
+        found[plus], found[minus] = letters_of(way), letters_of([-part for part in way])
     return found
+
+
+def letters_of(way: Sequence[float]) -> str:
+    """Name a direction in RAS as DICOM does: its strongest part first, then others that are not slight.
+
+    Examples
+    --------
+    >>> letters_of([-1.0, 0.0, 0.0]), letters_of([-0.6, 0.75, 0.2])
+    ('L', 'AL')
+    """
+    strongest = sorted(range(3), key=lambda axis: -abs(way[axis]))
+    told = [axis for axis in strongest if abs(way[axis]) > _SLIGHT]
+    return "".join(_WAYS[axis][int(way[axis] < 0)] for axis in told)
 
 
 def install_logics(app: SlicerApp) -> None:
