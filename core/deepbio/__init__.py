@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from deepbio.image import Grid, Image, LabelMap, Table
     from deepbio.io import read, read_labels, write
     from deepbio.library import ModelCard, add_model, find_model, list_models, remove_model
+    from deepbio.loaded import LoadedModels
     from deepbio.options import RunOptions
     from deepbio.predict import Model, load_model, run
     from deepbio.tasks import Result
@@ -39,6 +40,7 @@ _HOME = {  # public name -> the module that has it
     "Image": "image",
     "LabelMap": "image",
     "Listener": "events",
+    "LoadedModels": "loaded",
     "Model": "predict",
     "ModelCard": "library",
     "Notice": "events",
@@ -67,6 +69,7 @@ __all__ = [
     "Image",
     "LabelMap",
     "Listener",
+    "LoadedModels",
     "Model",
     "ModelCard",
     "Notice",

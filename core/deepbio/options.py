@@ -9,23 +9,68 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 from deepbio.errors import OptionError
 
-__all__ = ["OUTPUTS", "RunOptions"]
+__all__ = ["OUTPUTS", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-def _option(default: Any, help: str, **rules: Any) -> Any:
+def option(default: Any, help: str, **rules: Any) -> Any:
+    """Return a field of an options class: RunOptions, or one of a front end that adds to it.
+
+    Parameters
+    ----------
+    default : object
+        None (or "auto") means: as the card and the machine say.
+    help : str
+        One line for people.
+    **rules
+        ``choices``, or ``low`` and ``high``.
+    """
     return field(default=default, metadata={"help": help, **rules})
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class Options:
+    """Base of classes whose fields are made with :func:`option`: they check and read themselves."""
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            _check(one.name, getattr(self, one.name), one.metadata)
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> Self:
+        """Build options from the texts of a macro, a form or a command line.
+
+        Raises
+        ------
+        OptionError
+            For an unknown name (the nearest ones are named) or a text that cannot be read.
+        """
+        known = {one.name: one for one in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+                hint = (
+                    f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(known)}."
+                )
+                raise OptionError(f"There is no option {name!r}.", hint)
+            values[name] = _read(name, str(known[name].type), text.strip())
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some options changed (and checked)."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
     """How a model is run on an image. None (or "auto") means: as the card and the machine say.
 
     Raises
@@ -41,62 +86,36 @@ class RunOptions:
     512
     """
 
-    device: str = _option("auto", "where to compute: auto, cpu, cuda, cuda:N, mps or xpu")
-    precision: str = _option("auto", "arithmetic; auto keeps the labels of fp32", choices=PRECISIONS)
-    runtime: str = _option(
+    device: str = option("auto", "where to compute: auto, cpu, cuda, cuda:N, mps or xpu")
+    precision: str = option("auto", "arithmetic; auto keeps the labels of fp32", choices=PRECISIONS)
+    runtime: str = option(
         "auto", "engine that runs the network; auto takes the fastest installed", choices=RUNTIMES
     )
-    tile: int | None = _option(
+    tile: int | None = option(
         None, "tile edge in pixels; auto follows the card and the free memory", low=16, high=16384
     )
-    overlap: float | None = _option(
+    overlap: float | None = option(
         None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9
     )
-    batch: int | None = _option(None, "tiles computed at once", low=1, high=1024)
-    channel: str = _option(
+    batch: int | None = option(None, "tiles computed at once", low=1, high=1024)
+    channel: str = option(
         "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
     )
-    per_slice: bool = _option(False, "run a 2D model on every slice of a stack")
-    mirror: bool = _option(
+    per_slice: bool = option(False, "run a 2D model on every slice of a stack")
+    mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )
-    threshold: float | None = _option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
-    min_size: int | None = _option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
-    output: tuple[str, ...] = _option(("labels", "table"), "what to return", choices=OUTPUTS)
+    threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
+    min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    output: tuple[str, ...] = option(("labels", "table"), "what to return", choices=OUTPUTS)
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            _check(option.name, getattr(self, option.name), option.metadata)
+        super().__post_init__()
         name, _, number = self.device.partition(":")
         if name not in ("auto", "cpu", "cuda", "mps", "xpu") or (number and not number.isdigit()):
             raise OptionError(
                 f"The option 'device' is {self.device!r}; expected auto, cpu, cuda, cuda:N, mps or xpu."
             )
-
-    @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> RunOptions:
-        """Build options from the texts of a macro, a form or a command line.
-
-        Raises
-        ------
-        OptionError
-            For an unknown name (the nearest ones are named) or a text that cannot be read.
-        """
-        known = {option.name: option for option in fields(cls)}
-        values: dict[str, Any] = {}
-        for name, text in texts.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = (
-                    f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(known)}."
-                )
-                raise OptionError(f"There is no option {name!r}.", hint)
-            values[name] = _read(name, str(known[name].type), text.strip())
-        return cls(**values)
-
-    def replace(self, **changes: Any) -> RunOptions:
-        """Return a copy with some options changed (and checked)."""
-        return replace(self, **changes)
 
 
 def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deepbio.errors import ImageError, OptionError
 from deepbio.events import Progress
 from deepbio.image import Grid, Image
+from deepbio.loaded import LoadedModels
 from deepbio.options import RunOptions
 from deepbio.worker.arrays import Arrays
 from deepbio.worker.facts import class_values, find_card, parse_options
@@ -21,12 +21,9 @@ from deepbio.worker.values import grid_values, plain, table_values
 if TYPE_CHECKING:
     from deepbio.batch import Row
     from deepbio.library import ModelCard
-    from deepbio.predict import Model
     from deepbio.tasks import Result
 
 __all__ = ["Runs"]
-
-_KEPT = 2  # models that stay loaded: the one in use, and the one it is compared with
 
 
 class Runs:
@@ -40,7 +37,7 @@ class Runs:
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
-        self._models: OrderedDict[tuple[str, str, str], Model] = OrderedDict()
+        self.models = LoadedModels()
 
     def run(self, request: Mapping[str, Any], updates: Updates) -> dict[str, Any]:
         """Run a model on one image; see docs/worker.md for the request and the answer."""
@@ -48,7 +45,7 @@ class Runs:
         options = parse_options(request.get("options"))
         if request.get("outputs") is not None:
             options = options.replace(output=tuple(request["outputs"]))
-        model = self._model(find_card(request))
+        model = self.models.get(find_card(request))
         before = model.opened
         with ExitStack() as stack:
             image = self._image(request.get("image"), stack, updates)
@@ -75,7 +72,7 @@ class Runs:
             updates.tell(f"{row.file}: {row.message or row.status}", row=values)
 
         rows = run_many(
-            self._model(find_card(request)),
+            self.models.get(find_card(request)),
             inputs,
             output,
             parse_options(request.get("options")),
@@ -85,30 +82,6 @@ class Runs:
             on_file=tell,
         )
         return {"rows": [row_values(row) for row in rows], "summary": str(Path(output) / SUMMARY)}
-
-    def release(self) -> list[str]:
-        """Let all models go; return their names."""
-        names = [model.card.name for model in self._models.values()]
-        while self._models:
-            self._models.popitem()[1].close()
-        return names
-
-    def forget(self, name: str) -> None:
-        """Let a model go that is about to be removed."""
-        for key in [key for key, model in self._models.items() if model.card.name == name]:
-            self._models.pop(key).close()
-
-    def _model(self, card: ModelCard) -> Model:
-        """The loaded model of a card: the same folder with other weights is another model."""
-        from deepbio.predict import Model
-
-        key = (str(card.root), card.version, card.weights_hash)
-        if key not in self._models:
-            while len(self._models) >= _KEPT:
-                self._models.popitem(last=False)[1].close()
-            self._models[key] = Model(card)
-        self._models.move_to_end(key)
-        return self._models[key]
 
     def _image(self, message: Any, stack: ExitStack, updates: Updates) -> Image:
         """The image of a request: pixels in shared memory for as long as `stack` is open, or a file."""

@@ -39,7 +39,7 @@ class Service:
             "batch": self.runs.batch,
             "add_model": self._add_model,
             "remove_model": self._remove_model,
-            "release": lambda request, updates: {"released": self.runs.release()},
+            "release": lambda request, updates: {"released": self.runs.models.release()},
         }
 
     def answer(self, request: Any, task: Task) -> Answer:
@@ -93,7 +93,7 @@ class Service:
         from deepbio.library import remove_model
 
         name = _text(request, "name")
-        self.runs.forget(name)  # Windows removes no file that is open
+        self.runs.models.forget(name)  # Windows removes no file that is open
         remove_model(name)
         return {"removed": name}
 

@@ -116,10 +116,10 @@ def test_a_model_is_loaded_once_and_the_last_two_are_kept(
     assert [loads(second), loads(threshold_model)] == [True, False]
     assert loads(third)  # the second goes, which was not used for longest
     assert [loads(threshold_model), loads(second)] == [False, True]
-    assert runs.release() == ["spots", "two"]
+    assert runs.models.release() == ["spots", "two"]
     assert loads(threshold_model)
-    runs.forget("spots")
-    assert runs.release() == []
+    runs.models.forget("spots")
+    assert runs.models.release() == []
 
 
 def test_loading_is_told(runs: Runs, arrays: Arrays, task: Heard, threshold_model: Path) -> None:
