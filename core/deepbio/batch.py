@@ -26,6 +26,7 @@ from deepbio.errors import (
 from deepbio.events import Listener, Progress, silent
 from deepbio.inputs import RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
 from deepbio.io import atomic, list_series, read
+from deepbio.io.rois import check_rois
 from deepbio.options import RunOptions
 from deepbio.render import count_per_frame
 from deepbio.saving import check_seg, save_result
@@ -100,8 +101,9 @@ def run_many(
         ``cell-table.csv``, ...; inputs of the same name take the name of their folder before it.
     options : RunOptions, optional
         How the model is run; its ``output`` follows from `save`.
-    save : sequence of {"labels", "table", "overlay", "image", "scores", "seg"}
-        What to write; ``"seg"`` is a DICOM segmentation, of inputs that are DICOM.
+    save : sequence of {"labels", "table", "rois", "overlay", "image", "scores", "seg"}
+        What to write; ``"rois"`` are outlines for ImageJ's ROI Manager, ``"seg"`` is a DICOM
+        segmentation, of inputs that are DICOM.
     overwrite : bool
         Compute again what is done, and replace files that no run has made.
     on_progress : Listener
@@ -124,6 +126,8 @@ def run_many(
         If nothing can be written (no right, disk full): the other files would fail as well.
     WeightsError, CardError
         If the model itself is broken.
+    MissingPackage
+        If ROIs are to be saved and roifile is not installed.
     Cancelled
         If `on_progress` raised it.
     """
@@ -167,6 +171,8 @@ class _Job:
             raise OptionError(
                 f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}."
             )
+        if "rois" in self.save:
+            check_rois()
         taken = {file.path.resolve() for file in names}
         for file, name in names.items():
             for path in self.outputs(file, name).values():
@@ -185,7 +191,7 @@ class _Job:
 
     def outputs(self, file: Input, name: str) -> dict[str, Path]:
         """The files that are to be written for an input, by kind."""
-        suffixes = {"table": ".csv", "overlay": ".png", "seg": ".dcm"}
+        suffixes = {"table": ".csv", "rois": ".zip", "overlay": ".png", "seg": ".dcm"}
         pixels = _pixel_suffix(file)
         return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
 
@@ -285,7 +291,7 @@ def _pixel_suffix(file: Input) -> str:
 
 def _needed(save: Sequence[str]) -> tuple[str, ...]:
     """What the model has to return for what is to be saved."""
-    return tuple(dict.fromkeys("labels" if kind in ("overlay", "seg") else kind for kind in save))
+    return tuple(dict.fromkeys("labels" if kind in ("rois", "overlay", "seg") else kind for kind in save))
 
 
 class _Exists(OutputError):

@@ -16,7 +16,7 @@ from deepbio.io.formats import FORMATS
 
 __all__ = ["RECORD", "SAVES", "Input", "find_inputs", "plan_names", "read_record", "split_suffix"]
 
-SAVES = ("labels", "table", "overlay", "image", "scores", "seg")
+SAVES = ("labels", "table", "rois", "overlay", "image", "scores", "seg")
 RECORD = ".deepbio.json"
 
 _DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")

@@ -102,6 +102,13 @@ class RunOptions(Options):
         "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
     )
     per_slice: bool = option(False, "run a 2D model on every slice of a stack")
+    link_slices: float | None = option(
+        None,
+        "join objects through slices: those of neighbouring slices that overlap by at least this (IoU) "
+        "become one; implies per_slice",
+        low=0.0,
+        high=1.0,
+    )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )

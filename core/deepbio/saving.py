@@ -12,6 +12,7 @@ from deepbio import __version__
 from deepbio.errors import OptionError
 from deepbio.inputs import Input
 from deepbio.io import atomic, check_seg_source, write, write_dicom_seg
+from deepbio.io.rois import is_hyperstack, write_rois
 from deepbio.render import overlay
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def save_result(
     result : Result
         What a model found.
     image : Image
-        What it found it in (for the overlay).
+        What it found it in (for the overlay, and for the planes of ROIs).
     outputs : mapping of str to Path
         Where each kind of :data:`SAVES` goes.
     record : Path, optional
@@ -60,6 +61,8 @@ def save_result(
         If the model does not give what is to be saved.
     OutputError
         If a file cannot be written; those of the other kinds are then not there either.
+    MissingPackage
+        If the kind ``"rois"`` is wanted and roifile is not installed.
     """
     with ExitStack() as files:
         if record is not None:
@@ -70,6 +73,8 @@ def save_result(
             temporary = files.enter_context(atomic(path))
             if kind == "overlay":
                 _write_overlay(temporary, image, result, title)
+            elif kind == "rois":
+                write_rois(temporary, _part(result, "labels"), hyperstack=is_hyperstack(image))
             elif kind == "seg":
                 _write_seg(temporary, result, source, card)
             else:

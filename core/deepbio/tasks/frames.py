@@ -17,7 +17,7 @@ from deepbio.image import ArrayLike, Grid, Image
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 
-__all__ = ["Frame", "FrameSource", "View", "frame_grid", "input_channels", "split_frames"]
+__all__ = ["Frame", "FrameSource", "View", "frame_grid", "input_channels", "split_frames", "stack_of"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,12 @@ def split_frames(image: Image, card: ModelCard, options: RunOptions) -> Iterator
     return (_frame(image, channels, t, z) for t in frames for z in slices)
 
 
+def stack_of(image: Image, frame: Frame) -> Frame:
+    """The whole stack that a slice belongs to, in all channels."""
+    channels: list[int | None] = list(range(image.size("C"))) if "C" in image.axes else [None]
+    return _frame(image, channels, frame.t, None)
+
+
 def _frame(image: Image, channels: list[int | None], t: int | None, z: int | None) -> Frame:
     fixed = {axis: at for axis, at in (("T", t), ("Z", z)) if at is not None}
     told = [f"{word} {at + 1}" for word, at in (("frame", t), ("slice", z)) if at is not None]
@@ -146,6 +152,13 @@ def _frame(image: Image, channels: list[int | None], t: int | None, z: int | Non
 
 def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | None]:
     depth = "Z" in image.axes
+    linked = options.link_slices is not None
+    if linked and (card.ndim == 3 or not depth):
+        found = f"the model '{card.name}' is 3D" if card.ndim == 3 else f"the image is 2D ({_sizes(image)})"
+        raise InputMismatch(
+            f"link_slices joins what a 2D model finds in the slices of a stack; {found}.",
+            "Leave link_slices out.",
+        )
     if card.ndim == 3 and not depth:
         raise InputMismatch(
             f"The model '{card.name}' segments 3D stacks; the image is 2D ({_sizes(image)}).",
@@ -154,7 +167,7 @@ def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | No
     if card.ndim == 3 or not depth:
         return [None]
     always = card.deepbio.get("per_slice") is True
-    if image.size("Z") > 1 and not (options.per_slice or always):
+    if image.size("Z") > 1 and not (options.per_slice or linked or always):
         raise InputMismatch(
             f"The model '{card.name}' is 2D; the image is a stack of {image.size('Z')} slices ({_sizes(image)}).",
             "Set per_slice=true (on the command line --per-slice) to run it on every slice.",

@@ -22,7 +22,8 @@ from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.decode import Decoder
-from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames
+from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames, stack_of
+from deepbio.tasks.link import link_objects
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
@@ -84,8 +85,10 @@ def segment(
     Returns
     -------
     Result
-        ``labels`` (objects are numbered from 1 in each frame; slices of one stack go on counting),
-        ``table`` (a row for each object, or each class, of a frame or slice), ``scores``.
+        ``labels`` (objects are numbered from 1 in each frame; slices of one stack go on counting, or
+        with `link_slices` share the labels of objects that go through them), ``table`` (a row for each
+        object, or each class, of a frame or slice; of linked slices, for each object of the stack),
+        ``scores``.
     """
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
@@ -153,10 +156,12 @@ class _Job:
 
         count = with_ladder(attempt, ladder, self.listener)
         if self.decoder is not None:
-            self._number(frame, count)
-            if "table" in self.options.output:
+            with self._timed("instances"):
+                self._number(frame, count)
+            measured = self._measured(frame)
+            if measured is not None and "table" in self.options.output:
                 with self._timed("measure"):
-                    self.tables.append(self._measure(frame))
+                    self.tables.append(self._measure(measured))
         return ladder[len(used) - 1 :]
 
     def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
@@ -255,13 +260,29 @@ class _Job:
         classes = spec.axis("channel").size if "channel" in spec.axis_ids else 1
         return np.uint8 if classes is not None and classes <= 256 else np.uint16
 
+    @property
+    def _link(self) -> float | None:
+        """From which overlap on objects are followed through slices; classes have one label there anyhow."""
+        return self.options.link_slices if self.decoder is not None and self.decoder.instances else None
+
     def _number(self, frame: Frame, count: int) -> None:
-        """Go on counting through the slices of a stack, so that one number is one object."""
+        """Go on counting through the slices of a stack, so that one number is one object; or link them."""
         before = self.counted[1] if frame.z is not None and self.counted[0] == (frame.t or 0) else 0
+        if frame.z and self._link is not None:
+            out, above = self._labels_of(frame), self.labels[(*frame.index[:-1], frame.z - 1)]
+            out[...], total = link_objects(above, out, self._link, before)
+            self.counted = (frame.t or 0, total)
+            return
         if before and self.decoder is not None and self.decoder.instances:
             out = self._labels_of(frame)
             out[out > 0] += before
         self.counted = (frame.t or 0, before + count)
+
+    def _measured(self, frame: Frame) -> Frame | None:
+        """What is measured after a frame: itself, or with linked slices the stack that it completes."""
+        if self._link is None:
+            return frame
+        return stack_of(self.image, frame) if frame.z == self.image.size("Z") - 1 else None
 
     def _measure(self, frame: Frame) -> Table:
         named: list[int | None] = list(range(self.image.size("C"))) if "C" in self.image.axes else [None]
@@ -291,6 +312,8 @@ class _Job:
             scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
         table = Table.concatenate(self.tables) if self.tables else None
         record = {**self.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}
+        if self._link is not None:
+            record["link_slices"] = self._link
         return Result(labels=labels, table=table, scores=scores, record=record)
 
 

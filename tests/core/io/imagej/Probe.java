@@ -2,7 +2,9 @@ import ij.CompositeImage;
 import ij.IJ;
 import ij.ImagePlus;
 import ij.ImageStack;
+import ij.gui.Roi;
 import ij.io.FileSaver;
+import ij.io.RoiDecoder;
 import ij.measure.Calibration;
 import ij.process.ByteProcessor;
 import ij.process.ColorProcessor;
@@ -10,14 +12,22 @@ import ij.process.ImageProcessor;
 import ij.process.LUT;
 import ij.process.ShortProcessor;
 import java.io.File;
+import java.io.FileInputStream;
+import java.io.IOException;
 import java.util.Locale;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipInputStream;
 
-/** Says in JSON lines what the real ImageJ makes of image files, or writes some with it. */
+/** Says in JSON lines what the real ImageJ makes of image files and ROIs, or writes some with it. */
 public class Probe {
-    public static void main(String[] arguments) {
+    public static void main(String[] arguments) throws IOException {
         Locale.setDefault(Locale.ROOT);
         if (arguments[0].equals("read")) {
             for (int i = 1; i < arguments.length; i++) read(arguments[i]);
+        } else if (arguments[0].equals("rois")) {
+            int[] sizes = new int[4];
+            for (int i = 0; i < 4; i++) sizes[i] = Integer.parseInt(arguments[i + 2]);
+            rois(arguments[1], sizes);
         } else {
             write(arguments[1]);
         }
@@ -60,6 +70,39 @@ public class Probe {
                 out.append((i > 1 || k > 0 ? "," : "") + value);
             }
         }
+        System.out.println(out.append("]}"));
+    }
+
+    /** Decodes a zip of ROIs and fills each with its number where it says that it is; sizes are X, Y, Z and T. */
+    static void rois(String path, int[] sizes) throws IOException {
+        ImagePlus image = IJ.createImage("filled", "16-bit black", sizes[0], sizes[1], sizes[2] * sizes[3]);
+        image.setDimensions(1, sizes[2], sizes[3]);
+        image.setOpenAsHyperStack(true);
+        StringBuilder out = new StringBuilder("{\"rois\":[");
+        try (ZipInputStream zip = new ZipInputStream(new FileInputStream(path))) {
+            String separator = "";
+            for (ZipEntry entry = zip.getNextEntry(); entry != null; entry = zip.getNextEntry()) {
+                Roi roi = new RoiDecoder(zip.readAllBytes(), entry.getName()).getRoi();
+                boolean placed = roi.hasHyperStackPosition();
+                int plane = placed ? image.getStackIndex(1, roi.getZPosition(), roi.getTPosition()) : roi.getPosition();
+                ImageProcessor pixels = image.getStack().getProcessor(Math.max(1, plane));
+                pixels.setValue(Integer.parseInt(roi.getName().split("[- ]")[0]));
+                pixels.fill(roi);
+                ImagePlus single = new ImagePlus("plane", pixels);
+                single.setRoi(roi);
+                out.append(String.format("%s{\"name\":%s,\"entry\":%s,\"kind\":\"%s\",\"count\":%d", separator,
+                        quoted(roi.getName()), quoted(entry.getName()), roi.getTypeAsString(),
+                        single.getStatistics().pixelCount));
+                out.append(String.format(",\"position\":[%d,%d,%d,%d],\"hyperstack\":%b,\"colour\":\"%08x\"}",
+                        roi.getPosition(), roi.getCPosition(), roi.getZPosition(), roi.getTPosition(), placed,
+                        roi.getStrokeColor().getRGB()));
+                separator = ",";
+            }
+        }
+        out.append("],\"pixels\":[");
+        for (int i = 1; i <= image.getStackSize(); i++)
+            for (int k = 0; k < sizes[0] * sizes[1]; k++)
+                out.append((i > 1 || k > 0 ? "," : "") + image.getStack().getProcessor(i).get(k));
         System.out.println(out.append("]}"));
     }
 

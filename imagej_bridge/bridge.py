@@ -1,0 +1,215 @@
+"""ImageJ hears ``run("DeepBio ...")``: a CommandListener and a MacroExtension, written in Python.
+
+The listener is called in the thread of the macro, before ImageJ looks for a command of that name; it works on
+the image that is current there and returns when the result is there.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from deepbio.errors import Cancelled, DeepBioError, OutOfMemory
+from deepbio.worker.values import describe_error
+from imagej_bridge.commands import COMMANDS, execute
+from imagej_bridge.desk import ImageJDesk
+from imagej_bridge.java import is_headless, java
+from imagej_bridge.options import NoOptions, TableOptions, format_words, parse_words
+
+__all__ = ["Bridge"]
+
+_PREFIX = "DeepBio "
+_FOREIGN = "DeepImageJ Run"  # taken over where DeepImageJ itself is not installed
+
+
+class Bridge:
+    """Listens to ImageJ's commands and carries ours out.
+
+    Parameters
+    ----------
+    quiet : bool
+        Whether nobody sits in front of the screen: errors then open no window, which would wait for ever.
+
+    Attributes
+    ----------
+    errors : list of Exception
+        Why macros were aborted, in order; ImageJ itself does not tell its callers.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet or is_headless()
+        self.desk = ImageJDesk()
+        self.desk.register_extensions = self._register_extensions
+        self.errors: list[Exception] = []
+        self._listener = _listener(self._hear)
+        self._extension = _extension(self._call)
+
+    def install(self) -> None:
+        """Begin to listen."""
+        java("ij.Executer").addCommandListener(self._listener)
+
+    def uninstall(self) -> None:
+        """Listen no more, and let the models go."""
+        java("ij.Executer").removeCommandListener(self._listener)
+        self.desk.models.release()
+
+    def _hear(self, command: str) -> bool:
+        """Carry a command out if it is ours; say whether it was."""
+        name = _PREFIX + command if command == _FOREIGN and not _is_installed(command) else command
+        if not name.startswith(_PREFIX):
+            return False
+        text = java("ij.Macro").getOptions()
+        if text is None and name in COMMANDS and self._asks(name):
+            return self._ask(name)
+        self.carry_out(name, "" if text is None else str(text))
+        return True
+
+    def _asks(self, name: str) -> bool:
+        """Whether a command without options opens its dialog."""
+        return not self.quiet and COMMANDS[name].options not in (NoOptions, TableOptions)
+
+    def _ask(self, name: str) -> bool:
+        from imagej_bridge.dialog import ask, record
+
+        words = ask(COMMANDS[name])
+        if words is not None:
+            record(name, words)
+            self.carry_out(name, format_words(words))
+        return True
+
+    def carry_out(self, name: str, text: str) -> bool:
+        """Carry out a command; abort the macro that called it if that fails.
+
+        Returns
+        -------
+        bool
+            Whether it went well.
+        """
+        ij = java("ij.IJ")
+        ij.resetEscape()
+        try:
+            execute(self.desk, name, text)
+        except Cancelled as error:
+            self._abort(error, str(error))
+            return False
+        except DeepBioError as error:
+            self._fail(error, text)
+            return False
+        except Exception as error:  # noqa: BLE001 - Java must see no exception of Python: its message would be lost
+            self._fail(_as_ours(error), text)
+            return False
+        finally:
+            ij.showProgress(1.0)
+        return True
+
+    def _fail(self, error: Exception, text: str) -> None:
+        if _wants_traceback(text):
+            java("ij.IJ").log("".join(traceback.format_exception(error)))
+        told = describe_error(error)
+        self._abort(error, " ".join(f"{told['message']} {told['hint']}".split()))
+
+    def _abort(self, error: Exception, message: str) -> None:
+        """End the macro that is running, if one is, with a message of one line."""
+        self.errors.append(error)
+        self.desk.last = {"error": message}
+        ij, interpreter = java("ij.IJ"), java("ij.macro.Interpreter").getInstance()
+        ij.showStatus(message)
+        if interpreter is not None:
+            if self.quiet:
+                interpreter.setIgnoreErrors(True)
+            if isinstance(error, Cancelled):
+                interpreter.abortMacro()
+            else:
+                interpreter.abort(message)
+        elif not isinstance(error, Cancelled):
+            if self.quiet:
+                ij.redirectErrorMessages()
+            ij.error("DeepBio", message)
+
+    def _register_extensions(self) -> None:
+        java("ij.macro.Functions").registerExtensions(self._extension)
+
+    def _call(self, name: str, arguments: list[Any]) -> str:
+        """Carry out a function of ``Ext``; its value is a text."""
+        if name == "last":
+            key, place = str(arguments[0]), arguments[1]
+            place[0] = self.desk.last.get(key, "")
+            return ""
+        if name == "models":
+            from deepbio.library import list_models
+
+            return ",".join(card.name for card in list_models())
+        if name == "release":
+            return ",".join(self.desk.models.release())
+        command = {"segment": "DeepBio Segment", "run": "DeepBio Run"}[name]
+        words = {"model": str(arguments[0])}
+        text = format_words(words)
+        more = str(arguments[1]) if len(arguments) > 1 and arguments[1] is not None else ""
+        done = self.carry_out(command, f"{text} {more}".strip())
+        return self.desk.last.get("count", "0") if done else ""
+
+
+def _wants_traceback(text: str) -> bool:
+    try:
+        return parse_words(text).get("log") == "debug"
+    except DeepBioError:
+        return False
+
+
+def _as_ours(error: Exception) -> Exception:
+    from deepbio.engine.ladder import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return OutOfMemory(f"Memory ran out: {error}.", "Close images, or choose a smaller tile.")
+    return error
+
+
+def _is_installed(command: str) -> bool:
+    commands = java("ij.Menus").getCommands()
+    return commands is not None and commands.get(command) is not None
+
+
+def _listener(hear: Callable[[str], bool]) -> Any:
+    """A Java object that passes commands on; those that were ours are not ImageJ's any more."""
+    from jpype import JImplements, JOverride
+
+    @JImplements("ij.CommandListener")
+    class Listener:
+        @JOverride
+        def commandExecuting(self, command: Any) -> Any:  # noqa: N802 - Java's name
+            return None if hear(str(command)) else command
+
+    return Listener()
+
+
+def _extension(call: Callable[[str, list[Any]], str]) -> Any:
+    """A Java object that has the functions of ``Ext``."""
+    from jpype import JArray, JClass, JImplements, JOverride
+
+    kinds = JClass("ij.macro.MacroExtension")
+    text, optional = kinds.ARG_STRING, kinds.ARG_OPTIONAL
+    output = kinds.ARG_OUTPUT
+    signatures = {
+        "segment": (text, text + optional),
+        "run": (text, text + optional),
+        "last": (text, text + output),
+        "models": (),
+        "release": (),
+    }
+
+    @JImplements("ij.macro.MacroExtension")
+    class Extension:
+        @JOverride
+        def handleExtension(self, name: Any, arguments: Any) -> Any:  # noqa: N802 - Java's name
+            return call(str(name), list(arguments))
+
+        @JOverride
+        def getExtensionFunctions(self) -> Any:  # noqa: N802 - Java's name
+            describe = JClass("ij.macro.ExtensionDescriptor").newDescriptor
+            return JArray(JClass("ij.macro.ExtensionDescriptor"))(
+                [describe(name, self_, *types) for name, types in signatures.items()]
+            )
+
+    self_ = Extension()
+    return self_

@@ -1,0 +1,421 @@
+"""The commands: what ``run("DeepBio Segment", "...")`` and the others do, whoever hosts them.
+
+A command reads its options, takes an image from a desk (ImageJ in this process, or files that a Fiji without
+Python has written), runs a model with :mod:`deepbio` and lays the result on the desk. It knows no Java.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepbio import LoadedModels, run_many
+from deepbio.batch import SUMMARY
+from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
+from deepbio.events import Listener, Notice
+from deepbio.image import Image, Table
+from deepbio.io.rois import check_rois
+from deepbio.library import ModelCard, find_model, list_models
+from deepbio.options import Options, RunOptions
+from deepbio.tasks import Result
+from imagej_bridge.files import save_outputs
+from imagej_bridge.options import (
+    BatchOptions,
+    DeepImageJOptions,
+    ImageOptions,
+    NoOptions,
+    TableOptions,
+    read_options,
+    run_options,
+)
+
+__all__ = ["COMMANDS", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
+
+TASKS = {  # the word of a command -> task on the card
+    "Segment": "segment",
+    "Restore": "restore",
+    "Sequence": "sequence",
+    "Classify": "classify",
+    "Generate": "generate",
+    "Features": "features",
+}
+_GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
+_DOING = {
+    "segment": "finds objects or regions",
+    "restore": "removes noise or blur",
+    "sequence": "follows what it sees through time",
+    "classify": "says what an image shows",
+    "generate": "makes images",
+    "features": "describes images by numbers",
+}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An image that a command takes from a desk.
+
+    Attributes
+    ----------
+    image : Image
+        Its pixels may still be where they were.
+    title : str
+        What the user calls it.
+    handle : object
+        The desk's own, for placing what was found.
+    first_slice, first_frame : int
+        Where `image` begins in it, from 0.
+    """
+
+    image: Image
+    title: str
+    handle: Any = None
+    first_slice: int = 0
+    first_frame: int = 0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A result, and what of it is wanted where.
+
+    Attributes
+    ----------
+    outputs : tuple of str
+        Kinds of :data:`imagej_bridge.options.OUTPUTS` to be shown, without ``"auto"``.
+    title : str
+        What the user wants the result to be called, or empty.
+    saved : mapping of str to Path
+        Files that were written, by kind.
+    """
+
+    result: Result
+    card: ModelCard
+    outputs: tuple[str, ...]
+    title: str = ""
+    saved: Mapping[str, Path] = field(default_factory=dict)
+
+
+class Desk(Protocol):
+    """Where a command works."""
+
+    models: LoadedModels
+    listener: Listener
+
+    def check(self, outputs: tuple[str, ...], options: ImageOptions) -> None: ...
+    def take(self, options: ImageOptions) -> Taken: ...
+    def place(self, taken: Taken, placed: Placed) -> None: ...
+    def open(self, path: Path) -> Taken: ...
+    def show_table(self, title: str, table: Table) -> None: ...
+    def tell(self, text: str) -> None: ...
+    def extend(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the menu.
+
+    Attributes
+    ----------
+    name : str
+        As a macro calls it.
+    help : str
+        What it does, in one sentence.
+    options : type
+        Its options.
+    act : callable
+        Does it, on a desk, with options and the names of those that were given.
+    task : str
+        Of the models it runs, or empty for any.
+    """
+
+    name: str
+    help: str
+    options: type[Options]
+    act: Callable[[Desk, Command, Any, frozenset[str]], None]
+    task: str = ""
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether it runs on an open image."""
+        return issubclass(self.options, ImageOptions)
+
+
+def execute(desk: Desk, name: str, text: str) -> None:
+    """Carry out a command.
+
+    Parameters
+    ----------
+    desk : Desk
+        Where.
+    name : str
+        A key of :data:`COMMANDS`.
+    text : str
+        Its option string.
+
+    Raises
+    ------
+    DeepBioError
+        Before anything is changed.
+    """
+    command = find_command(name)
+    options, given = read_options(command.options, text)
+    command.act(desk, command, options, given)
+
+
+def find_command(name: str) -> Command:
+    """The command of a name.
+
+    Raises
+    ------
+    OptionError
+        If there is none; the nearest are named.
+    """
+    if name in COMMANDS:
+        return COMMANDS[name]
+    near = difflib.get_close_matches(name, COMMANDS, n=2, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(COMMANDS)}."
+    raise OptionError(f"There is no command '{name}'.", hint)
+
+
+def _run(desk: Desk, command: Command, options: ImageOptions, given: frozenset[str]) -> None:
+    """Run a model on an image of the desk."""
+    card = _named_card(options.model, command) if options.model else None
+    taken = desk.take(options)
+    for note in taken.image.meta.get("notes", ()):
+        desk.listener(Notice(note, "warning"))
+    if card is None:
+        card = _fitting_card(taken.image, command, options)
+    _run_card(desk, card, taken, options, given)
+
+
+def _run_card(
+    desk: Desk, card: ModelCard, taken: Taken, options: ImageOptions, given: frozenset[str]
+) -> None:
+    wanted = _wanted(options.output, card)
+    desk.check(wanted, options)
+    core = run_options(options, _computed(wanted))
+    if card.ndim == 2 and "per_slice" not in given:
+        core = core.replace(per_slice=True)  # ImageJ's users expect all planes of a stack
+    result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
+    saved: Mapping[str, Path] = {}
+    if options.output_dir:
+        saved = save_outputs(options.output_dir, taken.title, taken.image, result, wanted, card)
+    desk.place(taken, Placed(result, card, wanted, options.title, saved))
+
+
+def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
+    """The outputs that are meant, without repetition."""
+    auto = ("labels", "table") if card.task in ("segment", "") else ("image", "table")
+    spelt = [kind for word in output for kind in (auto if word == "auto" else (word,))]
+    if not spelt:
+        raise OptionError("The option 'output' is empty.", "Leave it out, or name what you want: output=labels.")
+    gives = _GIVES.get(card.task or "segment")
+    for kind in spelt:
+        if gives is not None and kind not in gives:
+            raise OptionError(f"The model '{card.name}' gives no {kind}.", f"Choose of: {', '.join(gives)}.")
+    if {"rois", "overlay"} & set(spelt):
+        check_rois()
+    return tuple(dict.fromkeys(spelt))
+
+
+def _computed(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """What the core has to return: ROIs and overlays are made from labels."""
+    return tuple(dict.fromkeys("labels" if kind in ("rois", "overlay") else kind for kind in wanted))
+
+
+def _named_card(name: str, command: Command) -> ModelCard:
+    try:
+        card = find_model(name)
+    except UnknownModel as error:
+        raise UnknownModel(error.message, f"{error.hint} {_nearest(command)}".strip()) from None
+    if command.task and card.task not in ("", command.task):
+        word = next(word for word, task in TASKS.items() if task == command.task)
+        right = next((word for word, task in TASKS.items() if task == card.task), "Run")
+        raise CardError(
+            f"The model '{card.name}' is for the task {card.task!r}; DeepBio {word} runs those for {command.task!r}.",
+            f'Use run("DeepBio {right}", "model={card.name}").',
+        )
+    return card
+
+
+def _nearest(command: Command) -> str:
+    """What there is instead, where no model is for the task of a command."""
+    if not command.task or list_models(command.task):
+        return ""
+    others = ", ".join(f"'{card.name}' ({card.task})" for card in list_models())
+    return (
+        f"No model that {_DOING[command.task]} is installed (task {command.task!r}); there are: {others}. "
+        "Add one with: deepbio models add FOLDER."
+    )
+
+
+def _fitting_card(image: Image, command: Command, options: ImageOptions) -> ModelCard:
+    """The one model that takes the image."""
+    from deepbio.worker.facts import fits
+
+    cards = [card for card in list_models() if command.task in ("", card.task)]
+    if not cards:
+        raise UnknownModel("The option 'model' is not given.", _nearest(command))
+    told = {
+        "axes": image.axes,
+        "shape": image.shape,
+        "dtype": image.dtype.str,
+        "channels": image.channels,
+    }
+    reasons = fits(told, run_options(options, ("labels",)).replace(per_slice=True))["fits"]
+    fitting = [card for card in cards if not reasons.get(card.name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        why = " ".join(f"{card.name}: {reasons[card.name]}" for card in cards)
+        raise InputMismatch(f"No model takes this image. {why}")
+    names = ", ".join(card.name for card in fitting)
+    raise OptionError(f"Several models take this image: {names}.", f"Choose one: model={fitting[0].name}.")
+
+
+def _batch(desk: Desk, command: Command, options: BatchOptions, given: frozenset[str]) -> None:
+    """Run a model on files."""
+    for name in ("model", "input", "output_dir"):
+        if not getattr(options, name):
+            raise OptionError(f"The option {name!r} is not given.", f"Write {name}=[...].")
+    if "output" in given:
+        raise OptionError("There is no option 'output' here.", "What is written is said by save=labels,rois,csv.")
+    card = find_model(options.model)
+    source = Path(options.input)
+    inputs = [str(source / options.pattern)] if options.pattern and source.is_dir() else [str(source)]
+    save = tuple(dict.fromkeys("table" if kind == "csv" else kind for kind in options.save))
+    core = run_options(options, ("labels",))
+    if card.ndim == 2 and "per_slice" not in given:
+        core = core.replace(per_slice=True)
+    rows = run_many(
+        desk.models.get(card),
+        inputs,
+        options.output_dir,
+        core,
+        save=save,
+        overwrite=options.overwrite,
+        on_progress=desk.listener,
+    )
+    objects = [float("nan") if row.objects is None else row.objects for row in rows]
+    columns: dict[str, Any] = {
+        "file": [row.file for row in rows],
+        "status": [row.status for row in rows],
+        "seconds": [row.seconds for row in rows],
+        "objects": objects,
+        "message": [row.message for row in rows],
+    }
+    desk.show_table("DeepBio Batch", Table(columns))
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        raise InputMismatch(
+            f"{len(failed)} of {len(rows)} files failed, the first with: {failed[0].message}",
+            f"'{Path(options.output_dir) / SUMMARY}' says why, file by file.",
+        )
+
+
+def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given: frozenset[str]) -> None:
+    """Do what ``DeepImageJ Run`` does: the network's own outputs, shown and saved."""
+    if not options.model_path:
+        raise OptionError("The option 'model_path' is not given.", "Write model_path=[folder of the model].")
+    shown = options.display_output.strip().lower()
+    if shown not in ("all", "", "null", "none"):
+        raise OptionError(f"The option 'display_output' is {shown!r}; expected all, or null for nothing.")
+    folder = _unless_null(options.output_folder)
+    card = find_model(_path_or_name(options.model_path))
+    wanted = RunOptions().replace(output=("scores",))
+    for taken in _inputs(desk, _unless_null(options.input_path)):
+        core = wanted.replace(per_slice=card.ndim == 2)
+        result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
+        saved: Mapping[str, Path] = {}
+        if folder:
+            saved = save_outputs(folder, taken.title, taken.image, result, ("scores",), card)
+        outputs = ("scores",) if shown == "all" else ()
+        desk.place(taken, Placed(result, card, outputs, "", saved))
+
+
+def _unless_null(text: str) -> str:
+    return "" if text.strip().lower() in ("null", "none") else text.strip()
+
+
+def _path_or_name(text: str) -> str:
+    """A model of ours may be named by the last part of a path, as when macros move between machines."""
+    path = Path(text)
+    names = {card.name for card in list_models()}
+    return path.name if not path.exists() and path.name in names else text
+
+
+def _inputs(desk: Desk, path: str) -> list[Taken]:
+    from deepbio.inputs import find_inputs
+
+    if not path:
+        return [desk.take(ImageOptions())]
+    return [desk.open(one.path) for one in find_inputs([path])]
+
+
+def _models(desk: Desk, command: Command, options: TableOptions, given: frozenset[str]) -> None:
+    rows = [card.summary() for card in list_models()]
+    table = Table(
+        {
+            "name": [row["name"] for row in rows],
+            "task": [row["task"] for row in rows],
+            "input": [row["input"] for row in rows],
+            "modality": [", ".join(row["modality"]) for row in rows],
+            "version": [row["version"] for row in rows],
+            "license": [row["license"] for row in rows],
+            "title": [row["title"] for row in rows],
+        }
+    )
+    _told(desk, "DeepBio Models", table, options)
+
+
+def _doctor(desk: Desk, command: Command, options: TableOptions, given: frozenset[str]) -> None:
+    from deepbio.doctor import examine
+
+    found = examine()
+    table = Table(
+        {
+            "topic": [one.topic for one in found],
+            "name": [one.name for one in found],
+            "status": [one.status for one in found],
+            "value": [one.value for one in found],
+            "hint": [one.hint for one in found],
+        }
+    )
+    _told(desk, "DeepBio Doctor", table, options)
+
+
+def _told(desk: Desk, title: str, table: Table, options: TableOptions) -> None:
+    if options.output == "table":
+        desk.show_table(title, table)
+    else:
+        for row in table.rows():
+            desk.tell("  ".join(str(value) for value in row if str(value)))
+
+
+def _release(desk: Desk, command: Command, options: NoOptions, given: frozenset[str]) -> None:
+    names = desk.models.release()
+    desk.tell(f"DeepBio let go: {', '.join(names)}." if names else "DeepBio holds no model.")
+
+
+def _extensions(desk: Desk, command: Command, options: NoOptions, given: frozenset[str]) -> None:
+    desk.extend()
+
+
+_ALL = (
+    Command("DeepBio Segment", "Find objects or regions in the image.", ImageOptions, _run, "segment"),
+    Command("DeepBio Restore", "Remove noise or blur from the image.", ImageOptions, _run, "restore"),
+    Command("DeepBio Sequence", "Follow through time what a movie shows.", ImageOptions, _run, "sequence"),
+    Command("DeepBio Classify", "Say what the image shows.", ImageOptions, _run, "classify"),
+    Command("DeepBio Generate", "Make images.", ImageOptions, _run, "generate"),
+    Command("DeepBio Features", "Describe the image by numbers.", ImageOptions, _run, "features"),
+    Command("DeepBio Run", "Run any model on the image.", ImageOptions, _run),
+    Command("DeepBio Batch", "Run a model on the images of a folder.", BatchOptions, _batch),
+    Command("DeepBio Models", "List the models that are installed.", TableOptions, _models),
+    Command("DeepBio Doctor", "Say what this machine offers and what is missing.", TableOptions, _doctor),
+    Command("DeepBio Release", "Let the models go that are loaded, and their memory.", NoOptions, _release),
+    Command("DeepBio Macro Extensions", "Let macros call Ext.segment and others.", NoOptions, _extensions),
+    Command("DeepBio DeepImageJ Run", "Run macros made for DeepImageJ.", DeepImageJOptions, _deepimagej),
+)
+COMMANDS = {command.name: command for command in _ALL}

@@ -1,0 +1,93 @@
+"""The outputs of a command as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepbio.errors import OutputError
+from deepbio.inputs import RECORD, split_suffix
+from deepbio.saving import save_result
+
+if TYPE_CHECKING:
+    from deepbio.image import Image
+    from deepbio.library import ModelCard
+    from deepbio.tasks import Result
+
+__all__ = ["provenance", "save_outputs", "stem_of"]
+
+_SUFFIXES = {
+    "labels": ".tif",
+    "scores": ".tif",
+    "image": ".tif",
+    "rois": ".zip",
+    "overlay": ".png",
+    "table": ".csv",
+}
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+
+
+def save_outputs(
+    folder: str, title: str, image: Image, result: Result, outputs: Sequence[str], card: ModelCard
+) -> dict[str, Path]:
+    """Write what a command found into a folder: all of it, or none.
+
+    For an image ``cells.tif`` the files are ``cells-labels.tif``, ``cells-rois.zip``, ``cells-table.csv``...,
+    beside ``cells.deepbio.json`` with the record, as the command line writes them.
+
+    Returns
+    -------
+    dict of str to Path
+        By kind.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The folder '{target}' cannot be made: {error.strerror or error}.") from error
+    stem = stem_of(title)
+    # rois and overlays are made of labels, tables of labels without any object too
+    there = {"labels": result.labels, "rois": result.labels, "overlay": result.labels, "table": result.table}
+    there |= {"scores": result.scores, "image": result.image}
+    paths = {
+        kind: target / f"{stem}-{kind}{_SUFFIXES[kind]}" for kind in outputs if there.get(kind) is not None
+    }
+    facts = {"source": title, "model": card.name, "run": dict(result.record)}
+    save_result(result, image, paths, record=target / f"{stem}{RECORD}", facts=facts, title=title, card=card)
+    return paths
+
+
+def stem_of(title: str) -> str:
+    """A title as the beginning of file names.
+
+    Examples
+    --------
+    >>> stem_of("plate 1/A01: cells.ome.tif")
+    'plate 1_A01_ cells'
+    """
+    return split_suffix(Path(_UNSAFE.sub("_", title)))[0].strip(". ") or "image"
+
+
+def provenance(result: Result, card: ModelCard, title: str) -> str:
+    """How a result came about, as lines ``DeepBio.key: value`` that ImageJ shows and ``Property.get`` finds."""
+    record = result.record
+    lines: dict[str, Any] = {
+        "model": f"{card.name} {card.version}",
+        "weights_sha256": card.weights_hash,
+        "source": title,
+        "license": card.license,
+        "citation": "; ".join(card.citations),
+    }
+    for key, value in record.items():
+        if key not in ("model", "model_version", "weights_sha256", "seconds"):
+            lines[key] = value
+    return "".join(
+        f"DeepBio.{key}: {str(value).replace(chr(10), ' ')}\n" for key, value in lines.items() if value != ""
+    )

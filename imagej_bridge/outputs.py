@@ -1,0 +1,190 @@
+"""What a result becomes in ImageJ: windows, selections, rows of the Results table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from deepbio.image import Image, LabelMap, Table
+from deepbio.io.outlines import outlines_of
+from deepbio.io.rois import encode_roi
+from deepbio.io.units import parse_length
+from imagej_bridge.commands import Placed, Taken
+from imagej_bridge.convert import to_imageplus
+from imagej_bridge.files import provenance, stem_of
+from imagej_bridge.java import is_headless, java, to_java
+
+__all__ = ["append_rows", "in_unit", "place", "show_table"]
+
+_POWERS = {"": 1, "^2": 2, "^3": 3}
+_SYMBOLS = {"pixel": "px", "micrometer": "um", "millimeter": "mm"}
+
+
+def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
+    """Lay a result on ImageJ's desk.
+
+    Labels and images become windows, of which the last is the current image then; ROIs are appended to the
+    ROI Manager, rows to the Results; an overlay is added to the image itself. Nothing else of the image is touched.
+
+    Returns
+    -------
+    titles : dict of str to str
+        Titles of new windows, by kind.
+    notes : list of str
+        What could not be done as asked, for the user.
+    """
+    source, result = taken.handle, placed.result
+    notes: list[str] = []
+    made: dict[str, Any] = {}
+    for kind in ("scores", "image", "labels"):  # labels last: the current image then
+        part = getattr(result, kind)
+        if kind in placed.outputs and part is not None:
+            made[kind] = _window(part, kind, taken, placed)
+    rois = []
+    if {"rois", "overlay"} & set(placed.outputs) and result.labels is not None:
+        rois = list(_rois(result.labels, taken))
+    if "overlay" in placed.outputs:
+        _add_overlay(source, rois)
+    if "rois" in placed.outputs:
+        notes += _add_to_manager(rois, made.get("labels"), placed)
+    if "table" in placed.outputs and result.table is not None:
+        append_rows(in_unit(result.table, source, result), taken.title)
+    for image in made.values():
+        image.show()
+    return {kind: str(image.getTitle()) for kind, image in made.items()}, notes
+
+
+def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> Any:
+    title = placed.title or f"{stem_of(taken.title)}-{kind}"
+    image = to_imageplus(part, java("ij.WindowManager").getUniqueName(title), like=taken.handle)
+    image.setProperty("Info", provenance(placed.result, placed.card, taken.title))
+    if taken.first_slice:
+        image.getCalibration().zOrigin -= taken.first_slice
+    if kind == "scores":
+        low, high = _range(part)
+        for channel in range(1, int(image.getNChannels()) + 1):
+            if image.getNChannels() > 1:
+                image.setPositionWithoutUpdate(channel, 1, 1)
+            image.setDisplayRange(low, high)
+        if image.getNChannels() > 1:
+            image.setPositionWithoutUpdate(1, 1, 1)
+    return image
+
+
+def _range(scores: Any) -> tuple[float, float]:
+    """Probabilities from 0 to 1, everything else over what a sparse look at it finds."""
+    step = max(1, max(scores.shape[-2:]) // 512)
+    sample = np.asarray(scores.array[(..., slice(None, None, step), slice(None, None, step))])
+    low, high = float(sample.min()), float(sample.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-6))
+
+
+def _rois(labels: LabelMap, taken: Taken) -> Iterator[Any]:
+    """Selections around the objects, at their places in the image they were found in."""
+    decode = java("ij.io.RoiDecoder").openFromByteArray
+    source = taken.handle
+    slices, frames = int(source.getNSlices()), int(source.getNFrames())
+    channels = int(source.getNChannels())
+    hyper = sum(n > 1 for n in (slices, frames, channels)) > 1
+    for outline in outlines_of(labels):
+        name = _name(outline.label, labels, outline.name)
+        roi = decode(to_java(np.frombuffer(encode_roi(outline, name), np.uint8)))
+        z, t = taken.first_slice + (outline.z or 0) + 1, taken.first_frame + (outline.t or 0) + 1
+        if hyper:
+            roi.setPosition(0, z if slices > 1 else 0, t if frames > 1 else 0)
+        elif slices > 1 or frames > 1:
+            roi.setPosition(z if slices > 1 else t)
+        else:
+            roi.setPosition(0)
+        yield roi
+
+
+def _name(label: int, labels: LabelMap, name: str) -> str:
+    """The name of an outline, with that of its class."""
+    told = labels.names.get(label)
+    return f"{name} {told}" if told else name
+
+
+def _add_overlay(source: Any, rois: list[Any]) -> None:
+    """Add selections to the overlay of an image, which keeps what it has."""
+    overlay = source.getOverlay()
+    if overlay is None:
+        overlay = java("ij.gui.Overlay")()
+    for roi in rois:
+        overlay.add(roi)
+    source.setOverlay(overlay)
+
+
+def _add_to_manager(rois: list[Any], labels: Any, placed: Placed) -> list[str]:
+    """Append selections to the ROI Manager; without a screen there is none."""
+    if is_headless():
+        if labels is not None:
+            _add_overlay(labels, rois)
+        where = [f"in {placed.saved['rois']}"] if "rois" in placed.saved else []
+        where += ["in the overlay of the labels"] if labels is not None else []
+        return [f"Without a screen there is no ROI Manager: the ROIs are {' and '.join(where)}."]
+    interpreter = java("ij.macro.Interpreter")
+    manager = None
+    if interpreter.isBatchMode():
+        manager = interpreter.getBatchModeRoiManager()
+    if manager is None:
+        manager = java("ij.plugin.frame.RoiManager").getRoiManager()
+    for roi in rois:
+        manager.add(roi, -1)  # keeps name and position
+    return []
+
+
+def in_unit(table: Table, source: Any, result: Any) -> Table:
+    """A table of ours in the unit that the user's image has: nanometres, inches, as ImageJ measures."""
+    unit = str(source.getCalibration().getUnit())
+    parsed = parse_length(unit)
+    if parsed is None or parsed[0] == "pixel" or parsed[1] == 1:
+        return table
+    symbol, factor = _SYMBOLS[parsed[0]], parsed[1]
+    columns, units = dict(table.columns), dict(table.units)
+    for name, own in table.units.items():
+        if own.startswith(symbol) and own[len(symbol) :] in _POWERS:
+            power = own[len(symbol) :]
+            columns[name] = columns[name] / factor ** _POWERS[power]
+            units[name] = unit + power
+    return Table(columns, units)
+
+
+def append_rows(table: Table, title: str) -> None:
+    """Append measurements to ImageJ's Results, with the image they are of and their unit of length."""
+    results = java("ij.measure.ResultsTable").getResultsTable()
+    lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
+    length = lengths[0] if lengths else ""
+    _fill(results, table, {"image": title, **({"unit": length} if length else {})})
+    if not is_headless():
+        results.show("Results")
+
+
+def show_table(title: str, table: Table) -> None:
+    """Show a table in a window of its own; without a screen, in the Log."""
+    if is_headless():
+        log = java("ij.IJ").log
+        log("\t".join(table.columns))
+        for row in table.rows():
+            log("\t".join(_text(value) for value in row))
+        return
+    results = java("ij.measure.ResultsTable")()
+    _fill(results, table, {})
+    results.show(title)
+
+
+def _fill(results: Any, table: Table, first: dict[str, str]) -> None:
+    names = list(table.columns)
+    for row in table.rows():
+        results.incrementCounter()
+        for name, text in first.items():
+            results.addValue(name, text)
+        for name, value in zip(names, row, strict=True):
+            # ImageJ has doubles and texts, and shows whole doubles as whole numbers
+            results.addValue(name, value if isinstance(value, str) else float(value))
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,332 @@
+"""The hosts: a Fiji folder or endpoint, a bare ``ij.jar``, or a JVM that is already running."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from deepbio.errors import DeepBioError, ImageError, MissingPackage, OptionError
+from deepbio.image import Image, LabelMap
+from imagej_bridge.bridge import Bridge
+from imagej_bridge.convert import to_image, to_imageplus
+from imagej_bridge.java import java
+from imagej_bridge.watchdog import Watchdog
+
+__all__ = ["MacroError", "Session", "find_host", "start"]
+
+_JARS = ("/usr/share/java/ij.jar",)  # Debian's libij-java
+_FOLDERS = ("~/Fiji", "~/Fiji.app", "/Applications/Fiji.app", "/Applications/Fiji", "/opt/Fiji.app", "/opt/fiji")
+_session: Session | None = None  # a process has one JVM
+
+
+class MacroError(DeepBioError, RuntimeError):
+    """A macro was aborted by ImageJ itself: a mistake in it, or a command that failed."""
+
+
+class Session:
+    """ImageJ with our commands in it; made by :func:`start`.
+
+    Attributes
+    ----------
+    bridge : Bridge
+        Hears the commands.
+    kind : str
+        ``"fiji"``, ``"ij.jar"`` or ``"running"``.
+    gateway : object or None
+        pyimagej's ``ij``, of a Fiji.
+    """
+
+    def __init__(self, kind: str, *, quiet: bool, gateway: Any = None) -> None:
+        self.kind, self.gateway, self.quiet = kind, gateway, quiet
+        self.bridge = Bridge(quiet=quiet)
+        self.bridge.install()
+
+    @property
+    def version(self) -> str:
+        """ImageJ's version."""
+        return str(java("ij.IJ").getVersion())
+
+    def run_macro(self, macro: str | Path, arguments: str = "", *, image: Any = None) -> str:
+        """Run a macro, and return when it is done.
+
+        Parameters
+        ----------
+        macro : str or Path
+            Its text, or the path of an .ijm file.
+        arguments : str
+            What ``getArgument()`` gives it.
+        image : Image, LabelMap, path or ij.ImagePlus, optional
+            Shown before it begins: the current image then.
+
+        Returns
+        -------
+        str
+            What the macro returned, or empty.
+
+        Raises
+        ------
+        DeepBioError
+            The error of the DeepBio command that aborted it.
+        MacroError
+            If ImageJ aborted it; the message says why and where.
+        """
+        text = read_macro(macro)
+        if image is not None:
+            self.show(image)
+        before = len(self.bridge.errors)
+        interpreter = java("ij.macro.Interpreter")()
+        interpreter.setIgnoreErrors(True)
+        with Watchdog() as watchdog:
+            try:
+                result = interpreter.run(text, arguments)
+            except java("java.lang.RuntimeException") as error:  # how ImageJ ends a macro that was cancelled
+                result = None
+                if "Macro canceled" not in str(error.getMessage()):
+                    raise MacroError(f"The macro was aborted: {error.getMessage()}.") from None
+        if len(self.bridge.errors) > before:
+            raise self.bridge.errors[before]
+        if watchdog.closed:
+            raise MacroError(f"ImageJ asked something while nobody was there: {watchdog.closed[0]}")
+        if interpreter.wasError():
+            told = interpreter.getErrorMessage()
+            raise MacroError(f"The macro was aborted: {' '.join(str(told).split())}")
+        return "" if result is None else str(result)
+
+    def open(self, path: str | Path) -> Any:
+        """Open an image file with ImageJ, or where it cannot with deepbio; it is shown.
+
+        Returns
+        -------
+        ij.ImagePlus
+        """
+        path = Path(path)
+        if not path.exists():
+            raise ImageError(f"There is no file '{path}'.", "Check the path.")
+        image = java("ij.IJ").openImage(str(path)) if path.is_file() else None
+        if image is None:
+            from deepbio.io import read
+
+            image = to_imageplus(read(path), path.name)
+        image.show()
+        return image
+
+    def show(self, image: Any) -> Any:
+        """Show an image of any kind; returns its ImagePlus."""
+        if isinstance(image, str | Path):
+            return self.open(image)
+        if isinstance(image, Image | LabelMap):
+            image = self.from_image(image, "image")
+        image.show()
+        return image
+
+    def to_image(self, image: Any = None) -> Image:
+        """An ImagePlus as an Image, by default the current one."""
+        image = java("ij.WindowManager").getCurrentImage() if image is None else image
+        if image is None:
+            raise ImageError("No image is open.", "Open one first.")
+        return to_image(image)
+
+    def from_image(self, image: Image | LabelMap, title: str = "") -> Any:
+        """An Image or LabelMap as an ImagePlus, which is not shown."""
+        return to_imageplus(image, title)
+
+    def close_images(self) -> None:
+        """Close all images, without asking whether to save them."""
+        manager = java("ij.WindowManager")
+        for number in list(manager.getIDList() or ()):
+            image = manager.getImage(int(number))
+            if image is not None:
+                image.changes = False
+                image.close()
+        interpreter = java("ij.macro.Interpreter")
+        for number in list(interpreter.getBatchModeImageIDs() or ()):
+            interpreter.removeBatchModeImage(interpreter.getBatchModeImage(int(number)))
+        manager.setTempCurrentImage(None)
+
+    def close(self) -> None:
+        """Stop listening and let the models go; the JVM stays, as Java wants it."""
+        global _session
+        self.bridge.uninstall()
+        _session = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_macro(macro: str | Path) -> str:
+    """The text of a macro, or of the .ijm file that has it.
+
+    Raises
+    ------
+    MacroError
+        If there is no such file.
+    """
+    if isinstance(macro, str) and ("\n" in macro or ";" in macro or not macro.endswith((".ijm", ".txt"))):
+        return macro
+    try:
+        return Path(macro).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MacroError(
+            f"The macro '{macro}' cannot be read: {error.strerror or error}.", "Check the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise MacroError(f"The macro '{macro}' is no text in UTF-8.", "Save it as UTF-8.") from error
+
+
+def start(
+    fiji: str | Path | None = None,
+    *,
+    ij_jar: str | Path | None = None,
+    headless: bool | None = None,
+    quiet: bool = True,
+    java_options: Sequence[str] = (),
+) -> Session:
+    """Start ImageJ in this process, or join the one that runs in it, and give it our commands.
+
+    Parameters
+    ----------
+    fiji : str or Path, optional
+        A Fiji folder, or an endpoint that pyimagej understands (``"sc.fiji:fiji"``, fetched from the network).
+        By default what ``DEEPBIO_FIJI`` names.
+    ij_jar : str or Path, optional
+        A bare ImageJ instead. By default what ``DEEPBIO_IJ_JAR`` names, or Debian's.
+    headless : bool, optional
+        Without windows. By default where there is no screen.
+    quiet : bool
+        Whether nobody sits in front of it, so that errors open no window.
+    java_options : sequence of str
+        Options of the JVM, such as ``"-Xmx8g"``.
+
+    Returns
+    -------
+    Session
+        The one of this process, if there is one already: a process has one JVM.
+
+    Raises
+    ------
+    MissingPackage
+        If JPype, pyimagej or Java are not installed.
+    OptionError
+        If there is no such Fiji or ImageJ.
+    """
+    global _session
+    if _session is not None:
+        return _session
+    try:
+        import jpype
+    except ImportError as error:
+        raise MissingPackage("jpype1", "The bridge to ImageJ", extra="fiji") from error
+    if jpype.isJVMStarted():
+        _session = Session("running", quiet=quiet)
+        return _session
+    if headless is None:
+        headless = not has_screen()
+    kind, place = find_host(fiji, ij_jar)
+    options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
+    if kind == "fiji":
+        gateway = _start_fiji(place, headless, options)
+        _session = Session("fiji", quiet=quiet, gateway=gateway)
+    else:
+        _start_jar(place, headless, options)
+        _session = Session("ij.jar", quiet=quiet)
+    return _session
+
+
+def has_screen() -> bool:
+    """Whether there is a screen to open windows on."""
+    if sys.platform.startswith("linux"):
+        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def find_host(fiji: str | Path | None = None, ij_jar: str | Path | None = None) -> tuple[str, str]:
+    """Which ImageJ to start.
+
+    Returns
+    -------
+    (str, str)
+        ``"fiji"`` or ``"ij.jar"``, and where it is.
+
+    Raises
+    ------
+    OptionError
+        If the one that is named is not there, or none is named and none found.
+    """
+    if fiji is not None and ij_jar is not None:
+        raise OptionError("A Fiji and an ij.jar are named.", "Name one of them.")
+    if ij_jar is None and fiji is None:
+        fiji, ij_jar = os.environ.get("DEEPBIO_FIJI"), os.environ.get("DEEPBIO_IJ_JAR")
+        ij_jar = None if fiji else ij_jar
+    if fiji:
+        return "fiji", _checked_fiji(str(fiji))
+    if ij_jar:
+        if not Path(ij_jar).is_file():
+            raise OptionError(f"There is no ij.jar '{ij_jar}'.", "Check the path.")
+        return "ij.jar", str(ij_jar)
+    for folder in map(lambda text: Path(text).expanduser(), _FOLDERS):
+        if (folder / "jars").is_dir():
+            return "fiji", str(folder)
+    for jar in _JARS:
+        if Path(jar).is_file():
+            return "ij.jar", jar
+    raise OptionError(
+        "No Fiji and no ImageJ was found.",
+        "Name a Fiji folder with --fiji (or DEEPBIO_FIJI), or an ij.jar with --ij-jar (on Debian: apt install libij-java).",
+    )
+
+
+def _checked_fiji(place: str) -> str:
+    path = Path(place).expanduser()
+    if path.is_dir():
+        if not (path / "jars").is_dir():
+            raise OptionError(
+                f"The folder '{place}' is no Fiji: it has no folder 'jars'.", "Name the folder that Fiji was unpacked to."
+            )
+        return str(path)
+    if ":" in place and not path.exists() and os.sep not in place:
+        return place  # an endpoint such as sc.fiji:fiji
+    raise OptionError(f"There is no Fiji folder '{place}'.", "Check the path.")
+
+
+def _start_jar(jar: str, headless: bool, options: list[str]) -> None:
+    import jpype
+
+    try:
+        jpype.startJVM(*options, classpath=[jar], convertStrings=False)
+    except jpype.JVMNotFoundException as error:
+        raise MissingPackage("java", "ImageJ") from error
+    if headless:
+        # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
+        from jpype import JException
+
+        try:
+            java("ij.IJ").run("DeepBio")
+        except JException as error:
+            if "HeadlessException" not in str(type(error)):
+                raise
+    else:
+        java("ij.ImageJ")(java("ij.ImageJ").NO_SHOW)
+
+
+def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:
+    try:
+        import imagej
+        import scyjava
+    except ImportError as error:
+        raise MissingPackage("pyimagej", "Fiji in Python", extra="fiji") from error
+    # "auto": the Java that is installed is taken, and one is fetched only where there is none
+    scyjava.config.set_java_constraints(fetch="auto")
+    for text in options:
+        scyjava.config.add_option(text)
+    if Path(place).is_dir():
+        scyjava.config.endpoints.clear()  # all it needs lies in the folder: nothing is fetched
+    return imagej.init(place, mode="headless" if headless else "interactive")
