@@ -210,7 +210,9 @@ def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     auto = ("labels", "table") if card.task in ("segment", "") else ("image", "table")
     spelt = [kind for word in output for kind in (auto if word == "auto" else (word,))]
     if not spelt:
-        raise OptionError("The option 'output' is empty.", "Leave it out, or name what you want: output=labels.")
+        raise OptionError(
+            "The option 'output' is empty.", "Leave it out, or name what you want: output=labels."
+        )
     gives = _GIVES.get(card.task or "segment")
     for kind in spelt:
         if gives is not None and kind not in gives:
@@ -281,7 +283,9 @@ def _batch(desk: Desk, command: Command, options: BatchOptions, given: frozenset
         if not getattr(options, name):
             raise OptionError(f"The option {name!r} is not given.", f"Write {name}=[...].")
     if "output" in given:
-        raise OptionError("There is no option 'output' here.", "What is written is said by save=labels,rois,csv.")
+        raise OptionError(
+            "There is no option 'output' here.", "What is written is said by save=labels,rois,csv."
+        )
     card = find_model(options.model)
     source = Path(options.input)
     inputs = [str(source / options.pattern)] if options.pattern and source.is_dir() else [str(source)]

@@ -83,9 +83,7 @@ def to_image(image: Any, *, frames: str = "all", slices: str = "all") -> Image:
     )
 
 
-def _calibration(
-    image: Any, labels: Sequence[str]
-) -> tuple[Mapping[str, Any], tuple[float, float]]:
+def _calibration(image: Any, labels: Sequence[str]) -> tuple[Mapping[str, Any], tuple[float, float]]:
     """ImageJ's calibration in the words of its TIFF files, and pixels per unit along x and y."""
     own = image.getCalibration()
     width, height = float(own.pixelWidth), float(own.pixelHeight)
@@ -198,7 +196,9 @@ def _stored_type(image: Image) -> np.dtype:
     return dtype if dtype in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)
 
 
-def _names(item: Image | LabelMap, sizes: Mapping[str, int], looks: Mapping[str, Any], *, colour: bool) -> list[str]:
+def _names(
+    item: Image | LabelMap, sizes: Mapping[str, int], looks: Mapping[str, Any], *, colour: bool
+) -> list[str]:
     """A label for each plane: as it was, or the name of its channel."""
     count = sizes["T"] * sizes["Z"] * (1 if colour else sizes["C"])
     before = looks.get("slice_labels") or []

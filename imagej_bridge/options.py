@@ -56,7 +56,9 @@ class ImageOptions(RunOptions):
         "what to make of it, with commas between; auto: labels and table, or what the model gives",
         choices=OUTPUTS,
     )
-    model: str = option("", "name or folder of the model; empty: the one that fits the image, if only one does")
+    model: str = option(
+        "", "name or folder of the model; empty: the one that fits the image, if only one does"
+    )
     input: str = option("", "title or ID of the image; empty: the current one")
     frames: str = _span("frames")
     slices: str = _span("slices")
@@ -224,7 +226,9 @@ def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozens
         if value is None and types.get(key, "bool") != "bool":
             raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
         if value is None and key not in types and words:
-            hint = f"A value with blanks goes in brackets, as in output=[labels, {key}]." if "," in text else ""
+            hint = (
+                f"A value with blanks goes in brackets, as in output=[labels, {key}]." if "," in text else ""
+            )
             raise OptionError(f"There is no option {key!r}.", hint or _known(key, types))
     texts = {key: "true" if value is None else value for key, value in words.items()}
     return kind.parse(texts), frozenset(texts)
@@ -234,7 +238,9 @@ def _known(key: str, names: Mapping[str, str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names) or 'none'}."
+    return (
+        f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(names) or 'none'}."
+    )
 
 
 def run_options(options: RunOptions, output: tuple[str, ...]) -> RunOptions:

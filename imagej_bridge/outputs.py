@@ -58,7 +58,7 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
 
 def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> Any:
     title = placed.title or f"{stem_of(taken.title)}-{kind}"
-    image = to_imageplus(part, java("ij.WindowManager").getUniqueName(title), like=taken.handle)
+    image = to_imageplus(part, _unique(title), like=taken.handle)
     image.setProperty("Info", provenance(placed.result, placed.card, taken.title))
     if taken.first_slice:
         image.getCalibration().zOrigin -= taken.first_slice
@@ -71,6 +71,14 @@ def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> 
         if image.getNChannels() > 1:
             image.setPositionWithoutUpdate(1, 1, 1)
     return image
+
+
+def _unique(title: str) -> str:
+    """A title that no open image has, so that macros find the new one by its own."""
+    manager, number, unique = java("ij.WindowManager"), 1, title
+    while manager.getImage(unique) is not None:
+        unique, number = f"{title}-{number}", number + 1
+    return unique
 
 
 def _range(scores: Any) -> tuple[float, float]:

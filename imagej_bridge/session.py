@@ -19,7 +19,14 @@ from imagej_bridge.watchdog import Watchdog
 __all__ = ["MacroError", "Session", "find_host", "start"]
 
 _JARS = ("/usr/share/java/ij.jar",)  # Debian's libij-java
-_FOLDERS = ("~/Fiji", "~/Fiji.app", "/Applications/Fiji.app", "/Applications/Fiji", "/opt/Fiji.app", "/opt/fiji")
+_FOLDERS = (
+    "~/Fiji",
+    "~/Fiji.app",
+    "/Applications/Fiji.app",
+    "/Applications/Fiji",
+    "/opt/Fiji.app",
+    "/opt/fiji",
+)
 _session: Session | None = None  # a process has one JVM
 
 
@@ -93,7 +100,8 @@ class Session:
             raise MacroError(f"ImageJ asked something while nobody was there: {watchdog.closed[0]}")
         if interpreter.wasError():
             told = interpreter.getErrorMessage()
-            raise MacroError(f"The macro was aborted: {' '.join(str(told).split())}")
+            why = "ImageJ does not say why" if told is None else " ".join(str(told).split())
+            raise MacroError(f"The macro was aborted: {why}.")
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:
@@ -289,7 +297,8 @@ def _checked_fiji(place: str) -> str:
     if path.is_dir():
         if not (path / "jars").is_dir():
             raise OptionError(
-                f"The folder '{place}' is no Fiji: it has no folder 'jars'.", "Name the folder that Fiji was unpacked to."
+                f"The folder '{place}' is no Fiji: it has no folder 'jars'.",
+                "Name the folder that Fiji was unpacked to.",
             )
         return str(path)
     if ":" in place and not path.exists() and os.sep not in place:
