@@ -10,7 +10,7 @@ from imagej_bridge.commands import Command
 from imagej_bridge.java import java
 from imagej_bridge.options import format_words
 
-__all__ = ["HIDDEN", "ask", "default_text", "kind_of", "order", "record"]
+__all__ = ["HIDDEN", "add_menu", "ask", "default_text", "kind_of", "order", "record"]
 
 # Of interest when something is tuned or looked into: below the others.
 LATER = ("device", "precision", "runtime", "tile", "overlap", "batch", "mirror", "log")
@@ -101,3 +101,17 @@ def record(name: str, words: dict[str, str | None]) -> None:
     text = format_words(words).replace("\\", "\\\\").replace('"', '\\"')
     call = f'IJ.run("{name}", "{text}");' if recorder.scriptMode() else f'run("{name}", "{text}");'
     recorder.recordString(call + "\n")
+
+
+def add_menu(names: list[str]) -> None:
+    """Add commands to ImageJ's own menu: Plugins > DeepBio. They go when ImageJ ends; nothing is installed."""
+    menus = java("ij.Menus")
+    plugins = menus.getImageJMenu("Plugins")
+    if plugins is None:
+        return
+    menu = java("java.awt.Menu")("DeepBio")
+    for name in names:
+        item = java("java.awt.MenuItem")(name)
+        item.addActionListener(java("ij.IJ").getInstance())
+        menu.add(item)
+    plugins.add(menu)

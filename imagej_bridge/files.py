@@ -77,7 +77,6 @@ def stem_of(title: str) -> str:
 
 def provenance(result: Result, card: ModelCard, title: str) -> str:
     """How a result came about, as lines ``DeepBio.key: value`` that ImageJ shows and ``Property.get`` finds."""
-    record = result.record
     lines: dict[str, Any] = {
         "model": f"{card.name} {card.version}",
         "weights_sha256": card.weights_hash,
@@ -85,9 +84,8 @@ def provenance(result: Result, card: ModelCard, title: str) -> str:
         "license": card.license,
         "citation": "; ".join(card.citations),
     }
-    for key, value in record.items():
-        if key not in ("model", "model_version", "weights_sha256", "seconds"):
-            lines[key] = value
+    told = ("model", "model_version", "weights_sha256", "seconds")
+    lines |= {key: value for key, value in result.record.items() if key not in told}
     return "".join(
         f"DeepBio.{key}: {str(value).replace(chr(10), ' ')}\n" for key, value in lines.items() if value != ""
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,12 +13,15 @@ from typing import Any
 from deepbio.errors import DeepBioError, ImageError, MissingPackage, OptionError
 from deepbio.image import Image, LabelMap
 from imagej_bridge.bridge import Bridge
+from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
+from imagej_bridge.dialog import add_menu
 from imagej_bridge.java import java
 from imagej_bridge.watchdog import Watchdog
 
 __all__ = ["MacroError", "Session", "find_host", "start"]
 
+_LOOK = 0.2  # seconds between two looks whether the window is still there
 _JARS = ("/usr/share/java/ij.jar",)  # Debian's libij-java
 _FOLDERS = (
     "~/Fiji",
@@ -27,7 +31,7 @@ _FOLDERS = (
     "/opt/Fiji.app",
     "/opt/fiji",
 )
-_session: Session | None = None  # a process has one JVM
+_sessions: list[Session] = []  # at most one: a process has one JVM
 
 
 class MacroError(DeepBioError, RuntimeError):
@@ -155,11 +159,24 @@ class Session:
             interpreter.removeBatchModeImage(interpreter.getBatchModeImage(int(number)))
         manager.setTempCurrentImage(None)
 
+    def show_window(self) -> None:
+        """Show ImageJ's main window, with our commands under Plugins > DeepBio."""
+        if self.gateway is not None:
+            self.gateway.ui().showUI()
+        else:
+            java("ij.IJ").getInstance().setVisible(True)
+        add_menu(list(COMMANDS))
+
+    def wait(self) -> None:
+        """Return when ImageJ's main window has been closed."""
+        window = java("ij.IJ").getInstance()
+        while window is not None and window.isDisplayable():
+            time.sleep(_LOOK)
+
     def close(self) -> None:
         """Stop listening and let the models go; the JVM stays, as Java wants it."""
-        global _session
         self.bridge.uninstall()
-        _session = None
+        _sessions.clear()
 
     def __enter__(self) -> Session:
         return self
@@ -226,27 +243,32 @@ def start(
     OptionError
         If there is no such Fiji or ImageJ.
     """
-    global _session
-    if _session is not None:
-        return _session
+    if not _sessions:
+        _sessions.append(_start(fiji, ij_jar, headless, quiet, java_options))
+    return _sessions[0]
+
+
+def _start(
+    fiji: str | Path | None,
+    ij_jar: str | Path | None,
+    headless: bool | None,
+    quiet: bool,
+    java_options: Sequence[str],
+) -> Session:
     try:
         import jpype
     except ImportError as error:
         raise MissingPackage("jpype1", "The bridge to ImageJ", extra="fiji") from error
     if jpype.isJVMStarted():
-        _session = Session("running", quiet=quiet)
-        return _session
+        return Session("running", quiet=quiet)
     if headless is None:
         headless = not has_screen()
     kind, place = find_host(fiji, ij_jar)
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
     if kind == "fiji":
-        gateway = _start_fiji(place, headless, options)
-        _session = Session("fiji", quiet=quiet, gateway=gateway)
-    else:
-        _start_jar(place, headless, options)
-        _session = Session("ij.jar", quiet=quiet)
-    return _session
+        return Session("fiji", quiet=quiet, gateway=_start_fiji(place, headless, options))
+    _start_jar(place, headless, options)
+    return Session("ij.jar", quiet=quiet)
 
 
 def has_screen() -> bool:
@@ -280,7 +302,7 @@ def find_host(fiji: str | Path | None = None, ij_jar: str | Path | None = None) 
         if not Path(ij_jar).is_file():
             raise OptionError(f"There is no ij.jar '{ij_jar}'.", "Check the path.")
         return "ij.jar", str(ij_jar)
-    for folder in map(lambda text: Path(text).expanduser(), _FOLDERS):
+    for folder in (Path(text).expanduser() for text in _FOLDERS):
         if (folder / "jars").is_dir():
             return "fiji", str(folder)
     for jar in _JARS:
@@ -288,7 +310,7 @@ def find_host(fiji: str | Path | None = None, ij_jar: str | Path | None = None) 
             return "ij.jar", jar
     raise OptionError(
         "No Fiji and no ImageJ was found.",
-        "Name a Fiji folder with --fiji (or DEEPBIO_FIJI), or an ij.jar with --ij-jar (on Debian: apt install libij-java).",
+        "Name a Fiji folder with --fiji (or DEEPBIO_FIJI), or an ij.jar with --ij-jar (Debian has libij-java).",
     )
 
 
