@@ -169,8 +169,10 @@ class Session:
 
     def wait(self) -> None:
         """Return when ImageJ's main window has been closed."""
+        import jpype
+
         window = java("ij.IJ").getInstance()
-        while window is not None and window.isDisplayable():
+        while jpype.isJVMStarted() and window is not None and window.isDisplayable():
             time.sleep(_LOOK)
 
     def close(self) -> None:
