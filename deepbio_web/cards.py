@@ -9,6 +9,7 @@ __all__ = ["as_choice", "as_options", "changed"]
 
 _HIDDEN = ("output",)  # the page shows what it shows
 _NOT_FLAT = ("surface",)  # always on: the 3D view needs it
+_OF_STACKS = ("per_slice", "link_slices")
 
 
 def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str, Any]:
@@ -46,7 +47,7 @@ def as_options(options: Iterable[Mapping[str, Any]], *, flat: bool) -> list[dict
     fields = []
     for option in options:
         name = option["name"]
-        if name in _HIDDEN or name in _NOT_FLAT or (name == "per_slice" and flat):
+        if name in _HIDDEN or name in _NOT_FLAT or (flat and name in _OF_STACKS):
             continue
         default = _text(option.get("default"))
         fields.append(

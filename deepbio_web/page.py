@@ -26,7 +26,7 @@ __all__ = ["Page"]
 
 _LOG = logging.getLogger(__name__)
 _STEP = 0.02  # seconds between two steps of the logic
-_DECIDE_FITS = ("channel", "per_slice")  # options by which a model may take an image or not
+_DECIDE_FITS = ("channel", "per_slice", "link_slices")  # options by which a model may take an image or not
 _HINT = "Surfaces appear here after Segment"
 
 

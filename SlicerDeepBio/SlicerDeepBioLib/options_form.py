@@ -234,6 +234,8 @@ def relevant(name, card, image):
     slices, channels = (image or {}).get("slices", 1), (image or {}).get("channels", 1)
     if name == "per_slice":
         return card.get("ndim") == 2 and slices > 1 and not card.get("per_slice")
+    if name == "link_slices":
+        return card.get("ndim") == 2 and slices > 1 and objects
     if name == "channel":
         return channels > 1
     if name == "mirror":

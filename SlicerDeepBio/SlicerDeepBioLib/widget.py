@@ -26,7 +26,7 @@ __all__ = ["TICK", "Form"]
 
 _logger = logging.getLogger("DeepBio")
 TICK = 20  # milliseconds between two steps of the logic
-_ASK_AGAIN = ("channel", "per_slice")  # options that decide which models fit
+_ASK_AGAIN = ("channel", "per_slice", "link_slices")  # options that decide which models fit
 
 
 class Form:

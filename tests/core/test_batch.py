@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,19 @@ import pytest
 
 from deepbio import batch
 from deepbio.batch import Row, run_many
-from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError, OutputError, WeightsError
+from deepbio.errors import (
+    Cancelled,
+    ImageError,
+    InputMismatch,
+    MissingPackage,
+    OptionError,
+    OutputError,
+    WeightsError,
+)
 from deepbio.events import Event, Progress
 from deepbio.image import Grid, Image
 from deepbio.io import read, read_labels, write
+from deepbio.io.rois import read_rois
 from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
 
@@ -370,3 +380,34 @@ def test_summary_is_saved_while_the_batch_runs(
 
     run_many(model, images, tmp_path / "out", OPTIONS, on_file=look)
     assert seen == [1, 2, 3]
+
+
+def test_rois_lie_beside_the_labels(model: Model, images: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("roifile")
+    rows = run_many(model, images, tmp_path / "out", OPTIONS, save=("labels", "rois"))
+    assert [row.outputs["rois"].name for row in rows] == [f"cell{number}-rois.zip" for number in (1, 2, 3)]
+    for number, row in enumerate(rows, 1):
+        outlines = read_rois(row.outputs["rois"])
+        assert [outline.name for outline in outlines] == [str(label) for label in range(1, number + 1)]
+        assert outlines[0].paths[0].tolist() == [[3, 3], [7, 3], [7, 7], [3, 7]]
+    again = run_many(model, images, tmp_path / "out", OPTIONS, save=("labels", "rois"))
+    assert {row.status for row in again} == {"skipped"}
+
+
+def test_an_image_without_objects_has_its_zip_too(model: Model, tmp_path: Path) -> None:
+    pytest.importorskip("roifile")
+    write(tmp_path / "none.tif", Image(spots(0)))
+    for status in ("done", "skipped"):
+        (row,) = run_many(model, [tmp_path / "none.tif"], tmp_path / "out", OPTIONS, save=("rois",))
+        assert (row.status, row.objects) == (status, 0)
+        assert read_rois(row.outputs["rois"]) == []
+
+
+def test_a_missing_roifile_is_told_before_the_work(
+    model: Model, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    with pytest.raises(MissingPackage, match=r"'roifile'.*\[fiji\]"):
+        run_many(model, images, tmp_path / "out", OPTIONS, save=("table", "rois"))
+    assert model.opened == 0
+    assert not (tmp_path / "out").exists()

@@ -137,6 +137,27 @@ def test_without_highdicom(
     assert isinstance(row.error, MissingPackage)
 
 
+def test_rois_of_a_scan_know_their_slices(model: Model, folder: Path, tmp_path: Path) -> None:
+    roifile = pytest.importorskip("roifile")
+    (row,) = run_many(model, [folder], tmp_path / "out", OPTIONS, save=("rois",))
+    assert (row.status, row.objects, row.message) == ("done", 3, "")
+    rois = roifile.roiread(tmp_path / "out" / "thorax-rois.zip")
+    assert [(roi.name, roi.position) for roi in rois] == [("1-z1", 1), ("2-z2", 2), ("3-z3", 3)]
+    assert [(roi.left, roi.top, roi.right, roi.bottom) for roi in rois] == [
+        (8, 5 + z, 20, 15 + z) for z in range(3)
+    ]
+
+
+def test_rois_follow_the_planes_of_the_image(tmp_path: Path) -> None:
+    roifile = pytest.importorskip("roifile")
+    labels = LabelMap(np.arange(3 * 37 * 53).reshape(3, 37, 53) // 2000, "ZYX")
+    for channels, expected in ((1, (2, 0)), (2, (0, 2))):
+        image = Image(np.zeros((channels, 3, 37, 53), np.uint8), "CZYX")
+        save_result(Result(labels=labels), image, {"rois": tmp_path / "a.zip"})
+        (roi,) = (roi for roi in roifile.roiread(tmp_path / "a.zip") if roi.name == "1-z2")
+        assert (roi.position, roi.z_position, roi.c_position) == (*expected, 0)
+
+
 def test_a_seg_needs_a_source(tmp_path: Path) -> None:
     image = Image(scan(), "ZYX")
     result = Result(labels=LabelMap((scan() > 1000).astype(np.uint8), "ZYX"))

@@ -97,13 +97,13 @@ def test_at_least_one_output(user: User) -> None:
 
 def test_rows_follow_the_model_and_the_input(user: User) -> None:
     assert {"mirror", "surface", "tile"} <= shown(user)
-    assert not {"channel", "per_slice", "min_size", "as", "threshold"} & shown(user)
+    assert not {"channel", "per_slice", "link_slices", "min_size", "as", "threshold"} & shown(user)
     rgb = add_volume(slicer.mrmlScene, np.zeros((1, 40, 50, 3), np.uint8), np.eye(4), "colours")
     user.choose(user.ui.inputSelector, rgb.GetID())
     user.wait(lambda: not user.form._checking)
     user.choose(user.ui.modelComboBox, "nuclei")
     assert {"channel", "min_size", "as", "threshold"} <= shown(user)
-    assert not {"surface", "per_slice"} & shown(user)
+    assert not {"surface", "per_slice", "link_slices"} & shown(user)
 
 
 def test_an_option_that_is_hidden_is_not_sent(user: User) -> None:
@@ -122,6 +122,14 @@ def test_per_slice_lets_a_plane_model_take_a_stack(user: User) -> None:
     user.wait(lambda: not user.form._checking)
     assert user.form.models.fits["nuclei"] == ""
     assert user.form.models.card["name"] == "nuclei"
+    assert user.ui.segmentButton.enabled
+
+
+def test_linked_slices_need_no_other_option(user: User) -> None:
+    user.choose(user.ui.modelComboBox, "nuclei")
+    user.type(row(user, "link_slices"), "0.5")
+    user.wait(lambda: not user.form._checking)
+    assert user.form.options.values == {"link_slices": "0.5"}
     assert user.ui.segmentButton.enabled
 
 

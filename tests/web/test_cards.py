@@ -42,6 +42,7 @@ def test_only_what_was_changed_is_sent() -> None:
             {"name": "mirror", "kind": "bool", "default": False},
             {"name": "output", "kind": "list", "default": ["labels"]},
             {"name": "per_slice", "kind": "bool", "default": False},
+            {"name": "link_slices", "kind": "float", "default": None},
             {"name": "surface", "kind": "bool", "default": False},
         ],
         flat=True,

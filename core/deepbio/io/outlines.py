@@ -69,15 +69,14 @@ def trace_outlines(labels: np.ndarray) -> list[Outline]:
     Returns
     -------
     list of Outline
-        One per label, in order; paths in the order of their highest, then leftmost point, where each
-        begins.
+        One per label, in order. An outer path begins at its highest corner, of several the leftmost.
 
     Examples
     --------
     >>> ring = np.array([[5, 5, 5], [5, 0, 5], [5, 5, 5]])
     >>> outer, hole = trace_outlines(ring)[0].paths
     >>> outer.tolist(), hole.tolist()
-    ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 1], [1, 2], [2, 2], [2, 1]])
+    ([[0, 0], [3, 0], [3, 3], [0, 3]], [[1, 2], [2, 2], [2, 1], [1, 1]])
     """
     if labels.ndim != 2:
         raise ImageError(f"Outlines are traced in a plane; found an array of shape {labels.shape}.")

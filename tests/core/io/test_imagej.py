@@ -1,15 +1,8 @@
-"""The real ImageJ opens what we write, and we open what it writes.
-
-Needs ImageJ's ``ij.jar`` and a JDK: on Debian ``apt-get install libij-java openjdk-17-jdk-headless``,
-elsewhere name the jar in ``DEEPBIO_IJ_JAR``.
-"""
+"""The real ImageJ opens what we write, and we open what it writes."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,38 +15,9 @@ from deepbio.image import RGB, Grid, Image, LabelMap
 from deepbio.io import read, write
 from deepbio.io.lut import label_colours
 
-PROBE = Path(__file__).parent / "imagej" / "Probe.java"
 EXAMPLES = Path(__file__).parents[3] / "examples"
-JAR = Path(os.environ.get("DEEPBIO_IJ_JAR", "/usr/share/java/ij.jar"))
 GREY8, GREY16, GREY32, COLOUR = 0, 1, 2, 4
 GRID = Grid((5, 7, 11), (1.2, 0.8, 0.5), (-3.0, 8.0, 0.6), unit="micrometer")
-
-
-@pytest.fixture(scope="module")
-def java(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    if not JAR.exists():
-        pytest.skip(f"ImageJ is not installed: there is no {JAR} (set DEEPBIO_IJ_JAR)")
-    if not shutil.which("javac"):
-        pytest.skip("a JDK is not installed: there is no javac")
-    classes = tmp_path_factory.mktemp("classes")
-    subprocess.run(["javac", "-cp", str(JAR), "-d", str(classes), str(PROBE)], check=True, timeout=120)
-
-    def run(*arguments: object) -> str:
-        path = os.pathsep.join([str(JAR), str(classes)])
-        command = [
-            "java",
-            "-Djava.awt.headless=true",
-            "-Dfile.encoding=UTF-8",
-            "-cp",
-            path,
-            "Probe",
-            *map(str, arguments),
-        ]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode("utf-8")
-
-    return run
 
 
 @pytest.fixture

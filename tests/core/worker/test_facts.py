@@ -41,6 +41,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "batch": "int",
         "channel": "text",
         "per_slice": "bool",
+        "link_slices": "float",
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",
