@@ -269,7 +269,7 @@ def _start(
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
     if kind == "fiji":
         return Session("fiji", quiet=quiet, gateway=_start_fiji(place, headless, options))
-    _start_jar(place, headless, options)
+    _start_jar(place, headless, options, shown=not quiet)
     return Session("ij.jar", quiet=quiet)
 
 
@@ -330,7 +330,7 @@ def _checked_fiji(place: str) -> str:
     raise OptionError(f"There is no Fiji folder '{place}'.", "Check the path.")
 
 
-def _start_jar(jar: str, headless: bool, options: list[str]) -> None:
+def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> None:
     import jpype
 
     try:
@@ -347,7 +347,8 @@ def _start_jar(jar: str, headless: bool, options: list[str]) -> None:
             if "HeadlessException" not in str(type(error)):
                 raise
     else:
-        java("ij.ImageJ")(java("ij.ImageJ").NO_SHOW)
+        window = java("ij.ImageJ")
+        window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
 
 
 def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:
