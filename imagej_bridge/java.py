@@ -39,7 +39,7 @@ def to_java(pixels: np.ndarray) -> Any:
     """
     import jpype
 
-    flat = np.ascontiguousarray(pixels).reshape(-1)
+    flat = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")).reshape(-1)
     if not flat.flags.writeable:  # JPype's buffers are
         flat = flat.copy()
     kind, view = _ARRAYS[flat.dtype.itemsize, flat.dtype.kind == "f"]
