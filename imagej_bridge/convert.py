@@ -6,6 +6,7 @@ Only ``ij`` classes are used, so the same code serves a bare ImageJ and Fiji. Im
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -99,13 +100,15 @@ def _calibration(image: Any, labels: Sequence[str]) -> tuple[Mapping[str, Any], 
         "tunit": str(own.getTimeUnit()),
         "Labels": labels,
     }
-    return meta, (1 / width if width else 0.0, 1 / height if height else 0.0)
+    return meta, (1 / width if width else math.inf, 1 / height if height else math.inf)
 
 
 def _slice_labels(image: Any) -> list[str]:
     stack = image.getStack()
     if int(stack.getSize()) == 1:
-        told = [stack.getSliceLabel(1) or image.getProperty("Slice_Label")]
+        told = [image.getProp("Slice_Label") or stack.getSliceLabel(1)]
+        if str(told[0]) == f"{image.getTitle()}\n{image.getProperty('Info')}":
+            return []  # what ImageJ puts there where there is none
     else:
         told = [stack.getSliceLabel(n) for n in range(1, int(stack.getSize()) + 1)]
     labels = ["" if label is None else str(label) for label in told]
