@@ -11,6 +11,7 @@ from deepbio.errors import Cancelled, ImageError, OptionError
 from deepbio.events import Event, Notice
 from deepbio.image import Table
 from deepbio.io import read
+from deepbio.render import count_per_frame
 from deepbio.worker.progress import as_text
 from imagej_bridge import outputs
 from imagej_bridge.commands import Placed, Taken
@@ -130,8 +131,10 @@ def _facts(placed: Placed, titles: dict[str, str]) -> dict[str, str]:
     import json
 
     result, record = placed.result, placed.result.record
-    count = result.labels.count if result.labels is not None else 0
-    objects = len(result.table) if result.table is not None else count
+    if result.table is not None:
+        objects = len(result.table)
+    else:
+        objects = sum(count_per_frame(result.labels)) if result.labels is not None else 0
     plural = "" if objects == 1 else "s"
     seconds = f"{record.get('seconds_total', 0):.2f}"
     return {
