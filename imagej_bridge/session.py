@@ -90,22 +90,22 @@ class Session:
             self.show(image)
         before = len(self.bridge.errors)
         interpreter = java("ij.macro.Interpreter")()
-        interpreter.setIgnoreErrors(True)
-        with Watchdog() as watchdog:
+        result = failure = None
+        with Watchdog() as watchdog, self.bridge.inside(interpreter):
             try:
                 result = interpreter.run(text, arguments)
-            except java("java.lang.RuntimeException") as error:  # how ImageJ ends a macro that was cancelled
-                result = None
-                if "Macro canceled" not in str(error.getMessage()):
-                    raise MacroError(f"The macro was aborted: {error.getMessage()}.") from None
+            except java("java.lang.Exception") as error:  # how ImageJ ends a macro that was cancelled
+                failure = error
         if len(self.bridge.errors) > before:
             raise self.bridge.errors[before]
+        told = interpreter.getErrorMessage()
+        if told is not None or interpreter.wasError():
+            why = "ImageJ does not say why" if told is None else " ".join(str(told).split())
+            raise MacroError(f"The macro was aborted: {why} (line {interpreter.getLineNumber()}).")
         if watchdog.closed:
             raise MacroError(f"ImageJ asked something while nobody was there: {watchdog.closed[0]}")
-        if interpreter.wasError():
-            told = interpreter.getErrorMessage()
-            why = "ImageJ does not say why" if told is None else " ".join(str(told).split())
-            raise MacroError(f"The macro was aborted: {why}.")
+        if failure is not None and "Macro canceled" not in str(failure.getMessage()):
+            raise MacroError(f"The macro was aborted: {failure}.")
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:

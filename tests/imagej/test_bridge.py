@@ -57,7 +57,7 @@ def test_the_defaults_are_labels_and_table(session: Any, model: str) -> None:
 def test_a_bundled_model_is_named(session: Any) -> None:
     path = Path(__file__).parents[2] / "examples" / "fluorescence.tif"
     told = session.run_macro(
-        segment("model=nuclei", "output=labels runtime=onnx device=cpu") + 'return Property.get("DeepBio.model");',
+        segment("model=nuclei", "output=labels runtime=onnx device=cpu") + 's = Property.get("DeepBio.model"); return s;',
         image=path,
     )
     assert told.startswith("nuclei ")
@@ -286,11 +286,14 @@ def test_after_an_error_all_is_well(session: Any, model: str) -> None:
     assert session.run_macro(segment(model, "output=labels") + "return getTitle();") == "cells-labels"
 
 
-def test_errors_from_java_are_kept_and_open_no_window(session: Any, ij: Any) -> None:
+def test_errors_from_java_are_kept_and_open_no_window(session: Any, ij: Any, model: str) -> None:
     spots()
-    ij.run("DeepBio Segment", "model=none")
+    with pytest.raises(java("java.lang.RuntimeException"), match="Macro canceled"):  # ImageJ's own way
+        ij.run("DeepBio Segment", "model=none")
     assert [type(error) for error in session.bridge.errors] == [UnknownModel]
     assert "none" in session.bridge.desk.last["error"]
+    ij.run("DeepBio Segment", f"{model} output=labels")
+    assert titles() == ["cells.tif", "cells-labels"]
 
 
 def test_an_error_of_python_is_told_too(session: Any, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
@@ -313,10 +316,14 @@ def test_the_traceback_is_logged_on_request(session: Any) -> None:
 
 
 def test_mistakes_of_the_macro_itself_are_told(session: Any) -> None:
-    with pytest.raises(MacroError, match=r"aborted: Undefined .* in line 2"):
+    with pytest.raises(MacroError, match=r"aborted: Undefined variable \(line 2\)"):
         session.run_macro("a = 1;\nb = c;")
-    with pytest.raises(MacroError, match="ask|aborted"):
+    with pytest.raises(MacroError, match="aborted: There are no images open"):
+        session.run_macro('s = getTitle(); print("went on");')
+    with pytest.raises(MacroError, match="stop here"):
         session.run_macro('exit("stop here");')
+    assert session.run_macro("exit();") == ""
+    assert log_lines() == []
     assert session.run_macro("return 'well';") == "well"
 
 
