@@ -127,12 +127,9 @@ class Bridge:
         ij, interpreter = java("ij.IJ"), java("ij.macro.Interpreter").getInstance()
         ij.showStatus(message)
         if interpreter is not None:
-            if self.quiet:
+            if self.quiet or isinstance(error, Cancelled):
                 interpreter.setIgnoreErrors(True)
-            if isinstance(error, Cancelled):
-                interpreter.abortMacro()
-            else:
-                interpreter.abort(message)
+            interpreter.abort(message)  # abortMacro() waits 2 s for the end of this very thread
             for outer in self._outer:
                 if outer != interpreter:
                     outer.setIgnoreErrors(True)

@@ -120,7 +120,6 @@ def _tidy(session: Session) -> None:
     session.close_images()
     session.bridge.errors.clear()
     session.bridge.desk.last.clear()
-    session.bridge.desk.models.release()
     own = java("ij.IJ").getInstance()
     manager = java("ij.plugin.frame.RoiManager").getRawInstance()
     if manager is not None:

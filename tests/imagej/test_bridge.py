@@ -95,7 +95,7 @@ def test_doctor(session: Any) -> None:
 
 
 def test_release(session: Any, model: str) -> None:
-    session.run_macro('run("DeepBio Release");')
+    session.run_macro('run("DeepBio Release"); run("DeepBio Release");')
     assert log_lines()[-1] == "DeepBio holds no model."
     spots()
     session.run_macro(segment(model) + 'run("DeepBio Release", "");')
@@ -199,6 +199,7 @@ def test_a_loop_loads_the_model_once(session: Any, model: str) -> None:
 
 def counted_loads(session: Any) -> list[int]:
     """How many models have been loaded from now on, in a list of one."""
+    session.bridge.desk.models.release()
     models, loads = session.bridge.desk.models._models, [0]
 
     class Counting(type(models)):  # type: ignore[misc]
@@ -383,7 +384,7 @@ def test_extensions(session: Any, model: str) -> None:
     spots()
     quoted = model.removeprefix("model=[").split("]")[0]
     told = session.run_macro(
-        'run("DeepBio Macro Extensions");\n'
+        'run("DeepBio Release"); run("DeepBio Macro Extensions");\n'
         f'n = Ext.segment("{quoted}", "output=labels min_size=2");\nExt.last("title", title);\nExt.last("model", name);\n'
         f'selectWindow("cells.tif");\nm = Ext.run("{quoted}");\n'
         "list = Ext.models();\ngone = Ext.release();\n"
