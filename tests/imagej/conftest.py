@@ -51,20 +51,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def screen() -> str:
-    """A screen that nobody sees: the value for DISPLAY.
-
-    It ends with the last program on it: Java would end this process at once if it went before.
-    """
+def screen() -> Iterator[str]:
+    """A screen that nobody sees: the value for DISPLAY."""
     reading, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-terminate", "-screen", "0", "1280x1024x24"]
-    server = subprocess.Popen([*command, "-nolisten", "tcp"], pass_fds=[writing], stderr=subprocess.DEVNULL)
+    command = ["Xvfb", "-displayfd", str(writing), "-noreset", "-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)
     os.close(writing)
     with os.fdopen(reading) as pipe:
         number = pipe.readline().strip()
     assert number, f"Xvfb did not start: {server.poll()}"
-    server.returncode = 0  # nobody waits for it
-    return f":{number}"
+    yield f":{number}"
+    if PIPE in os.environ:
+        server.returncode = 0  # ends with this process: Java would end that at once, before its last report
+    else:
+        server.terminate()
+        server.wait(10)
 
 
 @pytest.fixture(scope="session")
