@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from imagej_bridge.java import java
+from imagej_bridge.java import field_of, java
 
 __all__ = ["Watchdog"]
 
@@ -93,6 +93,4 @@ def _texts(component: Any) -> list[str]:
 
 def _lines(label: Any) -> list[str]:
     """The lines of a label of ImageJ, which has no method that tells them."""
-    field = java("java.lang.Class").forName("ij.gui.MultiLineLabel").getDeclaredField("lines")
-    field.setAccessible(True)
-    return [" ".join(str(line).split()) for line in field.get(label)]
+    return [" ".join(str(line).split()) for line in field_of(label, "ij.gui.MultiLineLabel", "lines")]

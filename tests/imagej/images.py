@@ -58,7 +58,7 @@ def planes(image: Any) -> np.ndarray:
     return stored.astype(kind).reshape(-1, int(image.getHeight()), int(image.getWidth()))
 
 
-def spots(axes: str = "YX", title: str = "cells.tif") -> Any:
+def spots(axes: str = "YX", title: str = "cells.tif", show: Any = None) -> Any:
     """A shown 16-bit image with two bright spots in each plane, of which one moves with the plane."""
     shape = [dict(SIZES, Y=37, X=53)[axis] for axis in axes]
     pixels = np.full(shape, 100, np.uint16)
@@ -66,7 +66,10 @@ def spots(axes: str = "YX", title: str = "cells.tif") -> Any:
         plane[5:9, 7 + number : 12 + number] = 3000
         plane[20:30, 33:41] = 2000
     image = imageplus(pixels, axes, title)
-    image.show()
+    if show is None:
+        image.show()
+    else:
+        show(image)
     return image
 
 

@@ -318,9 +318,11 @@ def test_the_traceback_is_logged_on_request(session: Any) -> None:
 
 def test_mistakes_of_the_macro_itself_are_told(session: Any) -> None:
     with pytest.raises(MacroError, match=r"aborted: Undefined variable \(line 2\)"):
-        session.run_macro("a = 1;\nb = c;")
+        session.run_macro("a = 1;\nb = c;\nprint('went on');")
     with pytest.raises(MacroError, match="aborted: There are no images open"):
         session.run_macro('s = getTitle(); print("went on");')
+    with pytest.raises(MacroError, match='aborted: No window with the title "b" found'):
+        session.run_macro('selectWindow("b"); print("went on");')
     with pytest.raises(MacroError, match="stop here"):
         session.run_macro('exit("stop here");')
     assert session.run_macro("exit();") == ""
