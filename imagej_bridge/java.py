@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["field_of", "is_headless", "java", "to_java", "to_numpy"]
+__all__ = ["is_headless", "java", "private_field", "to_java", "to_numpy"]
 
 _ARRAYS = {  # size of a pixel in bytes, and whether it is a float -> JPype's type, and the buffer's view
     (1, False): ("JByte", ""),
@@ -32,11 +32,12 @@ def is_headless() -> bool:
     return bool(java("java.awt.GraphicsEnvironment").isHeadless())
 
 
-def field_of(item: Any, kind: str, name: str) -> Any:
-    """A field of a Java object that its class `kind` keeps for its own package."""
+@cache
+def private_field(kind: str, name: str) -> Any:
+    """A field that a class of ImageJ keeps for its own package: java.lang.reflect.Field, with get and set."""
     field = java("java.lang.Class").forName(kind).getDeclaredField(name)
     field.setAccessible(True)
-    return field.get(item)
+    return field
 
 
 def to_java(pixels: np.ndarray) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from imagej_bridge.bridge import Bridge
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
-from imagej_bridge.java import field_of, is_headless, java
+from imagej_bridge.java import is_headless, java, private_field
 from imagej_bridge.watchdog import Watchdog
 
 __all__ = ["MacroError", "Session", "find_host", "start"]
@@ -31,6 +32,7 @@ _FOLDERS = (
     "/opt/Fiji.app",
     "/opt/fiji",
 )
+_MACRO = "_Macro$"  # the end of the names of threads that run macros
 _sessions: list[Session] = []  # at most one: a process has one JVM
 
 
@@ -91,7 +93,7 @@ class Session:
         before = len(self.bridge.errors)
         interpreter = java("ij.macro.Interpreter")()
         result = failure = None
-        with Watchdog() as watchdog, self.bridge.inside(interpreter):
+        with Watchdog() as watchdog, self.bridge.inside(interpreter), _macro_thread():
             try:
                 result = interpreter.run(text, arguments)
             except java("java.lang.Exception") as error:  # how ImageJ ends a macro that was cancelled
@@ -199,7 +201,7 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
     """Why ImageJ aborted a macro, or empty if it did not."""
     told = interpreter.getErrorMessage()
     if told is not None:
-        line = field_of(interpreter, "ij.macro.Interpreter", "lineNumber")  # getLineNumber() is beyond it then
+        line = private_field("ij.macro.Interpreter", "lineNumber").get(interpreter)  # getLineNumber() is beyond it then
         return f"{' '.join(str(told).split())} (line {line})."
     if closed:
         text = closed[0].removeprefix("Macro Error ")
@@ -208,7 +210,29 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
         return "ImageJ does not say why." if interpreter.wasError() else ""
     if "HeadlessException" in str(failure):
         return "it opens a window, and there is no screen."
-    return "" if "Macro canceled" in str(failure.getMessage()) else f"{' '.join(str(failure).split())}."
+    if "Macro canceled" not in str(failure.getMessage()):
+        return f"{' '.join(str(failure).split())}."
+    # exit() ends it the same way, but is no abort
+    return "see ImageJ's Log, which is printed where there is no screen." if _abort_flag().getBoolean(None) else ""
+
+
+@contextmanager
+def _macro_thread() -> Iterator[None]:
+    """While open, ImageJ takes this thread for one of macros: errors in commands stop those, by the thread's name."""
+    thread = java("java.lang.Thread").currentThread()
+    _abort_flag().setBoolean(None, False)
+    private_field("ij.IJ", "macroInterpreter").set(None, None)  # an earlier one that failed would be told of errors
+    thread.setName(f"{thread.getName()}{_MACRO}")
+    try:
+        yield
+    finally:
+        # ImageJ may have put "Run$_" before it, once and for ever, and finds no options without that
+        thread.setName(str(thread.getName()).removesuffix(_MACRO))
+
+
+def _abort_flag() -> Any:
+    """Whether a command has asked for the end of the macro that called it: a field that ImageJ keeps for itself."""
+    return private_field("ij.Macro", "abort")
 
 
 def read_macro(macro: str | Path) -> str:

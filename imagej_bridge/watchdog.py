@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from imagej_bridge.java import field_of, java
+from imagej_bridge.java import java, private_field
 
 __all__ = ["Watchdog"]
 
@@ -93,4 +93,4 @@ def _texts(component: Any) -> list[str]:
 
 def _lines(label: Any) -> list[str]:
     """The lines of a label of ImageJ, which has no method that tells them."""
-    return [" ".join(str(line).split()) for line in field_of(label, "ij.gui.MultiLineLabel", "lines")]
+    return [" ".join(str(line).split()) for line in private_field("ij.gui.MultiLineLabel", "lines").get(label)]

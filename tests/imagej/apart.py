@@ -79,6 +79,7 @@ class Apart:
         for report in self._reports(item):
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        item.session._setupstate.teardown_exact(nextitem)  # what items before this one needed of its module
         return True
 
     def pytest_sessionfinish(self) -> None:
