@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -313,12 +314,18 @@ def _start(
     if headless is None:
         headless = not has_screen()
     kind, place = find_host(fiji, ij_jar)
-    jpype.config.destroy_jvm = False  # the end of this process is not to wait for that of Java's windows
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
-    if kind == "fiji":
-        return Session("fiji", quiet=quiet, gateway=_start_fiji(place, headless, options))
-    _start_jar(place, headless, options, shown=not quiet)
-    return Session("ij.jar", quiet=quiet)
+    gateway = _start_fiji(place, headless, options) if kind == "fiji" else None
+    if gateway is None:
+        _start_jar(place, headless, options, shown=not quiet)
+    jpype.config.destroy_jvm = False  # the end of this process would wait for that of Java's windows
+    atexit.register(_let_go)
+    return Session(kind, quiet=quiet, gateway=gateway)
+
+
+def _let_go() -> None:
+    """Stop the thread of Java that frees objects of Python: it must not while Python ends."""
+    java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
 
 
 def has_screen() -> bool:
