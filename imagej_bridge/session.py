@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -16,7 +17,7 @@ from imagej_bridge.bridge import Bridge
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
-from imagej_bridge.java import java
+from imagej_bridge.java import is_headless, java
 from imagej_bridge.watchdog import Watchdog
 
 __all__ = ["MacroError", "Session", "find_host", "start"]
@@ -86,6 +87,7 @@ class Session:
             If ImageJ aborted it; the message says why and where.
         """
         text = read_macro(macro)
+        _keep_windows_closed()
         if image is not None:
             self.show(image)
         before = len(self.bridge.errors)
@@ -123,8 +125,7 @@ class Session:
             from deepbio.io import read
 
             image = to_imageplus(read(path), path.name)
-        image.show()
-        return image
+        return self.show(image)
 
     def show(self, image: Any) -> Any:
         """Show an image of any kind; returns its ImagePlus."""
@@ -132,6 +133,7 @@ class Session:
             return self.open(image)
         if isinstance(image, Image | LabelMap):
             image = self.from_image(image, "image")
+        _keep_windows_closed()
         image.show()
         return image
 
@@ -187,6 +189,12 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _keep_windows_closed() -> None:
+    """Without a screen be in batch mode, where images have no windows; a bare ImageJ would try to open them."""
+    if is_headless():
+        java("ij.macro.Interpreter").batchMode = True
 
 
 def read_macro(macro: str | Path) -> str:
@@ -337,6 +345,7 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
         jpype.startJVM(*options, classpath=[jar], convertStrings=False)
     except jpype.JVMNotFoundException as error:
         raise MissingPackage("java", "ImageJ") from error
+    atexit.register(_close_windows)  # Java waits at its end until the last one is closed
     if headless:
         # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
         from jpype import JException
@@ -349,6 +358,18 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
     else:
         window = java("ij.ImageJ")
         window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
+
+
+def _close_windows() -> None:
+    """Close all that is open, at the end of Python."""
+    import jpype
+
+    if not jpype.isJVMStarted() or is_headless():
+        return
+    for session in _sessions:
+        session.close_images()
+    for window in java("java.awt.Window").getWindows():
+        window.dispose()
 
 
 def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:
