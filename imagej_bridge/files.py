@@ -12,11 +12,11 @@ from deepbio.inputs import RECORD, split_suffix
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
-    from deepbio.image import Image
+    from deepbio.image import Image, Table
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["provenance", "save_outputs", "stem_of"]
+__all__ = ["first_columns", "provenance", "save_outputs", "stem_of"]
 
 _SUFFIXES = {
     "labels": ".tif",
@@ -89,3 +89,9 @@ def provenance(result: Result, card: ModelCard, title: str) -> str:
     return "".join(
         f"DeepBio.{key}: {str(value).replace(chr(10), ' ')}\n" for key, value in lines.items() if value != ""
     )
+
+
+def first_columns(table: Table, title: str) -> dict[str, str]:
+    """What stands before the measurements in ImageJ's Results: the image that they are of, and the unit of lengths."""
+    lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
+    return {"image": title, **({"unit": lengths[0]} if lengths else {})}

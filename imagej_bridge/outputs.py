@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from deepbio.image import Image, LabelMap, Table
-from deepbio.io.outlines import outlines_of
-from deepbio.io.rois import encode_roi
 from deepbio.io.units import parse_length
 from imagej_bridge.commands import Placed, Taken
 from imagej_bridge.convert import to_imageplus
-from imagej_bridge.files import provenance, stem_of
+from imagej_bridge.files import first_columns, provenance, stem_of
 from imagej_bridge.java import is_headless, java, to_java
+from imagej_bridge.selections import Place, selections
 
 __all__ = ["append_rows", "in_unit", "place", "show_table"]
 
@@ -93,26 +92,9 @@ def _rois(labels: LabelMap, taken: Taken) -> Iterator[Any]:
     """Selections around the objects, at their places in the image they were found in."""
     decode = java("ij.io.RoiDecoder").openFromByteArray
     source = taken.handle
-    slices, frames = int(source.getNSlices()), int(source.getNFrames())
-    channels = int(source.getNChannels())
-    hyper = sum(n > 1 for n in (slices, frames, channels)) > 1
-    for outline in outlines_of(labels):
-        name = _name(outline.label, labels, outline.name)
-        roi = decode(to_java(np.frombuffer(encode_roi(outline, name), np.uint8)))
-        z, t = taken.first_slice + (outline.z or 0) + 1, taken.first_frame + (outline.t or 0) + 1
-        if hyper:
-            roi.setPosition(0, z if slices > 1 else 0, t if frames > 1 else 0)
-        elif slices > 1 or frames > 1:
-            roi.setPosition(z if slices > 1 else t)
-        else:
-            roi.setPosition(0)
-        yield roi
-
-
-def _name(label: int, labels: LabelMap, name: str) -> str:
-    """The name of an outline, with that of its class."""
-    told = labels.names.get(label)
-    return f"{name} {told}" if told else name
+    sizes = (int(source.getNChannels()), int(source.getNSlices()), int(source.getNFrames()))
+    for _, roi in selections(labels, Place(*sizes, taken.first_slice, taken.first_frame)):
+        yield decode(to_java(np.frombuffer(roi, np.uint8)))
 
 
 def _add_overlay(source: Any, rois: list[Any]) -> None:
@@ -163,9 +145,7 @@ def in_unit(table: Table, source: Any, result: Any) -> Table:
 def append_rows(table: Table, title: str) -> None:
     """Append measurements to ImageJ's Results, with the image they are of and their unit of length."""
     results = java("ij.measure.ResultsTable").getResultsTable()
-    lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
-    length = lengths[0] if lengths else ""
-    _fill(results, table, {"image": title, **({"unit": length} if length else {})})
+    _fill(results, table, first_columns(table, title))
     if not is_headless():
         results.show("Results")
 

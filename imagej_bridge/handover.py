@@ -1,0 +1,283 @@
+"""A Fiji without Python as a desk: images come and results go as files in a folder.
+
+The macro that ``deepbio fiji install`` writes saves the current image there and a few words about it; what a
+command finds is written beside it, with ``result.ijm``, the macro that shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from deepbio import LoadedModels
+from deepbio.errors import ImageError, OptionError
+from deepbio.events import Event, Notice
+from deepbio.image import Table
+from deepbio.io import read, write
+from imagej_bridge.commands import Placed, Taken, execute
+from imagej_bridge.files import first_columns, provenance, stem_of
+from imagej_bridge.options import ImageOptions, parse_span
+from imagej_bridge.selections import Place, selections
+
+__all__ = ["FilesDesk", "Words", "carry_out", "read_words"]
+
+WORDS, INPUT, RESULT = "command.txt", "input.tif", "result.ijm"
+_KEYS = ("command", "options", "title", "id", "slice", "frame")
+_UNIQUE = """function unique(title) {
+    name = title;
+    for (i = 1; isOpen(name); i++) name = title + "-" + i;
+    return name;
+}
+"""
+# The first line has the names of columns, the second "text" or "number"; tabs part them, as titles may have commas.
+_ROWS = """lines = split(File.openAsString({path}), "\\n");
+names = split(lines[0], "\\t");
+kinds = split(lines[1], "\\t");
+for (i = 2; i < lines.length; i++) {{
+    values = split(lines[i], "\\t");
+    row = nResults;
+    for (k = 0; k < names.length; k++) {{
+        if (kinds[k] == "text") setResult(names[k], row, values[k]);
+        else setResult(names[k], row, parseFloat(values[k]));
+    }}
+}}
+updateResults();
+"""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the macro says: a command, its options, and the image that was current.
+
+    Attributes
+    ----------
+    title, id : str
+        Of the image; empty where the command takes none.
+    slice, frame : int
+        The current ones, from 1.
+    """
+
+    command: str
+    options: str
+    title: str = ""
+    id: str = ""
+    slice: int = 1
+    frame: int = 1
+
+
+def read_words(folder: Path) -> Words:
+    """Read what a macro has written.
+
+    Raises
+    ------
+    OptionError
+        If it is not there or not whole.
+    """
+    try:
+        lines = (folder / WORDS).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise OptionError(f"'{folder}' has no '{WORDS}'.", "Run deepbio fiji install again.") from error
+    found = dict(zip(_KEYS, [*lines, *[""] * len(_KEYS)], strict=False))
+    numbers = {key: int(float(found[key] or 1)) for key in ("slice", "frame")}
+    return Words(found["command"], found["options"], found["title"], found["id"], **numbers)
+
+
+def carry_out(folder: Path, models: LoadedModels) -> str:
+    """Carry out what stands in a folder.
+
+    Returns
+    -------
+    str
+        Path of the macro that shows the result.
+
+    Raises
+    ------
+    DeepBioError
+        As the command does.
+    """
+    words = read_words(folder)
+    desk = FilesDesk(folder, words, models)
+    execute(desk, words.command, words.options)
+    return desk.finish()
+
+
+class FilesDesk:
+    """Takes the image that a macro has saved, and writes the macro that shows the result."""
+
+    def __init__(self, folder: Path, words: Words, models: LoadedModels) -> None:
+        self.models = models
+        self._folder, self._words = folder, words
+        self._lines: list[str] = []
+
+    def listener(self, event: Event) -> None:
+        """Keep warnings for the Log; nobody sees the progress."""
+        if isinstance(event, Notice) and event.level == "warning":
+            self.tell(f"DeepBio: {event.message}")
+
+    def check(self, wanted: tuple[str, ...], options: ImageOptions) -> None:
+        """Everything can be shown."""
+
+    def take(self, options: ImageOptions) -> Taken:
+        """The image that was current."""
+        if options.input:
+            raise OptionError(
+                "The option 'input' is not known where ImageJ runs without Python.", "Select the image first."
+            )
+        path = self._folder / INPUT
+        if not path.exists():
+            raise ImageError("No image is open.", "Open one first.")
+        image = read(path, lazy=True)
+        spans = {}
+        for axis, name, current in (("T", "frames", self._words.frame), ("Z", "slices", self._words.slice)):
+            spans[axis] = parse_span(name, getattr(options, name), current, image.size(axis))
+        place = Place(image.size("C"), image.size("Z"), image.size("T"), spans["Z"].start, spans["T"].start)
+        part = _part(image, spans)
+        return Taken(part, self._words.title, place, spans["Z"].start, spans["T"].start)
+
+    def open(self, path: Path) -> Taken:
+        """An image file."""
+        image = read(path)
+        return Taken(image, path.name, Place(image.size("C"), image.size("Z"), image.size("T")))
+
+    def place(self, taken: Taken, placed: Placed) -> None:
+        """Write a result, and how it is shown."""
+        result = placed.result
+        encoded: list[tuple[str, bytes]] = []
+        if {"rois", "overlay"} & set(placed.outputs) and result.labels is not None:
+            encoded = list(selections(result.labels, taken.handle))
+        if encoded and "overlay" in placed.outputs and self._words.id:
+            self._show_overlay(encoded)
+        if encoded and "rois" in placed.outputs:
+            self._show_rois(encoded)
+        if "table" in placed.outputs and result.table is not None:
+            self._append_rows(result.table, taken.title)
+        for kind in ("scores", "image", "labels"):  # labels last: the current image then
+            part = getattr(result, kind)
+            if kind in placed.outputs and part is not None:
+                self._show_image(kind, part, taken, placed)
+
+    def show_table(self, title: str, table: Table) -> None:
+        """A table in a window of its own."""
+        path = self._new(f"{title}.csv")
+        write(path, table)
+        self._lines.append(f"Table.open({_quoted(path)}); Table.rename({_quoted(path.name)}, {_quoted(title)});")
+
+    def tell(self, text: str) -> None:
+        """A line for the Log."""
+        self._lines += [f"print({_quoted(line)});" for line in text.splitlines()]
+
+    def extend(self) -> None:
+        """There are no Ext functions without Python."""
+        raise OptionError(
+            "Ext functions need Python in the process of ImageJ.",
+            "Run the macro with: deepbio fiji run MACRO.",
+        )
+
+    def finish(self) -> str:
+        """Write the macro; return its path."""
+        path = self._folder / RESULT
+        path.write_text(_UNIQUE + "\n".join(self._lines) + "\n", encoding="utf-8")
+        return str(path)
+
+    def _new(self, name: str) -> Path:
+        """A path that no earlier image of the same command has."""
+        number = sum(1 for _ in self._folder.iterdir())
+        folder = self._folder / f"{number}"
+        folder.mkdir()
+        return folder / name
+
+    def _show_image(self, kind: str, part: Any, taken: Taken, placed: Placed) -> None:
+        path = self._new(f"{kind}.tif")
+        write(path, part)
+        title = placed.title or f"{stem_of(taken.title)}-{kind}"
+        info = provenance(placed.result, placed.card, taken.title)
+        self._lines += [
+            f"name = unique({_quoted(title)});",
+            f"open({_quoted(path)});",
+            "rename(name);",
+            f'setMetadata("Info", {_quoted(info)});',
+        ]
+
+    def _append_rows(self, table: Table, title: str) -> None:
+        first = first_columns(table, title)
+        kinds = ["text" if values.dtype.kind in "US" else "number" for values in table.columns.values()]
+        rows = [(*first, *table.columns), (*["text"] * len(first), *kinds)]
+        rows += [(*first.values(), *row) for row in table.rows()]
+        path = self._new("rows.txt")
+        # split() drops empty parts
+        text = "".join("\t".join(str(value) or " " for value in row) + "\n" for row in rows)
+        path.write_text(text, encoding="utf-8")
+        self._lines.append(_ROWS.format(path=_quoted(path)))
+
+    def _show_rois(self, encoded: list[tuple[str, bytes]]) -> None:
+        path = self._new("rois.zip")
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, roi in encoded:
+                archive.writestr(f"{name.replace('/', '_')}.roi", roi)
+        self._lines.append(f'roiManager("open", {_quoted(path)});')
+
+    def _show_overlay(self, encoded: list[tuple[str, bytes]]) -> None:
+        """A tiny image carries the overlay, with what the image had already, to ImageJ's clipboard for overlays."""
+        with tifffile.TiffFile(self._folder / INPUT) as file:
+            meta = file.imagej_metadata or {}
+        before = meta.get("Overlays", [])
+        all_of_them = [*(before if isinstance(before, list) else [before]), *(roi for _, roi in encoded)]
+        path = self._new("overlay.tif")
+        tifffile.imwrite(path, np.zeros((1, 1), np.uint8), imagej=True, metadata={"Overlays": all_of_them})
+        self._lines += [
+            f"open({_quoted(path)});",
+            "Overlay.copy;",
+            "close();",
+            f"selectImage({int(float(self._words.id))});",
+            "Overlay.paste;",
+        ]
+
+
+def _part(image: Any, spans: Mapping[str, range]) -> Any:
+    """The frames and slices that are meant, with axes of one element left out."""
+    from dataclasses import replace
+
+    key, axes = [], ""
+    grid = image.grid
+    for axis in image.axes:
+        span = spans.get(axis)
+        if span is None or len(span) == image.size(axis):
+            key.append(slice(None))
+            axes += axis
+        elif len(span) == 1:
+            key.append(span.start)
+        else:
+            key.append(slice(span.start, span.stop))
+            axes += axis
+    if axes == image.axes and all(one == slice(None) for one in key):
+        return image
+    pixels = image.array[tuple(key)]
+    if "Z" in image.axes:
+        grid = grid.replace(
+            shape=tuple(n for axis, n in zip(axes, pixels.shape, strict=True) if axis in "ZYX"),
+            **({} if "Z" in axes else _in_plane(grid)),
+        )
+    return replace(image, array=pixels, axes=axes, grid=grid)
+
+
+def _in_plane(grid: Any) -> dict[str, Any]:
+    """A slice's spacing and place, without depth."""
+    return {"spacing": grid.spacing[1:], "origin": grid.origin[:2], "direction": None}
+
+
+def _quoted(text: object) -> str:
+    r"""A text as ImageJ's macro language spells it.
+
+    Examples
+    --------
+    >>> print(_quoted('a "b"'))
+    "a \"b\""
+    """
+    return json.dumps(str(text), ensure_ascii=False)
