@@ -21,7 +21,7 @@ from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
 from deepbio.tasks import Result
-from imagej_bridge.files import save_outputs
+from imagej_bridge.files import save_outputs, stem_of
 from imagej_bridge.options import (
     BatchOptions,
     DeepImageJOptions,
@@ -331,12 +331,15 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
     wanted = RunOptions().replace(output=("scores",))
     for taken in _inputs(desk, _unless_null(options.input_path)):
         core = wanted.replace(per_slice=card.ndim == 2)
+        title = f"{stem_of(taken.title.split(' ')[0])}_{card.output.id}"  # as DeepImageJ calls it
         result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
         saved: Mapping[str, Path] = {}
         if folder:
-            saved = save_outputs(folder, taken.title, taken.image, result, ("scores",), card)
+            saved = save_outputs(
+                folder, taken.title, taken.image, result, ("scores",), card, names={"scores": title}
+            )
         outputs = ("scores",) if shown == "all" else ()
-        desk.place(taken, Placed(result, card, outputs, "", saved))
+        desk.place(taken, Placed(result, card, outputs, title, saved))
 
 
 def _unless_null(text: str) -> str:

@@ -32,6 +32,7 @@ _FOLDERS = (
     "/opt/Fiji.app",
     "/opt/fiji",
 )
+_NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
 _sessions: list[Session] = []  # at most one: a process has one JVM
 
 
@@ -104,10 +105,11 @@ class Session:
             raise self.bridge.errors[before]
         if watchdog.closed:
             raise MacroError(f"ImageJ asked something while nobody was there: {watchdog.closed[0]}")
-        if interpreter.wasError():
-            told = interpreter.getErrorMessage()
-            why = "ImageJ does not say why" if told is None else " ".join(str(told).split())
-            raise MacroError(f"The macro was aborted: {why}.")
+        told = interpreter.getErrorMessage()  # wasError() says no where errors open no window
+        if told is not None:
+            why = " ".join(str(told).split())
+            lacks = why.startswith("Unrecognized command") and self.kind == "ij.jar" and is_headless()
+            raise MacroError(f"The macro was aborted: {why}.", _NO_MENU if lacks else "")
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:

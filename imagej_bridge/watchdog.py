@@ -55,9 +55,19 @@ def _dialogs() -> list[Any]:
     ]
 
 
+def _lines(component: Any) -> list[str]:
+    """What a label of several lines says, which it does not tell."""
+    kind = java("ij.gui.MultiLineLabel")
+    if not isinstance(component, kind):
+        return []
+    field = kind.class_.getDeclaredField("lines")
+    field.setAccessible(True)
+    return [str(line).strip() for line in field.get(component) or () if line is not None]
+
+
 def _texts(component: Any) -> list[str]:
     """Title and texts of a dialog, from top to bottom."""
-    found = []
+    found = list(_lines(component))
     for getter in ("getTitle", "getText", "getLabel"):
         read = getattr(component, getter, None)
         text = str(read() or "").strip() if read is not None else ""

@@ -1,4 +1,4 @@
-// Segments one channel of a hyperstack, in all its slices and frames, and measures the intensity in that channel.
+// Segments one channel of a hyperstack, in all its slices and frames, and measures the objects' intensity in every channel.
 // The labels have no channels, and the slices, frames and calibration of the image.
 //
 // To change: the channel (its number, counted from 1, or its name), and which slices and frames:

@@ -17,10 +17,8 @@ MARK = "@@told@@ "  # before the line that is ours
 
 
 def facts_of(image: Any) -> dict[str, Any]:
-    import imagej_bridge
     from imagej_bridge.convert import to_image
 
-    assert imagej_bridge.__all__
     pixels = to_image(image).numpy()
     return {
         "dimensions": [int(n) for n in image.getDimensions()],
@@ -57,8 +55,8 @@ def rois() -> list[dict[str, Any]]:
 
 def told(job: dict[str, Any]) -> dict[str, Any]:
     import imagej_bridge
+    from deepbio.errors import DeepBioError
     from imagej_bridge.java import java
-    from imagej_bridge.session import MacroError
 
     session = imagej_bridge.start(ij_jar=job.get("ij_jar"), headless=job["headless"])
     for path in job["images"]:
@@ -66,7 +64,7 @@ def told(job: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"error": None, "returned": ""}
     try:
         found["returned"] = session.run_macro(job["macro"], job["arguments"])
-    except MacroError as error:
+    except DeepBioError as error:
         found["error"] = str(error)
     manager = java("ij.WindowManager")
     images = [manager.getImage(int(number)) for number in manager.getIDList() or ()]
