@@ -32,7 +32,7 @@ from imagej_bridge.options import (
     run_options,
 )
 
-__all__ = ["COMMANDS", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
+__all__ = ["AUTO", "COMMANDS", "GIVES", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
 
 TASKS = {  # the word of a command -> task on the card
     "Segment": "segment",
@@ -42,7 +42,8 @@ TASKS = {  # the word of a command -> task on the card
     "Generate": "generate",
     "Features": "features",
 }
-_GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
+GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
+AUTO = ("labels", "table")  # what models that segment give where nothing else is asked for
 _DOING = {
     "segment": "finds objects or regions",
     "restore": "removes noise or blur",
@@ -207,13 +208,13 @@ def _run_card(
 
 def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     """The outputs that are meant, without repetition."""
-    auto = ("labels", "table") if card.task in ("segment", "") else ("image", "table")
+    auto = AUTO if card.task in ("segment", "") else ("image", "table")
     spelt = [kind for word in output for kind in (auto if word == "auto" else (word,))]
     if not spelt:
         raise OptionError(
             "The option 'output' is empty.", "Leave it out, or name what you want: output=labels."
         )
-    gives = _GIVES.get(card.task or "segment")
+    gives = GIVES.get(card.task or "segment")
     for kind in spelt:
         if gives is not None and kind not in gives:
             raise OptionError(f"The model '{card.name}' gives no {kind}.", f"Choose of: {', '.join(gives)}.")
