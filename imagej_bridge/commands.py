@@ -21,7 +21,7 @@ from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
 from deepbio.tasks import Result
-from imagej_bridge.files import save_outputs
+from imagej_bridge.files import save_outputs, stem_of
 from imagej_bridge.options import (
     BatchOptions,
     DeepImageJOptions,
@@ -32,7 +32,7 @@ from imagej_bridge.options import (
     run_options,
 )
 
-__all__ = ["COMMANDS", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
+__all__ = ["AUTO", "COMMANDS", "GIVES", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
 
 TASKS = {  # the word of a command -> task on the card
     "Segment": "segment",
@@ -42,7 +42,8 @@ TASKS = {  # the word of a command -> task on the card
     "Generate": "generate",
     "Features": "features",
 }
-_GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
+GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
+AUTO = ("labels", "table")  # what models that segment give where nothing else is asked for
 _DOING = {
     "segment": "finds objects or regions",
     "restore": "removes noise or blur",
@@ -207,13 +208,13 @@ def _run_card(
 
 def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     """The outputs that are meant, without repetition."""
-    auto = ("labels", "table") if card.task in ("segment", "") else ("image", "table")
+    auto = AUTO if card.task in ("segment", "") else ("image", "table")
     spelt = [kind for word in output for kind in (auto if word == "auto" else (word,))]
     if not spelt:
         raise OptionError(
             "The option 'output' is empty.", "Leave it out, or name what you want: output=labels."
         )
-    gives = _GIVES.get(card.task or "segment")
+    gives = GIVES.get(card.task or "segment")
     for kind in spelt:
         if gives is not None and kind not in gives:
             raise OptionError(f"The model '{card.name}' gives no {kind}.", f"Choose of: {', '.join(gives)}.")
@@ -331,12 +332,15 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
     wanted = RunOptions().replace(output=("scores",))
     for taken in _inputs(desk, _unless_null(options.input_path)):
         core = wanted.replace(per_slice=card.ndim == 2)
+        title = f"{stem_of(taken.title.split(' ')[0])}_{card.output.id}"  # as DeepImageJ calls it
         result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
         saved: Mapping[str, Path] = {}
         if folder:
-            saved = save_outputs(folder, taken.title, taken.image, result, ("scores",), card)
+            saved = save_outputs(
+                folder, taken.title, taken.image, result, ("scores",), card, names={"scores": title}
+            )
         outputs = ("scores",) if shown == "all" else ()
-        desk.place(taken, Placed(result, card, outputs, "", saved))
+        desk.place(taken, Placed(result, card, outputs, title, saved))
 
 
 def _unless_null(text: str) -> str:

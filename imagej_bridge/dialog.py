@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from deepbio.library import list_models
-from imagej_bridge.commands import Command
+from imagej_bridge.commands import AUTO, GIVES, Command
 from imagej_bridge.java import java
 from imagej_bridge.options import format_words
 
@@ -17,6 +17,10 @@ LATER = ("device", "precision", "runtime", "tile", "overlap", "batch", "mirror",
 HIDDEN = {"BatchOptions": ("output",)}  # follows from another
 _FIRST = ("model", "model_path", "input", "output", "save", "channel")
 _WIDTH = 24  # letters of a text field
+_FOLDERS = ("output_dir", "output_folder")
+_MORE = "more options"
+_RADIOLOGY = ("CT", "MR", "PT", "US", "XR")  # of less interest in ImageJ than microscopes
+_last_models: dict[str, str] = {}  # by command
 
 
 def order(command: Command) -> list[Field[Any]]:
@@ -54,38 +58,79 @@ def ask(command: Command) -> dict[str, str | None] | None:
     dict of str to (str or None) or None
         What differs from the defaults, as words of the grammar; None if the user cancelled.
     """
-    dialog = java("ij.gui.GenericDialog")(command.name)
+    models = _models(command)
+    fields_ = order(command)
+    main, later = ([one for one in fields_ if (one.name in LATER) == which] for which in (False, True))
+    words = _dialog(command.name, command, main, models, more=bool(later))
+    if words is not None and words.pop(_MORE, "") is None:
+        added = _dialog(f"{command.name}: more options", command, later, models)
+        words = None if added is None else words | added
+    if words is not None and "model" in words:
+        _last_models[command.name] = str(words["model"])
+    return words
+
+
+def _models(command: Command) -> list[str]:
+    """Names of the models of a command: the one that was used last, then those for microscopes."""
+    last = _last_models.get(command.name)
+    cards = [card for card in list_models() if command.task in ("", card.task)]
+
+    def rank(card: Any) -> tuple[bool, bool]:
+        return card.name != last, any(kind in _RADIOLOGY for kind in card.modality)
+
+    return [card.name for card in sorted(cards, key=rank)]
+
+
+def _dialog(
+    title: str, command: Command, shown: list[Field[Any]], models: list[str], *, more: bool = False
+) -> dict[str, str | None] | None:
+    """Show some options; what differs from the defaults, and :data:`_MORE` if more are wanted."""
+    dialog = java("ij.gui.GenericDialog")(title)
     dialog.addMessage(command.help)
-    shown = order(command)
-    models = [card.name for card in list_models() if command.task in ("", card.task)]
     for one in shown:
-        _add(dialog, one, models)
+        _add(dialog, one, models, command)
+    if more:
+        dialog.addCheckbox("more options", False)
     dialog.showDialog()
     if dialog.wasCanceled():
         return None
     words: dict[str, str | None] = {}
     for one in shown:
-        value = _next(dialog, one, models)
+        value = _next(dialog, one, models, command)
         if value is not False and value != default_text(one):
             words[one.name] = None if value is True else value
+    if more and dialog.getNextBoolean():
+        words[_MORE] = None
     return words
 
 
-def _add(dialog: Any, one: Field[Any], models: list[str]) -> None:
-    kind = kind_of(one)
+def _ticks(one: Field[Any], command: Command) -> tuple[str, ...]:
+    """The kinds of output to tick, where it is known which there are."""
+    return GIVES.get(command.task, ()) if one.name == "output" else ()
+
+
+def _add(dialog: Any, one: Field[Any], models: list[str], command: Command) -> None:
+    kind, ticks = kind_of(one), _ticks(one, command)
     if one.name == "model" and models:
         dialog.addChoice("model", models, models[0])
+    elif ticks:
+        dialog.addCheckboxGroup(1, len(ticks), list(ticks), [tick in AUTO for tick in ticks])
     elif kind == "bool":
         dialog.addCheckbox(one.name, bool(one.default))
     elif kind == "choice":
         dialog.addChoice(one.name, list(one.metadata["choices"]), default_text(one))
+    elif one.name in _FOLDERS:
+        dialog.addDirectoryField(one.name, default_text(one), _WIDTH)
     else:
         dialog.addStringField(one.name, default_text(one), _WIDTH)
 
 
-def _next(dialog: Any, one: Field[Any], models: list[str]) -> str | bool:
+def _next(dialog: Any, one: Field[Any], models: list[str], command: Command) -> str | bool:
     """What stands in the field: a text, or for a checkbox whether it is set."""
-    kind = kind_of(one)
+    kind, ticks = kind_of(one), _ticks(one, command)
+    if ticks:
+        chosen = tuple(tick for tick in ticks if dialog.getNextBoolean())
+        return default_text(one) if chosen == AUTO else ",".join(chosen)
     if kind == "bool":
         return bool(dialog.getNextBoolean())
     if kind == "choice" or (one.name == "model" and models):

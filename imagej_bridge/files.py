@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,20 @@ _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 def save_outputs(
-    folder: str, title: str, image: Image, result: Result, outputs: Sequence[str], card: ModelCard
+    folder: str,
+    title: str,
+    image: Image,
+    result: Result,
+    outputs: Sequence[str],
+    card: ModelCard,
+    *,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Write what a command found into a folder: all of it, or none.
 
     For an image ``cells.tif`` the files are ``cells-labels.tif``, ``cells-rois.zip``, ``cells-table.csv``...,
-    beside ``cells.deepbio.json`` with the record, as the command line writes them.
+    beside ``cells.deepbio.json`` with the record, as the command line writes them. `names` has other
+    names for some, by kind, without their ending.
 
     Returns
     -------
@@ -57,8 +65,9 @@ def save_outputs(
     # rois and overlays are made of labels, tables of labels without any object too
     there = {"labels": result.labels, "rois": result.labels, "overlay": result.labels, "table": result.table}
     there |= {"scores": result.scores, "image": result.image}
+    stems = {kind: (names or {}).get(kind, f"{stem}-{kind}") for kind in outputs}
     paths = {
-        kind: target / f"{stem}-{kind}{_SUFFIXES[kind]}" for kind in outputs if there.get(kind) is not None
+        kind: target / f"{stems[kind]}{_SUFFIXES[kind]}" for kind in outputs if there.get(kind) is not None
     }
     facts = {"source": title, "model": card.name, "run": dict(result.record)}
     save_result(result, image, paths, record=target / f"{stem}{RECORD}", facts=facts, title=title, card=card)

@@ -153,21 +153,23 @@ class FilesDesk:
         if {"rois", "overlay"} & set(placed.outputs) and result.labels is not None:
             encoded = list(selections(result.labels, taken.handle))
         if encoded and "overlay" in placed.outputs and self._words.id:
-            self._show_overlay(encoded)
-        if encoded and "rois" in placed.outputs:
-            self._show_rois(encoded)
+            self._lines += self._overlay([*self._own_overlay(), *(roi for _, roi in encoded)], on_input=True)
         if "table" in placed.outputs and result.table is not None:
             self._append_rows(result.table, taken.title)
         for kind in ("scores", "image", "labels"):  # labels last: the current image then
             part = getattr(result, kind)
             if kind in placed.outputs and part is not None:
                 self._show_image(kind, part, taken, placed)
+        if encoded and "rois" in placed.outputs:
+            self._show_rois(encoded, on_input="labels" not in placed.outputs)
 
     def show_table(self, title: str, table: Table) -> None:
         """A table in a window of its own."""
         path = self._new(f"{title}.csv")
         write(path, table)
-        self._lines.append(f"Table.open({_quoted(path)}); Table.rename({_quoted(path.name)}, {_quoted(title)});")
+        self._lines.append(
+            f"Table.open({_quoted(path)}); Table.rename({_quoted(path.name)}, {_quoted(title)});"
+        )
 
     def tell(self, text: str) -> None:
         """A line for the Log."""
@@ -216,26 +218,44 @@ class FilesDesk:
         path.write_text(text, encoding="utf-8")
         self._lines.append(_ROWS.format(path=_quoted(path)))
 
-    def _show_rois(self, encoded: list[tuple[str, bytes]]) -> None:
+    def _show_rois(self, encoded: list[tuple[str, bytes]], *, on_input: bool) -> None:
         path = self._new("rois.zip")
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, roi in encoded:
                 archive.writestr(f"{name.replace('/', '_')}.roi", roi)
-        self._lines.append(f'roiManager("open", {_quoted(path)});')
-
-    def _show_overlay(self, encoded: list[tuple[str, bytes]]) -> None:
-        """A tiny image carries the overlay, with what the image had already, to ImageJ's clipboard for overlays."""
-        with tifffile.TiffFile(self._folder / INPUT) as file:
-            meta = file.imagej_metadata or {}
-        before = meta.get("Overlays", [])
-        all_of_them = [*(before if isinstance(before, list) else [before]), *(roi for _, roi in encoded)]
-        path = self._new("overlay.tif")
-        tifffile.imwrite(path, np.zeros((1, 1), np.uint8), imagej=True, metadata={"Overlays": all_of_them})
+        before = self._own_overlay() if on_input else []
+        # In batch mode each macro has a hidden manager of its own, which the calling one does not see.
         self._lines += [
+            'if (!is("Batch Mode")) {',
+            f'roiManager("open", {_quoted(path)});',
+            "} else {",
+            *self._overlay([*before, *(roi for _, roi in encoded)], on_input=on_input),
+            'print("DeepBio: in batch mode the ROIs are in the overlay; run(\\"To ROI Manager\\") moves them.");',
+            "}",
+        ]
+
+    def _own_overlay(self) -> list[bytes]:
+        """What the overlay of the image has already."""
+        if not (self._folder / INPUT).exists():
+            return []
+        with tifffile.TiffFile(self._folder / INPUT) as file:
+            found = (file.imagej_metadata or {}).get("Overlays", [])
+        return list(found) if isinstance(found, list) else [found]
+
+    def _overlay(self, rois: list[bytes], *, on_input: bool) -> list[str]:
+        """Lines that give the current image, or the one the command was called on, an overlay.
+
+        A tiny image carries it to ImageJ's clipboard for overlays.
+        """
+        path = self._new("overlay.tif")
+        tifffile.imwrite(path, np.zeros((1, 1), np.uint8), imagej=True, metadata={"Overlays": rois})
+        select = f"selectImage({int(float(self._words.id or 0))});" if on_input else "selectImage(target);"
+        return [
+            "target = getImageID();",
             f"open({_quoted(path)});",
             "Overlay.copy;",
             "close();",
-            f"selectImage({int(float(self._words.id))});",
+            select,
             "Overlay.paste;",
         ]
 

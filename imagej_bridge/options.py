@@ -210,7 +210,8 @@ def _written(key: str, value: str) -> str:
         except OptionError:
             continue
     raise OptionError(
-        f"The value of {key!r}, {value!r}, cannot be written in a macro.", "Leave out one kind of its brackets and quotes."
+        f"The value of {key!r}, {value!r}, cannot be written in a macro.",
+        "Leave out one kind of its brackets and quotes.",
     )
 
 

@@ -34,6 +34,7 @@ _FOLDERS = (
     "/opt/fiji",
 )
 _MACRO = "_Macro$"  # the end of the names of threads that run macros
+_NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
 _sessions: list[Session] = []  # at most one: a process has one JVM
 
 
@@ -89,6 +90,7 @@ class Session:
             If ImageJ aborted it; the message says why and where.
         """
         text = read_macro(macro)
+        _keep_windows_closed()
         if image is not None:
             self.show(image)
         before = len(self.bridge.errors)
@@ -103,7 +105,8 @@ class Session:
             raise self.bridge.errors[before]
         why = _why(interpreter, watchdog.closed, failure)
         if why:
-            raise MacroError(f"The macro was aborted: {why}")
+            lacks = why.startswith("Unrecognized command") and self.kind == "ij.jar" and is_headless()
+            raise MacroError(f"The macro was aborted: {why}", _NO_MENU if lacks else "")
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:
@@ -139,8 +142,7 @@ class Session:
             return self.open(image)
         if isinstance(image, Image | LabelMap):
             image = self.from_image(image, "image")
-        if is_headless():
-            java("ij.macro.Interpreter").batchMode = True  # images are then shown without a window
+        _keep_windows_closed()
         image.show()
         return image
 
@@ -198,11 +200,18 @@ class Session:
         self.close()
 
 
+def _keep_windows_closed() -> None:
+    """Without a screen be in batch mode, where images have no windows; a bare ImageJ would try to open them."""
+    if is_headless():
+        java("ij.macro.Interpreter").batchMode = True
+
+
 def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
     """Why ImageJ aborted a macro, or empty if it did not."""
     told = interpreter.getErrorMessage()
     if told is not None:
-        line = private_field("ij.macro.Interpreter", "lineNumber").get(interpreter)  # getLineNumber() is beyond it then
+        # getLineNumber() is beyond it then
+        line = private_field("ij.macro.Interpreter", "lineNumber").get(interpreter)
         return f"{' '.join(str(told).split())} (line {line})."
     if closed:
         text = closed[0].removeprefix("Macro Error ")
@@ -392,6 +401,7 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
         jpype.startJVM(*options, classpath=[jar], convertStrings=False)
     except jpype.JVMNotFoundException as error:
         raise MissingPackage("java", "ImageJ") from error
+    atexit.register(_close_windows)  # Java waits at its end until the last one is closed
     if headless:
         # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
         from jpype import JException
@@ -404,6 +414,18 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
     else:
         window = java("ij.ImageJ")
         window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
+
+
+def _close_windows() -> None:
+    """Close all that is open, at the end of Python."""
+    import jpype
+
+    if not jpype.isJVMStarted() or is_headless():
+        return
+    for session in _sessions:
+        session.close_images()
+    for window in java("java.awt.Window").getWindows():
+        window.dispose()
 
 
 def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:

@@ -25,6 +25,7 @@ def blocks(language: str) -> list[object]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "imagej_bridge").symlink_to(ROOT / "imagej_bridge")
     (tmp_path / "scan").symlink_to(ROOT / "tests" / "data" / "dicom" / "cine")
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from imagej_bridge.commands import COMMANDS
-from imagej_bridge.dialog import HIDDEN, order
+from imagej_bridge.dialog import HIDDEN, LATER, kind_of, order
 from imagej_bridge.options import ImageOptions, parse_words
 from tests.imagej.images import java, spots, titles
 
@@ -88,16 +89,15 @@ def parts(component: Any) -> Iterator[Any]:
 
 
 def fill(dialog: Any, **values: str | bool) -> None:
-    """Fill fields in by the name of the option: GenericDialog keeps texts, checkboxes and choices in order."""
-    shown = order(COMMANDS["DeepBio Segment"])
-    lists = {"text": list(dialog.getStringFields() or ()), "bool": list(dialog.getCheckboxes() or ())}
-    from imagej_bridge.dialog import kind_of
-
-    for kind, widgets in lists.items():
-        names = [one.name for one in shown if kind_of(one) == kind and one.name != "model"]
-        for name, widget in zip(names, widgets, strict=True):
-            if name in values:
-                (widget.setText if kind == "text" else widget.setState)(values[name])
+    """Fill fields in by the names of their options: texts are kept in order, boxes have labels."""
+    command = COMMANDS["DeepBio Segment"]
+    later = "more options" in str(dialog.getTitle())
+    shown = [one for one in order(command) if (one.name in LATER) == later]
+    names = [one.name for one in shown if kind_of(one) == "text" and one.name not in ("model", "output")]
+    widgets = dict(zip(names, dialog.getStringFields() or (), strict=True))
+    widgets |= {str(box.getLabel()).replace(" ", "_"): box for box in dialog.getCheckboxes() or ()}
+    for name, value in values.items():
+        (widgets[name].setState if isinstance(value, bool) else widgets[name].setText)(value)
 
 
 def choose_model(dialog: Any, model: str) -> None:
@@ -112,7 +112,7 @@ def test_a_dialog_runs_the_command(user: Any, ij: Any, threshold_model: Any) -> 
     def act(dialog: Any) -> None:
         assert str(dialog.getTitle()) == "DeepBio Segment"
         choose_model(dialog, str(threshold_model))
-        fill(dialog, output="labels", min_size="30", runtime="onnx")
+        fill(dialog, table=False, min_size="30")
         press(dialog, "OK")
 
     user(act)
@@ -136,7 +136,7 @@ def test_what_is_recorded_runs_again(user: Any, attended: Any, ij: Any, threshol
 
     def act(dialog: Any) -> None:
         choose_model(dialog, str(threshold_model))
-        fill(dialog, output="labels,table", title="my \\ result", per_slice=True)
+        fill(dialog, scores=True, title="my \\ result", per_slice=True)
         press(dialog, "OK")
 
     user(act)
@@ -146,7 +146,7 @@ def test_what_is_recorded_runs_again(user: Any, attended: Any, ij: Any, threshol
     words = line.removeprefix('run("DeepBio Segment", "').removesuffix('");').replace("\\\\", "\\")
     assert parse_words(words) == {
         "model": str(threshold_model),
-        "output": "labels,table",
+        "output": "labels,table,scores",
         "title": "my \\ result",
         "per_slice": None,
     }
@@ -154,6 +154,26 @@ def test_what_is_recorded_runs_again(user: Any, attended: Any, ij: Any, threshol
     attended.bridge.quiet = True
     attended.run_macro('selectWindow("cells.tif");\n' + line)
     assert titles() == ["cells.tif", "my \\ result", "my \\ result-1"]
+
+
+def test_rarely_needed_options_are_in_a_second_dialog(user: Any, attended: Any, ij: Any, threshold_model: Any) -> None:
+    spots()
+
+    def first(dialog: Any) -> None:
+        choose_model(dialog, str(threshold_model))
+        fill(dialog, more_options=True, table=False)
+        press(dialog, "OK")
+        user(second)
+
+    def second(dialog: Any) -> None:
+        assert str(dialog.getTitle()) == "DeepBio Segment: more options"
+        fill(dialog, tile="32", overlap="0.25")
+        press(dialog, "OK")
+
+    user(first)
+    ij.run("DeepBio Segment")
+    record = json.loads(attended.bridge.desk.last["record"])
+    assert record["tile"] == [32, 32]
 
 
 def test_an_error_is_shown_to_the_person(user: Any, ij: Any) -> None:

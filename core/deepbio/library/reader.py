@@ -6,7 +6,9 @@ Format: https://bioimage-io.github.io/spec-bioimage-io (model description 0.5; 0
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +74,17 @@ def _load(file: Path) -> Any:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise CardError(f"the file has {file.stat().st_size} bytes; expected at most {MAX_BYTES}.")
-        content = yaml.load(file.read_bytes(), _Loader)  # noqa: S506 (a safe loader)
+        return copy.deepcopy(_parsed(file.read_bytes()))
     except OSError as error:
         raise CardError(f"it cannot be read: {error.strerror or error}.") from error
+    except RecursionError as error:
+        raise CardError("it is nested too deeply.") from error
+
+
+@lru_cache(maxsize=16)  # a macro in a loop names its model at every turn
+def _parsed(text: bytes) -> Any:
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CardError(f"it is not YAML: {' '.join(str(error).split())}") from error
     left, heap = MAX_NODES, [content]
