@@ -7,7 +7,8 @@ the image that is current there and returns when the result is there.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from deepbio.errors import Cancelled, DeepBioError, OutOfMemory
@@ -42,6 +43,7 @@ class Bridge:
         self.desk = ImageJDesk()
         self.desk.register_extensions = self._register_extensions
         self.errors: list[Exception] = []
+        self._outer: list[Any] = []
         self._listener = _listener(self._hear)
         self._extension = _extension(self._call)
 
@@ -53,6 +55,15 @@ class Bridge:
         """Listen no more, and let the models go."""
         java("ij.Executer").removeCommandListener(self._listener)
         self.desk.models.release()
+
+    @contextmanager
+    def inside(self, interpreter: Any) -> Iterator[None]:
+        """While open, errors in macros that this one calls abort it too; ImageJ itself lets it go on."""
+        self._outer.append(interpreter)
+        try:
+            yield
+        finally:
+            self._outer.remove(interpreter)
 
     def _hear(self, command: str) -> bool:
         """Carry a command out if it is ours; say whether it was."""
@@ -116,12 +127,13 @@ class Bridge:
         ij, interpreter = java("ij.IJ"), java("ij.macro.Interpreter").getInstance()
         ij.showStatus(message)
         if interpreter is not None:
-            if self.quiet:
+            if self.quiet or isinstance(error, Cancelled):
                 interpreter.setIgnoreErrors(True)
-            if isinstance(error, Cancelled):
-                interpreter.abortMacro()
-            else:
-                interpreter.abort(message)
+            interpreter.abort(message)  # abortMacro() waits 2 s for the end of this very thread
+            for outer in self._outer:
+                if outer != interpreter:
+                    outer.setIgnoreErrors(True)
+                    outer.abort(message)
         elif not isinstance(error, Cancelled):
             if self.quiet:
                 ij.redirectErrorMessages()
@@ -143,11 +155,13 @@ class Bridge:
         if name == "release":
             return ",".join(self.desk.models.release())
         command = {"segment": "DeepBio Segment", "run": "DeepBio Run"}[name]
-        words = {"model": str(arguments[0])}
-        text = format_words(words)
         more = str(arguments[1]) if len(arguments) > 1 and arguments[1] is not None else ""
-        done = self.carry_out(command, f"{text} {more}".strip())
-        return self.desk.last.get("count", "0") if done else ""
+        try:
+            text = f"{format_words({'model': str(arguments[0])})} {more}".strip()
+        except DeepBioError as error:
+            self._fail(error, more)
+            return ""
+        return self.desk.last.get("count", "0") if self.carry_out(command, text) else ""
 
 
 def _wants_traceback(text: str) -> bool:
@@ -202,7 +216,7 @@ def _extension(call: Callable[[str, list[Any]], str]) -> Any:
     class Extension:
         @JOverride
         def handleExtension(self, name: Any, arguments: Any) -> Any:  # noqa: N802 - Java's name
-            return call(str(name), list(arguments))
+            return call(str(name), [] if arguments is None else list(arguments))
 
         @JOverride
         def getExtensionFunctions(self) -> Any:  # noqa: N802 - Java's name

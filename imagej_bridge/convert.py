@@ -6,6 +6,7 @@ Only ``ij`` classes are used, so the same code serves a bare ImageJ and Fiji. Im
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -99,13 +100,16 @@ def _calibration(image: Any, labels: Sequence[str]) -> tuple[Mapping[str, Any], 
         "tunit": str(own.getTimeUnit()),
         "Labels": labels,
     }
-    return meta, (1 / width if width else 0.0, 1 / height if height else 0.0)
+    return meta, (1 / width if width else math.inf, 1 / height if height else math.inf)
 
 
 def _slice_labels(image: Any) -> list[str]:
     stack = image.getStack()
     if int(stack.getSize()) == 1:
-        told = [stack.getSliceLabel(1) or image.getProperty("Slice_Label")]
+        label = stack.getSliceLabel(1)
+        if str(label) == f"{image.getTitle()}\n{image.getProperty('Info')}":
+            label = None  # what ImageJ says where there is none
+        told = [label or image.getProp("Slice_Label")]
     else:
         told = [stack.getSliceLabel(n) for n in range(1, int(stack.getSize()) + 1)]
     labels = ["" if label is None else str(label) for label in told]
@@ -176,6 +180,8 @@ def to_imageplus(item: Image | LabelMap, title: str = "", *, like: Any = None) -
     for plane, name in zip(_planes(item, sizes, stored, colour=colour), names, strict=True):
         stack.addSlice(name or None, to_java(plane))
     made = java("ij.ImagePlus")(title, stack)
+    if len(names) == 1 and names[0]:
+        made.setProp("Slice_Label", names[0])  # where ImageJ keeps that of a single plane
     channels = 1 if colour else sizes["C"]
     made.setDimensions(channels, sizes["Z"], sizes["T"])
     made.setOpenAsHyperStack(sum(n > 1 for n in (channels, sizes["Z"], sizes["T"])) > 1 or channels > 1)

@@ -26,6 +26,7 @@ _SUFFIXES = {
     "overlay": ".png",
     "table": ".csv",
 }
+_SUFFIX = re.compile(r"(\.[a-z]\w{0,4})+")  # of a file; titles have others behind a point
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
@@ -80,8 +81,12 @@ def stem_of(title: str) -> str:
     --------
     >>> stem_of("plate 1/A01: cells.ome.tif")
     'plate 1_A01_ cells'
+    >>> stem_of("z = 1.5 mm")
+    'z = 1.5 mm'
     """
-    return split_suffix(Path(_UNSAFE.sub("_", title)))[0].strip(". ") or "image"
+    name = _UNSAFE.sub("_", title)
+    stem, suffix = split_suffix(Path(name))
+    return (stem if _SUFFIX.fullmatch(suffix) else name).strip(". ") or "image"
 
 
 def provenance(result: Result, card: ModelCard, title: str) -> str:

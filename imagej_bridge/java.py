@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_headless", "java", "to_java", "to_numpy"]
+__all__ = ["field_of", "is_headless", "java", "to_java", "to_numpy"]
 
 _ARRAYS = {  # size of a pixel in bytes, and whether it is a float -> JPype's type, and the buffer's view
     (1, False): ("JByte", ""),
@@ -32,6 +32,13 @@ def is_headless() -> bool:
     return bool(java("java.awt.GraphicsEnvironment").isHeadless())
 
 
+def field_of(item: Any, kind: str, name: str) -> Any:
+    """A field of a Java object that its class `kind` keeps for its own package."""
+    field = java("java.lang.Class").forName(kind).getDeclaredField(name)
+    field.setAccessible(True)
+    return field.get(item)
+
+
 def to_java(pixels: np.ndarray) -> Any:
     """Copy an array into a new Java array of one axis and the same bits.
 
@@ -39,7 +46,7 @@ def to_java(pixels: np.ndarray) -> Any:
     """
     import jpype
 
-    flat = np.ascontiguousarray(pixels).reshape(-1)
+    flat = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("=")).reshape(-1)
     if not flat.flags.writeable:  # JPype's buffers are
         flat = flat.copy()
     kind, view = _ARRAYS[flat.dtype.itemsize, flat.dtype.kind == "f"]

@@ -187,22 +187,32 @@ def _value(text: str, at: int, key: str) -> tuple[str, int]:
 def format_words(words: Mapping[str, str | None]) -> str:
     """Put an option string together, as the Recorder writes it; the inverse of :func:`parse_words`.
 
+    Raises
+    ------
+    OptionError
+        If a value has single brackets, and both kinds of quotes.
+
     Examples
     --------
     >>> format_words({"model": "my model", "min_size": "20", "per_slice": None})
     'model=[my model] min_size=20 per_slice'
     """
-    parts = []
-    for key, value in words.items():
-        if value is None:
-            parts.append(key)
-        elif value and not re.search(r"[\s\[\]\"']", value):
-            parts.append(f"{key}={value}")
-        elif value.count("[") == value.count("]"):
-            parts.append(f"{key}=[{value}]")
-        else:
-            parts.append(f'{key}="{value}"')
-    return " ".join(parts)
+    return " ".join(key if value is None else f"{key}={_written(key, value)}" for key, value in words.items())
+
+
+def _written(key: str, value: str) -> str:
+    """A value as it is read again: as it is where it is simple, otherwise in brackets, or in quotes."""
+    simple = value and not re.search(r"[\s\[\]\"']", value)
+    for text in (value if simple else f"[{value}]", f'"{value}"', f"'{value}'", value):
+        try:
+            if parse_words(f"{key}={text}") == {key: value}:
+                return text
+        except OptionError:
+            continue
+    raise OptionError(
+        f"The value of {key!r}, {value!r}, cannot be written in a macro.",
+        "Leave out one kind of its brackets and quotes.",
+    )
 
 
 def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozenset[str]]:
@@ -223,13 +233,12 @@ def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozens
     words = parse_words(text)
     types = {one.name: str(one.type) for one in fields(kind)}
     for key, value in words.items():
-        if value is None and types.get(key, "bool") != "bool":
-            raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
-        if value is None and key not in types and words:
-            hint = (
-                f"A value with blanks goes in brackets, as in output=[labels, {key}]." if "," in text else ""
-            )
+        if key not in types:
+            torn = value is None and "," in text
+            hint = f"A value with blanks goes in brackets, as in output=[labels, {key}]." if torn else ""
             raise OptionError(f"There is no option {key!r}.", hint or _known(key, types))
+        if value is None and types[key] != "bool":
+            raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
     texts = {key: "true" if value is None else value for key, value in words.items()}
     return kind.parse(texts), frozenset(texts)
 

@@ -99,7 +99,7 @@ class StackPixels:
         if result is None:
             part = np.empty(self._plane_shape, self.dtype)[rows, columns]
             result = np.empty((0, *np.shape(part)), self.dtype)
-        return result.reshape(*kept, *result.shape[1:])
+        return result.reshape((*kept, *result.shape[1:]))
 
     def _spelt(self, key: Any) -> list[Any]:
         """One key for each axis."""

@@ -17,7 +17,7 @@ from imagej_bridge.bridge import Bridge
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
-from imagej_bridge.java import is_headless, java
+from imagej_bridge.java import field_of, is_headless, java
 from imagej_bridge.watchdog import Watchdog
 
 __all__ = ["MacroError", "Session", "find_host", "start"]
@@ -93,23 +93,18 @@ class Session:
             self.show(image)
         before = len(self.bridge.errors)
         interpreter = java("ij.macro.Interpreter")()
-        interpreter.setIgnoreErrors(True)
-        with Watchdog() as watchdog:
+        result = failure = None
+        with Watchdog() as watchdog, self.bridge.inside(interpreter):
             try:
                 result = interpreter.run(text, arguments)
-            except java("java.lang.RuntimeException") as error:  # how ImageJ ends a macro that was cancelled
-                result = None
-                if "Macro canceled" not in str(error.getMessage()):
-                    raise MacroError(f"The macro was aborted: {error.getMessage()}.") from None
+            except java("java.lang.Exception") as error:  # how ImageJ ends a macro that was cancelled
+                failure = error
         if len(self.bridge.errors) > before:
             raise self.bridge.errors[before]
-        if watchdog.closed:
-            raise MacroError(f"ImageJ asked something while nobody was there: {watchdog.closed[0]}")
-        told = interpreter.getErrorMessage()  # wasError() says no where errors open no window
-        if told is not None:
-            why = " ".join(str(told).split())
+        why = _why(interpreter, watchdog.closed, failure)
+        if why:
             lacks = why.startswith("Unrecognized command") and self.kind == "ij.jar" and is_headless()
-            raise MacroError(f"The macro was aborted: {why}.", _NO_MENU if lacks else "")
+            raise MacroError(f"The macro was aborted: {why}", _NO_MENU if lacks else "")
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:
@@ -122,12 +117,22 @@ class Session:
         path = Path(path)
         if not path.exists():
             raise ImageError(f"There is no file '{path}'.", "Check the path.")
-        image = java("ij.IJ").openImage(str(path)) if path.is_file() else None
+        image = self._open(path) if path.is_file() else None
         if image is None:
             from deepbio.io import read
 
             image = to_imageplus(read(path), path.name)
         return self.show(image)
+
+    def _open(self, path: Path) -> Any:
+        """What ImageJ makes of a file, or None; it does not ask or complain."""
+        opener = java("ij.io.Opener")()
+        opener.setSilentMode(True)
+        try:
+            with Watchdog():
+                return opener.openImage(str(path.resolve()))
+        finally:
+            opener.setSilentMode(False)  # it is one for all
 
     def show(self, image: Any) -> Any:
         """Show an image of any kind; returns its ImagePlus."""
@@ -197,6 +202,24 @@ def _keep_windows_closed() -> None:
     """Without a screen be in batch mode, where images have no windows; a bare ImageJ would try to open them."""
     if is_headless():
         java("ij.macro.Interpreter").batchMode = True
+
+
+def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
+    """Why ImageJ aborted a macro, or empty if it did not."""
+    told = interpreter.getErrorMessage()
+    if told is not None:
+        line = field_of(
+            interpreter, "ij.macro.Interpreter", "lineNumber"
+        )  # getLineNumber() is beyond it then
+        return f"{' '.join(str(told).split())} (line {line})."
+    if closed:
+        text = closed[0].removeprefix("Macro Error ")
+        return text if text != closed[0] else f"ImageJ asked something while nobody was there: {text}"
+    if failure is None:
+        return "ImageJ does not say why." if interpreter.wasError() else ""
+    if "HeadlessException" in str(failure):
+        return "it opens a window, and there is no screen."
+    return "" if "Macro canceled" in str(failure.getMessage()) else f"{' '.join(str(failure).split())}."
 
 
 def read_macro(macro: str | Path) -> str:
@@ -269,6 +292,7 @@ def _start(
 ) -> Session:
     try:
         import jpype
+        import jpype.config
     except ImportError as error:
         raise MissingPackage("jpype1", "The bridge to ImageJ", extra="fiji") from error
     if jpype.isJVMStarted():
@@ -276,6 +300,7 @@ def _start(
     if headless is None:
         headless = not has_screen()
     kind, place = find_host(fiji, ij_jar)
+    jpype.config.destroy_jvm = False  # the end of this process is not to wait for that of Java's windows
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
     if kind == "fiji":
         return Session("fiji", quiet=quiet, gateway=_start_fiji(place, headless, options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from imagej_bridge.java import java
+from imagej_bridge.java import field_of, java
 
 __all__ = ["Watchdog"]
 
@@ -41,33 +41,44 @@ class Watchdog:
             waiting = {int(java("java.lang.System").identityHashCode(one)): one for one in _dialogs()}
             seen = {key: seen.get(key, 0) + 1 for key in waiting}
             for key, dialog in waiting.items():
-                if seen[key] >= _LOOKS:
+                if seen[key] == _LOOKS:
                     self.closed.append(" ".join(_texts(dialog)))
+                    _close(dialog)
+                elif seen[key] > _LOOKS:
                     dialog.dispose()
 
 
+def _close(dialog: Any) -> None:
+    """Close as a user does, which also wakes the macro that waits for it."""
+    if isinstance(dialog, java("ij.gui.WaitForUserDialog")):
+        dialog.close()
+        return
+    event = java("java.awt.event.WindowEvent")
+    java("java.awt.Toolkit").getDefaultToolkit().getSystemEventQueue().postEvent(
+        event(dialog, event.WINDOW_CLOSING)
+    )
+
+
 def _dialogs() -> list[Any]:
-    kind = java("java.awt.Dialog")
+    """Dialogs that a macro waits for."""
+    kind, waiting = java("java.awt.Dialog"), _waiting()
     return [
         one
         for one in java("java.awt.Window").getWindows()
-        if isinstance(one, kind) and one.isVisible() and one.isModal()
+        if isinstance(one, kind) and one.isVisible() and (one.isModal() or isinstance(one, waiting))
     ]
 
 
-def _lines(component: Any) -> list[str]:
-    """What a label of several lines says, which it does not tell."""
-    kind = java("ij.gui.MultiLineLabel")
-    if not isinstance(component, kind):
-        return []
-    field = kind.class_.getDeclaredField("lines")
-    field.setAccessible(True)
-    return [str(line).strip() for line in field.get(component) or () if line is not None]
+def _waiting() -> tuple[Any, ...]:
+    """Dialogs that macros wait for although they are not modal."""
+    return java("ij.gui.WaitForUserDialog"), java("ij.gui.NonBlockingGenericDialog")
 
 
 def _texts(component: Any) -> list[str]:
     """Title and texts of a dialog, from top to bottom."""
-    found = list(_lines(component))
+    found = []
+    if isinstance(component, java("ij.gui.MultiLineLabel")):
+        return [line for line in _lines(component) if line]
     for getter in ("getTitle", "getText", "getLabel"):
         read = getattr(component, getter, None)
         text = str(read() or "").strip() if read is not None else ""
@@ -78,3 +89,8 @@ def _texts(component: Any) -> list[str]:
         for child in component.getComponents():
             found += _texts(child)
     return found
+
+
+def _lines(label: Any) -> list[str]:
+    """The lines of a label of ImageJ, which has no method that tells them."""
+    return [" ".join(str(line).split()) for line in field_of(label, "ij.gui.MultiLineLabel", "lines")]
