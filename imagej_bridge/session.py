@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -303,8 +304,11 @@ def _start(
     jpype.config.destroy_jvm = False  # the end of this process is not to wait for that of Java's windows
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
     if kind == "fiji":
-        return Session("fiji", quiet=quiet, gateway=_start_fiji(place, headless, options))
+        gateway = _start_fiji(place, headless, options)
+        atexit.register(_end)
+        return Session("fiji", quiet=quiet, gateway=gateway)
     _start_jar(place, headless, options, shown=not quiet)
+    atexit.register(_end)  # after the JVM's start, so that it runs before the JVM's end
     return Session("ij.jar", quiet=quiet)
 
 
@@ -372,7 +376,6 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
         jpype.startJVM(*options, classpath=[jar], convertStrings=False)
     except jpype.JVMNotFoundException as error:
         raise MissingPackage("java", "ImageJ") from error
-    atexit.register(_close_windows)  # Java waits at its end until the last one is closed
     if headless:
         # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
         from jpype import JException
@@ -387,16 +390,22 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
         window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
 
 
-def _close_windows() -> None:
-    """Close all that is open, at the end of Python."""
+def _end() -> None:
+    """Let Java end with Python: it waits for windows, and its thread for Python's objects must not outlive Python.
+
+    That thread of JPype 1.7 gives back what Java no longer needs; when Python has gone, it aborts the process.
+    """
     import jpype
 
-    if not jpype.isJVMStarted() or is_headless():
+    if not jpype.isJVMStarted():
         return
-    for session in _sessions:
-        session.close_images()
-    for window in java("java.awt.Window").getWindows():
-        window.dispose()
+    if not is_headless():
+        for session in _sessions:
+            session.close_images()
+        for window in java("java.awt.Window").getWindows():
+            window.dispose()
+    with suppress(TypeError, AttributeError):  # a JPype in which it is called otherwise
+        java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
 
 
 def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:
