@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from deepbio.io import write
-from tests.imagej.plain import Macro
 from tests.imagej.test_handover import spots
 
-pytest_plugins = ("tests.imagej.plain",)
+if TYPE_CHECKING:
+    from tests.imagej.plain import Macro
+
+pytest_plugins = ("tests.imagej.plain",)  # its fixtures
 
 
 @pytest.mark.parametrize("charset", ["UTF-8", "windows-1252"])
