@@ -160,7 +160,7 @@ def test_deepimagej_arguments_with_a_file(
     scores = deepbio.read(paths_in(macro, "scores.tif")).numpy().squeeze()
     expected = deepbio.run(spots(), str(threshold_model), deepbio.RunOptions(output=("scores",))).scores
     np.testing.assert_allclose(scores, expected.numpy().squeeze())
-    assert (tmp_path / "out" / "spots-scores.tif").exists()
+    assert (tmp_path / "out" / "spots_output.tif").exists()
 
 
 @pytest.mark.parametrize(
