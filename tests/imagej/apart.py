@@ -92,7 +92,16 @@ class Apart:
         chosen, log = self._folder / "items.txt", self._folder / "output.txt"
         chosen.write_text("".join(f"{item.nodeid}\n" for item in items), encoding="utf-8")
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", "-p", "no:cacheprovider", f"@{chosen}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:faulthandler",
+            "-p",
+            "no:cacheprovider",
+            f"@{chosen}",
+        ]
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 command,

@@ -83,10 +83,17 @@ def test_it_runs_or_aborts_with_one_line(session: Any, threshold_model: Path, fi
                 found = java("ij.WindowManager").getImage(title)
                 found.changes = False
                 found.close()
-    new = [one for one in java("java.awt.Window").getWindows() if one.isVisible() and str(one.getName()) not in shown]
+    new = [
+        one
+        for one in java("java.awt.Window").getWindows()
+        if one.isVisible() and str(one.getName()) not in shown
+    ]
     kinds = {str(one.getClass().getSimpleName()) for one in new}
     assert kinds <= {"TextWindow", "RoiManager"}  # the Log, Results and tables
     assert titles() == ["cells.tif"]
     assert ran > 5
     assert aborted > 15
-    assert session.run_macro(f'run("DeepBio Segment", "{model} output=labels"); t = getTitle(); return t;') == "cells-labels"
+    assert (
+        session.run_macro(f'run("DeepBio Segment", "{model} output=labels"); t = getTitle(); return t;')
+        == "cells-labels"
+    )

@@ -122,7 +122,24 @@ def test_what_cannot_be_written_is_refused(value: str) -> None:
 
 def test_any_text_is_read_or_refused() -> None:
     random.seed(7)
-    parts = ["model", "=", "[", "]", '"', "'", " ", ",", "5", "µ", "\\", "\n", "title=", "per_slice", "\0", "=[a b]"]
+    parts = [
+        "model",
+        "=",
+        "[",
+        "]",
+        '"',
+        "'",
+        " ",
+        ",",
+        "5",
+        "µ",
+        "\\",
+        "\n",
+        "title=",
+        "per_slice",
+        "\0",
+        "=[a b]",
+    ]
     refused = 0
     for _ in range(3000):
         text = "".join(random.choices(parts, k=random.randint(0, 8)))
@@ -137,7 +154,9 @@ def test_any_text_is_read_or_refused() -> None:
 
 
 def test_the_options_of_an_image() -> None:
-    text = "model=nuclei tile=256 overlap=0.25 min_size=auto output=labels,rois per_slice mirror=no frames=2-3"
+    text = (
+        "model=nuclei tile=256 overlap=0.25 min_size=auto output=labels,rois per_slice mirror=no frames=2-3"
+    )
     options, given = read_options(ImageOptions, text)
     assert (options.model, options.tile, options.overlap, options.min_size) == ("nuclei", 256, 0.25, None)
     assert (options.output, options.per_slice, options.mirror) == (("labels", "rois"), True, False)
@@ -160,7 +179,9 @@ def test_every_option_is_explained_and_has_a_name_that_macros_find(kind: type) -
 
 
 def test_the_core_gets_its_own_options() -> None:
-    options, _ = read_options(ImageOptions, "tile=64 min_size=5 threshold=0.25 output=rois device=cpu channel=2")
+    options, _ = read_options(
+        ImageOptions, "tile=64 min_size=5 threshold=0.25 output=rois device=cpu channel=2"
+    )
     core = run_options(options, ("labels",))
     assert type(core) is RunOptions
     assert core == RunOptions(
