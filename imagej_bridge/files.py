@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepbio.errors import OutputError
+from deepbio.image import Table
 from deepbio.inputs import RECORD, split_suffix
+from deepbio.io.units import parse_length
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
-    from deepbio.image import Image, Table
+    from deepbio.image import Image
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["first_columns", "provenance", "save_outputs", "stem_of"]
+__all__ = ["first_columns", "in_unit", "provenance", "save_outputs", "stem_of"]
 
 _SUFFIXES = {
     "labels": ".tif",
@@ -27,6 +29,8 @@ _SUFFIXES = {
     "table": ".csv",
 }
 _SUFFIX = re.compile(r"(\.[a-z]\w{0,4})+")  # of a file; titles have others behind a point
+_POWERS = {"": 1, "^2": 2, "^3": 3}
+_SYMBOLS = {"pixel": "px", "micrometer": "um", "millimeter": "mm"}
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
@@ -109,3 +113,18 @@ def first_columns(table: Table, title: str) -> dict[str, str]:
     """What stands before the measurements in ImageJ's Results: the image that they are of, and the unit of lengths."""
     lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
     return {"image": title, **({"unit": lengths[0]} if lengths else {})}
+
+
+def in_unit(table: Table, unit: str) -> Table:
+    """A table of ours in the unit that the user's image has: nanometres, inches, as ImageJ measures."""
+    parsed = parse_length(unit)
+    if parsed is None or parsed[0] == "pixel" or parsed[1] == 1:
+        return table
+    symbol, factor = _SYMBOLS[parsed[0]], parsed[1]
+    columns, units = dict(table.columns), dict(table.units)
+    for name, own in table.units.items():
+        if own.startswith(symbol) and own[len(symbol) :] in _POWERS:
+            power = own[len(symbol) :]
+            columns[name] = columns[name] / factor ** _POWERS[power]
+            units[name] = unit + power
+    return Table(columns, units)

@@ -6,9 +6,8 @@ command finds is written beside it, with ``result.ijm``, the macro that shows it
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,33 +21,41 @@ from deepbio.events import Event, Notice
 from deepbio.image import Table
 from deepbio.io import read, write
 from imagej_bridge.commands import WINDOWS, Placed, Taken, execute
-from imagej_bridge.files import first_columns, provenance, stem_of
+from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.options import ImageOptions, parse_span
 from imagej_bridge.selections import Place, selections
+from imagej_bridge.spelling import INPUT, RESULT, WORDS, decoded, quoted
 
 __all__ = ["FilesDesk", "Words", "carry_out", "read_words"]
 
-WORDS, INPUT, RESULT = "command.txt", "input.tif", "result.ijm"
-_KEYS = ("command", "options", "title", "id", "slice", "frame")
+_KEYS = ("command", "options", "title", "id", "slice", "frame", "unit")
 _UNIQUE = """function unique(title) {
     name = title;
     for (i = 1; isOpen(name); i++) name = title + "-" + i;
     return name;
 }
 """
-# The first line has the names of columns, the second "text" or "number"; tabs part them, as titles may have commas.
-_ROWS = """lines = split(File.openAsString({path}), "\\n");
-names = split(lines[0], "\\t");
-kinds = split(lines[1], "\\t");
-for (i = 2; i < lines.length; i++) {{
+# The unit and times of an image as its user wrote them: files have few units, and no "min".
+_CALIBRATION = (
+    "getVoxelSize(vw, vh, vd, vu); Stack.getUnits(xu, yu, zu, tu, gu); interval = Stack.getFrameInterval();"
+)
+_CALIBRATE = "setVoxelSize(vw, vh, vd, vu); Stack.setTUnit(tu); Stack.setFrameInterval(interval);"
+# Tabs part the values. Texts stand in the macro and in the file by number, as ImageJ reads the file in whatever
+# character set the system has. The rows are put into the Results, or into a table of their own.
+_ROWS = """texts = newArray({texts});
+names = newArray({names});
+kinds = newArray({kinds});
+lines = split(File.openAsString({path}), "\\n");
+for (i = 0; i < lines.length; i++) {{
     values = split(lines[i], "\\t");
-    row = nResults;
-    for (k = 0; k < names.length; k++) {{
-        if (kinds[k] == "text") setResult(names[k], row, values[k]);
-        else setResult(names[k], row, parseFloat(values[k]));
+    row = {row};
+    for (k = 0; k < {count}; k++) {{
+        if (kinds[k] == "text") {{
+            text = texts[parseInt(values[k])];
+            {set_}(names[k], row, text);
+        }} else {set_}(names[k], row, parseFloat(values[k]));
     }}
 }}
-updateResults();
 """
 
 
@@ -62,6 +69,8 @@ class Words:
         Of the image; empty where the command takes none.
     slice, frame : int
         The current ones, from 1.
+    unit : str
+        Of its calibration.
     """
 
     command: str
@@ -70,6 +79,7 @@ class Words:
     id: str = ""
     slice: int = 1
     frame: int = 1
+    unit: str = ""
 
 
 def read_words(folder: Path) -> Words:
@@ -81,12 +91,12 @@ def read_words(folder: Path) -> Words:
         If it is not there or not whole.
     """
     try:
-        lines = (folder / WORDS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / WORDS).read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise OptionError(f"'{folder}' has no '{WORDS}'.", "Run deepbio fiji install again.") from error
     found = dict(zip(_KEYS, [*lines, *[""] * len(_KEYS)], strict=False))
-    numbers = {key: int(float(found[key] or 1)) for key in ("slice", "frame")}
-    return Words(found["command"], found["options"], found["title"], found["id"], **numbers)
+    texts = {key: decoded(found[key]) for key in ("command", "options", "title", "id", "unit")}
+    return Words(**texts, **{key: int(float(found[key] or 1)) for key in ("slice", "frame")})
 
 
 def carry_out(folder: Path, models: LoadedModels) -> str:
@@ -115,6 +125,7 @@ class FilesDesk:
         self.models = models
         self._folder, self._words = folder, words
         self._lines: list[str] = []
+        self._taken: Taken | None = None  # the image that was current
 
     def listener(self, event: Event) -> None:
         """Keep warnings for the Log; nobody sees the progress."""
@@ -139,7 +150,8 @@ class FilesDesk:
             spans[axis] = parse_span(name, getattr(options, name), current, image.size(axis))
         place = Place(image.size("C"), image.size("Z"), image.size("T"), spans["Z"].start, spans["T"].start)
         part = _part(image, spans)
-        return Taken(part, self._words.title, place, spans["Z"].start, spans["T"].start)
+        self._taken = Taken(part, self._words.title, place, spans["Z"].start, spans["T"].start)
+        return self._taken
 
     def open(self, path: Path) -> Taken:
         """An image file."""
@@ -155,7 +167,7 @@ class FilesDesk:
         if encoded and "overlay" in placed.outputs and self._words.id:
             self._lines += self._overlay([*self._own_overlay(), *(roi for _, roi in encoded)], on_input=True)
         if "table" in placed.outputs and result.table is not None:
-            self._append_rows(result.table, taken.title)
+            self._append_rows(result.table, taken)
         for kind in WINDOWS:
             part = getattr(result, kind)
             if kind in placed.outputs and part is not None:
@@ -165,15 +177,15 @@ class FilesDesk:
 
     def show_table(self, title: str, table: Table) -> None:
         """A table in a window of its own."""
-        path = self._new(f"{title}.csv")
-        write(path, table)
-        self._lines.append(
-            f"Table.open({_quoted(path)}); Table.rename({_quoted(path.name)}, {_quoted(title)});"
-        )
+        self._lines += [
+            f"Table.create({quoted(title)});",
+            self._rows(table, {}, "Table.set", "i"),
+            "Table.update;",
+        ]
 
     def tell(self, text: str) -> None:
         """A line for the Log."""
-        self._lines += [f"print({_quoted(line)});" for line in text.splitlines()]
+        self._lines += [f"print({quoted(line)});" for line in text.splitlines()]
 
     def extend(self) -> None:
         """There are no Ext functions without Python."""
@@ -185,7 +197,7 @@ class FilesDesk:
     def finish(self) -> str:
         """Write the macro; return its path."""
         path = self._folder / RESULT
-        path.write_text(_UNIQUE + "\n".join(self._lines) + "\n", encoding="utf-8")
+        path.write_text(_UNIQUE + "\n".join(self._lines) + "\n", encoding="ascii")
         return str(path)
 
     def _new(self, name: str) -> Path:
@@ -200,23 +212,44 @@ class FilesDesk:
         write(path, part)
         title = placed.title_of(kind, stem_of(taken.title))
         info = provenance(placed.result, placed.card, taken.title)
+        own = taken is self._taken
         self._lines += [
-            f"name = unique({_quoted(title)});",
-            f"open({_quoted(path)});",
+            f"name = unique({quoted(title)});",
+            *([f"selectImage({int(float(self._words.id))});", _CALIBRATION] if own else []),
+            f"open({quoted(path)});",
             "rename(name);",
-            f'setMetadata("Info", {_quoted(info)});',
+            *([_CALIBRATE] if own else []),
+            f'setMetadata("Info", {quoted(info)});',
         ]
 
-    def _append_rows(self, table: Table, title: str) -> None:
-        first = first_columns(table, title)
+    def _append_rows(self, table: Table, taken: Taken) -> None:
+        if taken is self._taken:
+            table = in_unit(table, self._words.unit)
+        rows = self._rows(table, first_columns(table, taken.title), "setResult", "nResults")
+        self._lines += [rows, "updateResults();"]
+
+    def _rows(self, table: Table, first: Mapping[str, str], set_: str, row: str) -> str:
+        """Lines that set the values of a table, row by row."""
+        texts: dict[str, int] = {text: number for number, text in enumerate(dict.fromkeys(first.values()))}
+        told = [str(texts[text]) for text in first.values()]
         kinds = ["text" if values.dtype.kind in "US" else "number" for values in table.columns.values()]
-        rows = [(*first, *table.columns), (*["text"] * len(first), *kinds)]
-        rows += [(*first.values(), *row) for row in table.rows()]
         path = self._new("rows.txt")
-        # split() drops empty parts
-        text = "".join("\t".join(str(value) or " " for value in row) + "\n" for row in rows)
-        path.write_text(text, encoding="utf-8")
-        self._lines.append(_ROWS.format(path=_quoted(path)))
+        with path.open("w", encoding="ascii", newline="\n") as file:
+            for values in table.rows():
+                cells = [
+                    str(texts.setdefault(str(value), len(texts)) if kind == "text" else value)
+                    for kind, value in zip(kinds, values, strict=True)
+                ]
+                file.write("\t".join([*told, *cells]) + "\n")
+        return _ROWS.format(
+            texts=_listed(texts),
+            names=_listed([*first, *table.columns]),
+            kinds=_listed([*["text"] * len(first), *kinds]),
+            path=quoted(path),
+            count=len(first) + len(table.columns),
+            row=row,
+            set_=set_,
+        )
 
     def _show_rois(self, encoded: list[tuple[str, bytes]], *, on_input: bool) -> None:
         path = self._new("rois.zip")
@@ -227,7 +260,7 @@ class FilesDesk:
         # In batch mode each macro has a hidden manager of its own, which the calling one does not see.
         self._lines += [
             'if (!is("Batch Mode")) {',
-            f'roiManager("open", {_quoted(path)});',
+            f'roiManager("open", {quoted(path)});',
             "} else {",
             *self._overlay([*before, *(roi for _, roi in encoded)], on_input=on_input),
             'print("DeepBio: in batch mode the ROIs are in the overlay; run(\\"To ROI Manager\\") moves them.");',
@@ -252,7 +285,7 @@ class FilesDesk:
         select = f"selectImage({int(float(self._words.id or 0))});" if on_input else "selectImage(target);"
         return [
             "target = getImageID();",
-            f"open({_quoted(path)});",
+            f"open({quoted(path)});",
             "Overlay.copy;",
             "close();",
             select,
@@ -292,12 +325,6 @@ def _in_plane(grid: Any) -> dict[str, Any]:
     return {"spacing": grid.spacing[1:], "origin": grid.origin[:2], "direction": None}
 
 
-def _quoted(text: object) -> str:
-    r"""A text as ImageJ's macro language spells it.
-
-    Examples
-    --------
-    >>> print(_quoted('a "b"'))
-    "a \"b\""
-    """
-    return json.dumps(str(text), ensure_ascii=False)
+def _listed(texts: Iterable[str]) -> str:
+    """Texts as the arguments of a macro's newArray; one more, as it takes one alone for a size."""
+    return ", ".join(quoted(text) for text in (*texts, ""))

@@ -8,7 +8,6 @@ there, macros are better run with ``deepbio fiji run`` or in ``deepbio fiji open
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from deepbio.errors import OptionError, OutputError
 from deepbio.io import atomic
 from imagej_bridge.commands import COMMANDS, Command
 from imagej_bridge.dialog import default_text, kind_of, order
-from imagej_bridge.handover import INPUT, WORDS
 from imagej_bridge.options import DeepImageJOptions, NoOptions, TableOptions
+from imagej_bridge.spelling import ASCII, ERROR, INPUT, RESULT, WORDS, quoted
 
 __all__ = ["install", "installed", "macro_of", "uninstall"]
 
@@ -26,12 +25,13 @@ _WITHOUT = ("DeepBio Macro Extensions",)  # needs Python in the process
 
 _BEGIN = """options = call("ij.Macro.getOptions");
 if (options == "0" || options == "null") options = getArgument();
-title = ""; id = ""; slice = 1; frame = 1;
+title = ""; id = ""; slice = 1; frame = 1; unit = "";
 """
-_TAKE = """if (nImages == 0) exit("No image is open. Open one first.");
+_TAKE = """if (nImages == 0) fail("No image is open. Open one first.");
 id = getImageID();
 title = getTitle();
 Stack.getPosition(channel, slice, frame);
+Stack.getUnits(unit, yUnit, zUnit, tUnit, valueUnit);
 """
 _SAVE = """hidden = is("Batch Mode");
 if (!hidden) setBatchMode(true);
@@ -44,15 +44,27 @@ selectImage(id);
 if (selected) run("Restore Selection");
 if (!hidden) setBatchMode("exit and display");
 """
-_CALL = """words = {command} + "\\n" + options + "\\n" + title + "\\n" + id + "\\n" + slice + "\\n" + frame;
-File.saveString(words + "\\n", folder + {words});
-answer = exec({python}, "-m", "imagej_bridge", "command", folder);
-line = split(answer, "\\n");
-if (line.length > 0 && startsWith(line[0], "result ")) runMacro(substring(line[0], 7));
+# The answer is whether it went well; what came of it, and why it did not, are macros in the folder.
+_CALL = """words = {command} + "\\n" + ascii(options) + "\\n" + ascii(title) + "\\n" + id + "\\n";
+words = words + slice + "\\n" + frame + "\\n" + ascii(unit) + "\\n";
+File.saveString(words, folder + {words});
+answer = exec({python}, "-P", "-m", "imagej_bridge", "command", folder);
+why = "";
+if (startsWith(answer, "result ")) {{
+    if (runMacro(folder + {result}) == "[aborted]") why = "DeepBio: the result could not be shown.";
+}} else if (startsWith(answer, "error ") && File.exists(folder + {error})) why = runMacro(folder + {error});
+else if (answer == "") why = "DeepBio: Python did not answer. Run deepbio fiji install again.";
+else why = "DeepBio: Python answered: " + answer;
 clean(folder);
-if (line.length == 0) exit("DeepBio: Python did not answer. Run deepbio fiji install again.");
-if (startsWith(line[0], "error ")) exit(substring(line[0], 6));
-if (!startsWith(line[0], "result ")) exit("DeepBio: Python answered: " + answer);
+if (why != "") fail(why);
+{ascii}
+// exit(why) would end this macro only, and the one that called it would go on: IJ.error ends that one too. It does
+// so by an exception, which call() shows in a window. No run() may follow: it would forget that there was an error.
+function fail(why) {{
+    call("ij.IJ.error", "DeepBio", why);
+    close("Exception");
+    exit();
+}}
 
 function clean(folder) {{
     names = getFileList(folder);
@@ -96,7 +108,7 @@ def install(folder: Path, python: str = sys.executable) -> list[Path]:
                 continue
             path = target / f"{command.name.replace(' ', '_')}.ijm"
             with atomic(path) as temporary:
-                temporary.write_text(macro_of(command, python), encoding="utf-8")
+                temporary.write_text(macro_of(command, python), encoding="ascii")
             written.append(path)
     except OSError as error:
         raise OutputError(
@@ -153,12 +165,15 @@ def macro_of(command: Command, python: str) -> str:
         "File.makeDirectory(folder);\n"
     )
     if takes:
-        save = _SAVE.format(input=json.dumps(INPUT))
+        save = _SAVE.format(input=quoted(INPUT))
         parts.append(save if command.takes_image else "if (nImages > 0) {\n" + save + "}\n")
     call = _CALL.format(
-        command=json.dumps(command.name),
-        words=json.dumps(WORDS),
-        python=json.dumps(python, ensure_ascii=False),
+        command=quoted(command.name),
+        words=quoted(WORDS),
+        result=quoted(RESULT),
+        error=quoted(ERROR),
+        ascii=ASCII,
+        python=quoted(python),
     )
     return "".join([*parts, call])
 
@@ -166,20 +181,20 @@ def macro_of(command: Command, python: str) -> str:
 def _dialog(command: Command) -> str:
     """Ask for the options, where no macro has given them."""
     fields = order(command)
-    lines = [f"Dialog.create({json.dumps(command.name)});", f"Dialog.addMessage({json.dumps(command.help)});"]
+    lines = [f"Dialog.create({quoted(command.name)});", f"Dialog.addMessage({quoted(command.help)});"]
     for one in fields:
-        name, default = json.dumps(one.name), json.dumps(default_text(one))
+        name, default = quoted(one.name), quoted(default_text(one))
         kind = kind_of(one)
         if kind == "bool":
             lines.append(f"Dialog.addCheckbox({name}, {str(bool(one.default)).lower()});")
         elif kind == "choice":
-            choices = ", ".join(json.dumps(choice) for choice in one.metadata["choices"])
+            choices = ", ".join(quoted(choice) for choice in one.metadata["choices"])
             lines.append(f"Dialog.addChoice({name}, newArray({choices}), {default});")
         else:
             lines.append(f"Dialog.addString({name}, {default}, 24);")
     lines += ["Dialog.show();", 'options = "";']
     for one in fields:
-        name, default = one.name, json.dumps(default_text(one))
+        name, default = one.name, quoted(default_text(one))
         kind = kind_of(one)
         if kind == "bool":
             lines.append(f'if (Dialog.getCheckbox()) options = options + "{name} ";')

@@ -8,17 +8,13 @@ from typing import Any
 import numpy as np
 
 from deepbio.image import Image, LabelMap, Table
-from deepbio.io.units import parse_length
 from imagej_bridge.commands import WINDOWS, Placed, Taken
 from imagej_bridge.convert import to_imageplus
-from imagej_bridge.files import first_columns, provenance, stem_of
+from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.java import is_headless, java, to_java
 from imagej_bridge.selections import Place, selections
 
-__all__ = ["append_rows", "in_unit", "place", "show_table"]
-
-_POWERS = {"": 1, "^2": 2, "^3": 3}
-_SYMBOLS = {"pixel": "px", "micrometer": "um", "millimeter": "mm"}
+__all__ = ["append_rows", "place", "show_table"]
 
 
 def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
@@ -49,7 +45,7 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
     if "rois" in placed.outputs:
         notes += _add_to_manager(rois, made.get("labels"), placed)
     if "table" in placed.outputs and result.table is not None:
-        append_rows(in_unit(result.table, source, result), taken.title)
+        append_rows(in_unit(result.table, str(source.getCalibration().getUnit())), taken.title)
     for image in made.values():
         image.show()
     return {kind: str(image.getTitle()) for kind, image in made.items()}, notes
@@ -124,22 +120,6 @@ def _add_to_manager(rois: list[Any], labels: Any, placed: Placed) -> list[str]:
     for roi in rois:
         manager.add(roi, -1)  # keeps name and position
     return []
-
-
-def in_unit(table: Table, source: Any, result: Any) -> Table:
-    """A table of ours in the unit that the user's image has: nanometres, inches, as ImageJ measures."""
-    unit = str(source.getCalibration().getUnit())
-    parsed = parse_length(unit)
-    if parsed is None or parsed[0] == "pixel" or parsed[1] == 1:
-        return table
-    symbol, factor = _SYMBOLS[parsed[0]], parsed[1]
-    columns, units = dict(table.columns), dict(table.units)
-    for name, own in table.units.items():
-        if own.startswith(symbol) and own[len(symbol) :] in _POWERS:
-            power = own[len(symbol) :]
-            columns[name] = columns[name] / factor ** _POWERS[power]
-            units[name] = unit + power
-    return Table(columns, units)
 
 
 def append_rows(table: Table, title: str) -> None:

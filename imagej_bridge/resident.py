@@ -27,6 +27,9 @@ __all__ = ["Server", "ask", "ask_or_run", "state_file", "stop"]
 IDLE = 15 * 60.0  # seconds
 START = 60.0  # seconds that a new process may take until it answers
 _LOOK = 0.05
+_EACH = 1.0  # seconds between two looks whether clients still find the way
+_STATE = "imagej-bridge.json"
+_GREETING = "deepbio imagej bridge"
 _LONGEST = 2**20  # bytes of a message
 
 Work = Callable[[Path], str]
@@ -34,9 +37,13 @@ Work = Callable[[Path], str]
 
 def state_file() -> Path:
     """Where port and token of this user's process stand."""
-    from deepbio.library.store import user_folder
+    # as deepbio.library.store.user_folder has it, which needs half a second for numpy; a test compares them
+    home = os.environ.get("DEEPBIO_HOME")
+    if home:
+        return Path(home).expanduser() / _STATE
+    import platformdirs
 
-    return user_folder().parent / "imagej-bridge.json"
+    return platformdirs.user_data_path("deepbio", appauthor=False) / _STATE
 
 
 def ask(folder: Path) -> dict[str, Any]:
@@ -88,7 +95,10 @@ def _ask(request: dict[str, Any], *, start: bool) -> dict[str, Any]:
         line = stream.readline()
     if not line:
         raise ConnectionError("the resident process ended in the middle of the work")
-    answer: dict[str, Any] = json.loads(line)
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise ConnectionError("what it answers is not understood") from error
     return answer
 
 
@@ -101,9 +111,19 @@ def _read_state() -> dict[str, Any] | None:
 
 
 def _connect(state: dict[str, Any]) -> socket.socket | None:
+    """Reach the process, if it is still the one that listens there: ports are given anew."""
     try:
         connection = socket.create_connection(("127.0.0.1", state["port"]), timeout=5)
     except OSError:
+        return None
+    told = b""
+    try:
+        while not told.endswith(b"\n") and len(told) < len(_GREETING) + 1 and (part := connection.recv(1)):
+            told += part
+    except OSError:
+        told = b""
+    if told.decode("ascii", "replace").strip() != _GREETING:
+        connection.close()
         return None
     connection.settimeout(None)  # a run takes as long as it takes
     return connection
@@ -116,7 +136,7 @@ def _start() -> tuple[dict[str, Any], socket.socket]:
     if sys.platform == "win32":
         detached = {"creationflags": subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP}
     process = subprocess.Popen(
-        [sys.executable, "-m", "imagej_bridge", "serve"],
+        [sys.executable, "-P", "-m", "imagej_bridge", "serve"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -157,8 +177,9 @@ class Server:
         self._token = secrets.token_urlsafe(32)
         self._turn = threading.Lock()
         self._stopped = threading.Event()
+        self._counting = threading.Lock()
         self._busy = 0
-        self._last = time.monotonic()
+        self._last = self._looked = time.monotonic()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.settimeout(_LOOK)
 
@@ -168,27 +189,44 @@ class Server:
             self._work = _work()
         with _announced({"port": self._socket.getsockname()[1], "token": self._token}), self._socket:
             while not self._stopped.is_set():
-                if not self._busy and time.monotonic() - self._last > self._idle:
+                if not self._busy and (self._is_idle() or self._is_forgotten()):
                     return
                 try:
                     connection, _ = self._socket.accept()
                 except TimeoutError:
                     continue
+                with self._counting:
+                    self._busy += 1
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            while self._busy:  # who waits for a result still gets it
+                time.sleep(_LOOK)
+
+    def _is_idle(self) -> bool:
+        return time.monotonic() - self._last > self._idle
+
+    def _is_forgotten(self) -> bool:
+        """Whether another process was started at the same time, and clients go there."""
+        if time.monotonic() - self._looked < _EACH:
+            return False
+        self._looked = time.monotonic()
+        state = _read_state()
+        return state is None or state.get("token") != self._token
 
     def _answer(self, connection: socket.socket) -> None:
-        self._busy += 1
         connection.settimeout(10)  # for the request, which is sent at once
         try:
             with connection, connection.makefile("rw", encoding="utf-8") as stream:
+                stream.write(f"{_GREETING}\n")
+                stream.flush()
                 answer = self._reply(stream.readline(_LONGEST))
                 stream.write(json.dumps(answer) + "\n")
                 stream.flush()
         except OSError:
             pass  # who asked has gone: nobody is left to tell
         finally:
-            self._busy -= 1
-            self._last = time.monotonic()
+            with self._counting:
+                self._busy -= 1
+                self._last = time.monotonic()
 
     def _reply(self, line: str) -> dict[str, Any]:
         try:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -333,8 +333,12 @@ def _start(
 
 
 def _let_go() -> None:
-    """Stop the thread of Java that frees objects of Python: it must not while Python ends."""
-    java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
+    """Stop the thread of JPype that gives back what Java no longer needs: it must not outlive Python."""
+    import jpype
+
+    if jpype.isJVMStarted():
+        with suppress(TypeError, AttributeError):  # a JPype in which it is called otherwise
+            java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
 
 
 def has_screen() -> bool:
@@ -401,7 +405,6 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
         jpype.startJVM(*options, classpath=[jar], convertStrings=False)
     except jpype.JVMNotFoundException as error:
         raise MissingPackage("java", "ImageJ") from error
-    atexit.register(_close_windows)  # Java waits at its end until the last one is closed
     if headless:
         # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
         from jpype import JException
@@ -414,18 +417,6 @@ def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> 
     else:
         window = java("ij.ImageJ")
         window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
-
-
-def _close_windows() -> None:
-    """Close all that is open, at the end of Python."""
-    import jpype
-
-    if not jpype.isJVMStarted() or is_headless():
-        return
-    for session in _sessions:
-        session.close_images()
-    for window in java("java.awt.Window").getWindows():
-        window.dispose()
 
 
 def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:

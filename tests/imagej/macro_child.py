@@ -79,4 +79,4 @@ def told(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print("\n" + MARK + json.dumps(told(json.loads(sys.argv[1]))), flush=True)
+    sys.stdout.write("\n" + MARK + json.dumps(told(json.loads(sys.argv[1]))) + "\n")

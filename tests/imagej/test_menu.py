@@ -51,7 +51,7 @@ def test_a_folder_that_is_no_fiji(tmp_path: Path) -> None:
 def test_the_path_of_python_is_spelt_as_the_macro_language_wants(python: str) -> None:
     text = macro_of(COMMANDS["DeepBio Segment"], python)
     line = next(line for line in text.splitlines() if line.startswith("answer = exec("))
-    assert json.loads(line.removeprefix("answer = exec(").split(', "-m"')[0]) == python
+    assert json.loads(line.removeprefix("answer = exec(").split(', "-P"')[0]) == python
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "DeepBio Macro Extensions"])

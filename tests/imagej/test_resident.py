@@ -53,6 +53,7 @@ def say(line: str) -> dict[str, object]:
         socket.create_connection(("127.0.0.1", state["port"]), timeout=10) as one,
         one.makefile("rw") as stream,
     ):
+        assert stream.readline() == "deepbio imagej bridge\n"
         stream.write(line + "\n")
         stream.flush()
         return json.loads(stream.readline())
@@ -162,3 +163,68 @@ def test_the_real_process(tmp_path: Path, threshold_model: Path) -> None:
         assert command("stop") == (0, "stopped\n")
     assert command("stop") == (0, "there was none\n")
     assert command()[0] == 2
+
+
+def test_the_file_stands_where_the_models_are() -> None:
+    from deepbio.library.store import user_folder
+
+    assert state_file().parent == user_folder().parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DEEPBIO_HOME")
+        assert state_file().parent == user_folder().parent
+
+
+def test_asking_needs_no_numpy() -> None:
+    text = "import sys, imagej_bridge.resident as r; r.stop(); r._version(); print('numpy' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "False\n"
+
+
+def test_another_program_on_the_port_of_one_that_was_killed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        state_file().parent.mkdir(parents=True)
+        state = {"port": other.getsockname()[1], "token": "secret", "version": resident._version()}
+        state_file().write_text(json.dumps(state))
+        heard: list[bytes] = []
+
+        def answer() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.sendall(b"220 another program\r\n")
+                heard.append(connection.recv(100))
+
+        listener = threading.Thread(target=answer)
+        listener.start()
+        assert stop() is False
+        listener.join(10)
+    assert b"secret" not in b"".join(heard)
+
+
+def test_of_two_that_start_at_once_one_ends(served: Callable[..., threading.Thread]) -> None:
+    first = served(lambda folder: "first")
+    state_file().unlink()
+    second = served(lambda folder: "second")
+    first.join(10)
+    assert not first.is_alive()
+    assert second.is_alive()
+    assert ask(Path("/x")) == {"result": "second"}
+
+
+def test_who_waits_for_a_result_gets_it_though_told_to_stop(served: Callable[..., threading.Thread]) -> None:
+    begun = threading.Event()
+
+    def work(folder: Path) -> str:
+        begun.set()
+        time.sleep(0.5)
+        return "done"
+
+    served(work)
+    answers: list[object] = []
+    client = threading.Thread(target=lambda: answers.append(ask(Path("/x"))))
+    client.start()
+    assert begun.wait(10)
+    assert stop()
+    client.join(10)
+    assert answers == [{"result": "done"}]
