@@ -32,7 +32,18 @@ from imagej_bridge.options import (
     run_options,
 )
 
-__all__ = ["AUTO", "COMMANDS", "GIVES", "Command", "Desk", "Placed", "Taken", "WINDOWS", "find_command", "execute"]
+__all__ = [
+    "AUTO",
+    "COMMANDS",
+    "GIVES",
+    "Command",
+    "Desk",
+    "Placed",
+    "Taken",
+    "WINDOWS",
+    "find_command",
+    "execute",
+]
 
 TASKS = {  # the word of a command -> task on the card
     "Segment": "segment",

@@ -223,7 +223,11 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
     if "Macro canceled" not in str(failure.getMessage()):
         return f"{' '.join(str(failure).split())}."
     # exit() ends it the same way, but is no abort
-    return "see ImageJ's Log, which is printed where there is no screen." if _abort_flag().getBoolean(None) else ""
+    return (
+        "see ImageJ's Log, which is printed where there is no screen."
+        if _abort_flag().getBoolean(None)
+        else ""
+    )
 
 
 @contextmanager
@@ -231,7 +235,9 @@ def _macro_thread() -> Iterator[None]:
     """While open, ImageJ takes this thread for one of macros: errors in commands stop those, by the thread's name."""
     thread = java("java.lang.Thread").currentThread()
     _abort_flag().setBoolean(None, False)
-    private_field("ij.IJ", "macroInterpreter").set(None, None)  # an earlier one that failed would be told of errors
+    private_field("ij.IJ", "macroInterpreter").set(
+        None, None
+    )  # an earlier one that failed would be told of errors
     thread.setName(f"{thread.getName()}{_MACRO}")
     try:
         yield

@@ -93,4 +93,6 @@ def _texts(component: Any) -> list[str]:
 
 def _lines(label: Any) -> list[str]:
     """The lines of a label of ImageJ, which has no method that tells them."""
-    return [" ".join(str(line).split()) for line in private_field("ij.gui.MultiLineLabel", "lines").get(label)]
+    return [
+        " ".join(str(line).split()) for line in private_field("ij.gui.MultiLineLabel", "lines").get(label)
+    ]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import deepbio
 from deepbio.cli import app
 from deepbio.image import Grid
-from tests.imagej.conftest import JAR, missing
+from tests.imagej.hosts import JAR, missing
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,8 @@ def test_labels_are_equal_at_all_doors(
     in_python = deepbio.run(files[name], model, deepbio.RunOptions.parse(options)).labels.numpy()
 
     flags = [
-        f"--{key.replace('_', '-')}" + ("" if value == "true" else f"={value}") for key, value in options.items()
+        f"--{key.replace('_', '-')}" + ("" if value == "true" else f"={value}")
+        for key, value in options.items()
     ]
     command = ["run", model, str(files[name]), "-o", str(tmp_path), "--save", "labels", *flags]
     ran = CliRunner().invoke(app, command)

@@ -6,6 +6,7 @@ must not be in the process of the other tests. A test that hangs fails after a w
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -92,7 +93,16 @@ class Apart:
         chosen, log = self._folder / "items.txt", self._folder / "output.txt"
         chosen.write_text("".join(f"{item.nodeid}\n" for item in items), encoding="utf-8")
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "pytest", "-p", "no:faulthandler", "-p", "no:cacheprovider", f"@{chosen}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:faulthandler",
+            "-p",
+            "no:cacheprovider",
+            f"@{chosen}",
+        ]
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 command,
@@ -139,14 +149,10 @@ class Apart:
         """End the child, and Xvfb with it."""
         if self._child is None:
             return
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(patience)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._child.wait()
         self._child = None
 

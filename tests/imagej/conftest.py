@@ -6,9 +6,7 @@ Needs ImageJ's ``ij.jar``, Java, Xvfb and JPype: on Debian ``apt-get install lib
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,24 +16,11 @@ import numpy as np
 import pytest
 
 from tests.imagej.apart import PIPE, Apart, Reporter
+from tests.imagej.hosts import JAR, missing
+from tests.imagej.plain import plain_home, plain_screen, run_plain  # noqa: F401 - fixtures of several files
 
 if TYPE_CHECKING:
     from imagej_bridge import Session
-
-JAR = Path(os.environ.get("DEEPBIO_IJ_JAR", "/usr/share/java/ij.jar"))
-
-
-def missing() -> str:
-    """What is not installed, or nothing."""
-    if not JAR.exists():
-        return f"ImageJ is not installed: there is no {JAR} (set DEEPBIO_IJ_JAR)"
-    for name, module in (("JPype", "jpype"), ("roifile", "roifile")):
-        if importlib.util.find_spec(module) is None:
-            return f"{name} is not installed"
-    for name, command in (("Java", "java"), ("Xvfb", "Xvfb")):
-        if not shutil.which(command):
-            return f"{name} is not installed: there is no command {command}"
-    return ""
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,7 +39,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def screen() -> Iterator[str]:
     """A screen that nobody sees: the value for DISPLAY."""
     reading, writing = os.pipe()
-    command = ["Xvfb", "-displayfd", str(writing), "-noreset", "-screen", "0", "1280x1024x24", "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        "-displayfd",
+        str(writing),
+        "-noreset",
+        "-screen",
+        "0",
+        "1280x1024x24",
+        "-nolisten",
+        "tcp",
+    ]
     server = subprocess.Popen(command, pass_fds=[writing], stderr=subprocess.DEVNULL)
     os.close(writing)
     with os.fdopen(reading) as pipe:
@@ -134,7 +129,7 @@ def _tidy(session: Session) -> None:
         if window.isVisible() and not window.equals(own):
             close = getattr(window, "close", None)
             if isinstance(window, java("ij.text.TextWindow")):
-                window.close(False)  # noqa: FBT003 - without asking
+                window.close(False)
             elif close is not None:
                 close()
             else:

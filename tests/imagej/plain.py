@@ -12,7 +12,7 @@ import pytest
 
 from imagej_bridge.menu import install
 from imagej_bridge.resident import stop
-from tests.imagej.conftest import JAR, missing
+from tests.imagej.hosts import JAR, missing
 
 __all__ = ["Macro", "plain_home", "plain_screen", "run_plain"]
 

@@ -57,7 +57,8 @@ def test_the_defaults_are_labels_and_table(session: Any, model: str) -> None:
 def test_a_bundled_model_is_named(session: Any) -> None:
     path = Path(__file__).parents[2] / "examples" / "fluorescence.tif"
     told = session.run_macro(
-        segment("model=nuclei", "output=labels runtime=onnx device=cpu") + 's = Property.get("DeepBio.model"); return s;',
+        segment("model=nuclei", "output=labels runtime=onnx device=cpu")
+        + 's = Property.get("DeepBio.model"); return s;',
         image=path,
     )
     assert told.startswith("nuclei ")
@@ -66,7 +67,10 @@ def test_a_bundled_model_is_named(session: Any) -> None:
 
 def test_run_takes_models_of_any_task(session: Any, model: str) -> None:
     spots()
-    assert session.run_macro(f'run("DeepBio Run", "{model} output=labels"); return getTitle();') == "cells-labels"
+    assert (
+        session.run_macro(f'run("DeepBio Run", "{model} output=labels"); return getTitle();')
+        == "cells-labels"
+    )
 
 
 @pytest.mark.parametrize("word", ["Restore", "Sequence", "Classify", "Generate", "Features"])
@@ -127,7 +131,9 @@ def test_another_image_is_named_by_title_or_id(session: Any, model: str) -> None
 def test_no_image(session: Any, model: str) -> None:
     assert "No image is open" in aborted(session, segment(model))
     spots()
-    assert "There is no image 'b.tif'. Open are: cells.tif." in aborted(session, segment(model, "input=b.tif"))
+    assert "There is no image 'b.tif'. Open are: cells.tif." in aborted(
+        session, segment(model, "input=b.tif")
+    )
 
 
 def test_titles_are_unique_and_may_be_given(session: Any, model: str) -> None:
@@ -180,7 +186,9 @@ def test_batch_mode(session: Any, model: str) -> None:
 def test_batch_mode_leaves_no_window(session: Any, model: str) -> None:
     spots()
     windows = int(java("ij.WindowManager").getWindowCount())
-    session.run_macro("setBatchMode(true);" + segment(model, "output=labels") + "close(); setBatchMode(false);")
+    session.run_macro(
+        "setBatchMode(true);" + segment(model, "output=labels") + "close(); setBatchMode(false);"
+    )
     assert int(java("ij.WindowManager").getWindowCount()) == windows
     assert titles() == ["cells.tif"]
 
@@ -216,9 +224,9 @@ def test_in_a_function_and_nested_macros(session: Any, model: str, tmp_path: Pat
     (tmp_path / "inner.ijm").write_text(segment(model, "output=labels") + "return getTitle();")
     told = session.run_macro(
         "function find(more) {\n"
-        + f'  run("DeepBio Segment", "{model} " + more);\n  return getTitle();\n}}\n'
-        + f'a = find("output=labels");\nselectWindow("cells.tif");\nb = runMacro("{tmp_path}/inner.ijm");\n'
-        + 'selectWindow("cells.tif");\nc = eval("'
+        f'  run("DeepBio Segment", "{model} " + more);\n  return getTitle();\n}}\n'
+        f'a = find("output=labels");\nselectWindow("cells.tif");\nb = runMacro("{tmp_path}/inner.ijm");\n'
+        'selectWindow("cells.tif");\nc = eval("'
         + segment(model, "output=labels").strip().replace('"', '\\"')
         + ' return getTitle();");\nreturn a + " " + b + " " + c + " " + getTitle();'
     )
@@ -331,9 +339,11 @@ def test_mistakes_of_the_macro_itself_are_told(session: Any) -> None:
 
 
 def test_dialogs_nobody_would_close_are_closed(session: Any) -> None:
-    with pytest.raises(MacroError, match="while nobody was there: Question.*Which cells"):
-        session.run_macro('Dialog.create("Question"); Dialog.addMessage("Which cells?"); Dialog.show(); print("on");')
-    with pytest.raises(MacroError, match="while nobody was there.*Look here"):
+    with pytest.raises(MacroError, match=r"while nobody was there: Question.*Which cells"):
+        session.run_macro(
+            'Dialog.create("Question"); Dialog.addMessage("Which cells?"); Dialog.show(); print("on");'
+        )
+    with pytest.raises(MacroError, match=r"while nobody was there.*Look here"):
         session.run_macro('waitForUser("Look here");')
 
 
@@ -413,7 +423,10 @@ def test_extensions_abort_too(session: Any, call: str) -> None:
 
 
 def test_what_is_not_known_of_the_last_run_is_empty(session: Any) -> None:
-    assert session.run_macro('run("DeepBio Macro Extensions"); Ext.last("xyzzy", s); return "<" + s + ">";') == "<>"
+    assert (
+        session.run_macro('run("DeepBio Macro Extensions"); Ext.last("xyzzy", s); return "<" + s + ">";')
+        == "<>"
+    )
 
 
 # -- all commands
@@ -421,7 +434,13 @@ def test_what_is_not_known_of_the_last_run_is_empty(session: Any) -> None:
 
 def test_every_command_is_tried_here() -> None:
     text = Path(__file__).read_text() + Path(__file__).with_name("test_commands.py").read_text()
-    tried = {"DeepBio Restore", "DeepBio Sequence", "DeepBio Classify", "DeepBio Generate", "DeepBio Features"}
+    tried = {
+        "DeepBio Restore",
+        "DeepBio Sequence",
+        "DeepBio Classify",
+        "DeepBio Generate",
+        "DeepBio Features",
+    }
     assert [name for name in COMMANDS if name not in tried and f'"{name}"' not in text] == []
 
 

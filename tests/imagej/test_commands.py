@@ -153,7 +153,9 @@ def test_outputs_are_saved_too(session: Any, model: str, tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_made(session: Any, model: str, tmp_path: Path) -> None:
     spots()
     (tmp_path / "file").write_text("")
-    assert "cannot be made" in refused(session, "DeepBio Segment", f"{model} output_dir=[{tmp_path}/file/out]")
+    assert "cannot be made" in refused(
+        session, "DeepBio Segment", f"{model} output_dir=[{tmp_path}/file/out]"
+    )
     assert titles() == ["cells.tif"]
     assert int(results().size()) == 0
 
@@ -175,7 +177,9 @@ def folder(tmp_path: Path) -> Path:
 def batch_table() -> list[tuple[str, str]]:
     table = java("ij.measure.ResultsTable").getResultsTable("DeepBio Batch")
     rows = range(int(table.size()))
-    return [(str(table.getStringValue("file", row)), str(table.getStringValue("status", row))) for row in rows]
+    return [
+        (str(table.getStringValue("file", row)), str(table.getStringValue("status", row))) for row in rows
+    ]
 
 
 def test_batch(session: Any, model: str, folder: Path) -> None:

@@ -141,14 +141,23 @@ def test_units(session: Any, units: dict[str, str], unit: str, spacing: tuple[fl
 
 def test_origin(session: Any) -> None:
     image = imageplus(np.zeros((5, 7, 11), np.uint8), "ZYX")
-    calibrated(image, Unit="mm", pixelWidth=0.5, pixelHeight=0.75, pixelDepth=2, xOrigin=4, yOrigin=-2, zOrigin=3)
+    calibrated(
+        image, Unit="mm", pixelWidth=0.5, pixelHeight=0.75, pixelDepth=2, xOrigin=4, yOrigin=-2, zOrigin=3
+    )
     assert to_image(image).grid.origin == pytest.approx((-2, 1.5, -6))
     assert to_image(image, slices="3-5").grid.origin == pytest.approx((-2, 1.5, -2))
 
 
 @pytest.mark.parametrize(
     ("interval", "unit", "seconds"),
-    [(2.5, "sec", 2.5), (2.5, "s", 2.5), (250, "msec", 0.25), (2, "min", 120), (0, "sec", None), (2, "moons", None)],
+    [
+        (2.5, "sec", 2.5),
+        (2.5, "s", 2.5),
+        (250, "msec", 0.25),
+        (2, "min", 120),
+        (0, "sec", None),
+        (2, "moons", None),
+    ],
 )
 def test_frame_interval(session: Any, interval: float, unit: str, seconds: float | None) -> None:
     image = imageplus(np.zeros((3, 7, 11), np.uint8), "TYX")
@@ -160,7 +169,9 @@ def test_frame_interval(session: Any, interval: float, unit: str, seconds: float
 
 @pytest.mark.parametrize("wrong", [0.0, -0.5, float("nan")])
 def test_a_pixel_without_size_has_size_one(session: Any, wrong: float) -> None:
-    image = calibrated(imageplus(np.zeros((7, 11), np.uint8)), Unit="micron", pixelWidth=wrong, pixelHeight=0.5)
+    image = calibrated(
+        imageplus(np.zeros((7, 11), np.uint8)), Unit="micron", pixelWidth=wrong, pixelHeight=0.5
+    )
     found = to_image(image)
     assert found.grid.spacing == (0.5, 1.0)
     assert len(found.meta["notes"]) == 1
@@ -181,7 +192,11 @@ def test_a_grid_as_calibration(session: Any, kind: type, unit: str, told: str) -
 
 def test_calibration_of_another_image(session: Any) -> None:
     like = calibrated(
-        imageplus(np.zeros((3, 7, 11), np.int16), "TYX"), Unit="nm", pixelWidth=65.0, pixelHeight=65.0, frameInterval=3.0
+        imageplus(np.zeros((3, 7, 11), np.int16), "TYX"),
+        Unit="nm",
+        pixelWidth=65.0,
+        pixelHeight=65.0,
+        frameInterval=3.0,
     )
     made = to_imageplus(LabelMap(np.ones((3, 7, 11), np.uint16), "TYX"), like=like)
     own = made.getCalibration()
@@ -204,7 +219,9 @@ def test_calibration_of_another_image(session: Any) -> None:
         ("all", "5", "TCYX", np.s_[:, :, 4]),
     ],
 )
-def test_parts(session: Any, rng: np.random.Generator, frames: str, slices: str, axes: str, part: Any) -> None:
+def test_parts(
+    session: Any, rng: np.random.Generator, frames: str, slices: str, axes: str, part: Any
+) -> None:
     pixels = pixels_of(rng, "TCZYX")
     image = imageplus(pixels, "TCZYX")
     image.setPosition(2, 2, 3)
@@ -247,7 +264,9 @@ def test_channel_colours_and_ranges(session: Any, rng: np.random.Generator, axes
 
 
 @pytest.mark.parametrize(("dtype", "kind"), TYPES)
-def test_colour_and_range_of_a_single_channel(session: Any, rng: np.random.Generator, dtype: type, kind: int) -> None:
+def test_colour_and_range_of_a_single_channel(
+    session: Any, rng: np.random.Generator, dtype: type, kind: int
+) -> None:
     image = imageplus(pixels_of(rng, "ZYX", dtype), "ZYX")
     image.setLut(java("ij.process.LUT").createLutFromColor(java("java.awt.Color").cyan))
     image.setDisplayRange(20, 90)

@@ -123,7 +123,9 @@ def test_a_dialog_runs_the_command(user: Any, ij: Any, threshold_model: Any) -> 
     user(act)
     ij.run("DeepBio Segment")
     assert titles() == ["cells.tif", "cells-labels"]
-    assert java("ij.WindowManager").getImage("cells-labels").getStatistics().max == 1  # the smaller one is dropped
+    assert (
+        java("ij.WindowManager").getImage("cells-labels").getStatistics().max == 1
+    )  # the smaller one is dropped
     assert not image.changes
 
 
@@ -161,7 +163,9 @@ def test_what_is_recorded_runs_again(user: Any, attended: Any, ij: Any, threshol
     assert titles()[3:] == ["my \\ result-scores-1", "my \\ result-1"]
 
 
-def test_rarely_needed_options_are_in_a_second_dialog(user: Any, attended: Any, ij: Any, threshold_model: Any) -> None:
+def test_rarely_needed_options_are_in_a_second_dialog(
+    user: Any, attended: Any, ij: Any, threshold_model: Any
+) -> None:
     spots()
 
     def first(dialog: Any) -> None:

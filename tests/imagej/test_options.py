@@ -49,7 +49,7 @@ from imagej_bridge.options import (
         ("title=a=b", {"title": "a=b"}),
         ("output_dir=[C:\\my data\\out]", {"output_dir": "C:\\my data\\out"}),
         ("output_dir=/a/b", {"output_dir": "/a/b"}),
-        ("title=[Zellkerne µm – 細胞]", {"title": "Zellkerne µm – 細胞"}),
+        ("title=[Zellkerne µm, 細胞]", {"title": "Zellkerne µm, 細胞"}),
         ("title=細胞", {"title": "細胞"}),
         ("title=[a\nb]", {"title": "a\nb"}),
     ],
@@ -116,28 +116,46 @@ def test_any_words_are_read_again() -> None:
 
 @pytest.mark.parametrize("value", ["]a[ 'b' \"c\"", "['\""])
 def test_what_cannot_be_written_is_refused(value: str) -> None:
-    with pytest.raises(OptionError, match="'title'.*cannot be written in a macro"):
+    with pytest.raises(OptionError, match=r"'title'.*cannot be written in a macro"):
         format_words({"title": value})
 
 
 def test_any_text_is_read_or_refused() -> None:
     random.seed(7)
-    parts = ["model", "=", "[", "]", '"', "'", " ", ",", "5", "µ", "\\", "\n", "title=", "per_slice", "\0", "=[a b]"]
+    parts = [
+        "model",
+        "=",
+        "[",
+        "]",
+        '"',
+        "'",
+        " ",
+        ",",
+        "5",
+        "µ",
+        "\\",
+        "\n",
+        "title=",
+        "per_slice",
+        "\0",
+        "=[a b]",
+    ]
     refused = 0
     for _ in range(3000):
         text = "".join(random.choices(parts, k=random.randint(0, 8)))
         try:
             words = parse_words(text)
-        except OptionError as error:
+        except OptionError:
             refused += 1
-            assert error.message
         else:
             assert parse_words(format_words(words)) == words, text
     assert 300 < refused < 3000
 
 
 def test_the_options_of_an_image() -> None:
-    text = "model=nuclei tile=256 overlap=0.25 min_size=auto output=labels,rois per_slice mirror=no frames=2-3"
+    text = (
+        "model=nuclei tile=256 overlap=0.25 min_size=auto output=labels,rois per_slice mirror=no frames=2-3"
+    )
     options, given = read_options(ImageOptions, text)
     assert (options.model, options.tile, options.overlap, options.min_size) == ("nuclei", 256, 0.25, None)
     assert (options.output, options.per_slice, options.mirror) == (("labels", "rois"), True, False)
@@ -160,7 +178,9 @@ def test_every_option_is_explained_and_has_a_name_that_macros_find(kind: type) -
 
 
 def test_the_core_gets_its_own_options() -> None:
-    options, _ = read_options(ImageOptions, "tile=64 min_size=5 threshold=0.25 output=rois device=cpu channel=2")
+    options, _ = read_options(
+        ImageOptions, "tile=64 min_size=5 threshold=0.25 output=rois device=cpu channel=2"
+    )
     core = run_options(options, ("labels",))
     assert type(core) is RunOptions
     assert core == RunOptions(

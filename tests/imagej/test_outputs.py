@@ -190,7 +190,9 @@ def test_rois_in_batch_mode(session: Any, model: str) -> None:
     assert session.run_macro(macro) == "2"
 
 
-def test_rois_with_holes_have_the_pixels_of_their_labels(session: Any, model: str, rng: np.random.Generator) -> None:
+def test_rois_with_holes_have_the_pixels_of_their_labels(
+    session: Any, model: str, rng: np.random.Generator
+) -> None:
     pixels = (rng.random((61, 67)) < 0.6).astype(np.uint16) * 3000
     image = imageplus(pixels, title="sponge")
     image.show()
@@ -219,7 +221,8 @@ def test_no_objects(session: Any, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "told"), [("pixel", "px"), ("micron", "um"), ("nm", "nm"), ("mm", "mm"), ("cm", "cm"), ("inch", "inch")]
+    ("unit", "told"),
+    [("pixel", "px"), ("micron", "um"), ("nm", "nm"), ("mm", "mm"), ("cm", "cm"), ("inch", "inch")],
 )
 def test_results_are_in_the_unit_of_the_image(session: Any, model: str, unit: str, told: str) -> None:
     image = spots()
@@ -246,7 +249,9 @@ def test_volumes_are_in_the_unit_of_the_image(session: Any, model: str) -> None:
 def test_results_are_appended(session: Any, model: str) -> None:
     image = spots()
     image.setRoi(1, 1, 4, 4)
-    session.run_macro('run("Set Measurements...", "area mean redirect=None decimal=3"); run("Measure"); run("Select None");')
+    session.run_macro(
+        'run("Set Measurements...", "area mean redirect=None decimal=3"); run("Measure"); run("Select None");'
+    )
     run(session, f"{model} output=table")
     assert int(results().size()) == 3
     assert column("Area")[0] == 16

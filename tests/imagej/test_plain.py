@@ -16,7 +16,7 @@ import deepbio
 from deepbio.io import read_labels, write
 from imagej_bridge.menu import install
 from imagej_bridge.resident import stop
-from tests.imagej.conftest import JAR, missing
+from tests.imagej.hosts import JAR, missing
 from tests.imagej.test_handover import spots
 
 TIMEOUT = 120

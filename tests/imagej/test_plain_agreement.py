@@ -13,8 +13,6 @@ from tests.imagej.test_handover import spots
 if TYPE_CHECKING:
     from tests.imagej.plain import Macro
 
-pytest_plugins = ("tests.imagej.plain",)  # its fixtures
-
 
 @pytest.mark.parametrize("charset", ["UTF-8", "windows-1252"])
 def test_titles_units_and_paths_in_any_character_set(

@@ -21,7 +21,7 @@ from imagej_bridge import start
 from imagej_bridge.session import MacroError, find_host, read_macro
 from tests.core.command import process
 from tests.core.command import spots as bright_spots
-from tests.imagej.conftest import JAR, missing
+from tests.imagej.hosts import JAR, missing
 from tests.imagej.images import imageplus, java, planes, spots, titles
 
 TIMEOUT = 60
@@ -193,7 +193,10 @@ def headless(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert done.returncode == 0, done.stderr[-3000:]
         *printed, line = done.stdout.splitlines()
-        return {**json.loads(line.removeprefix("told ")), "printed": printed}  # the Log is printed where there is no screen
+        return {
+            **json.loads(line.removeprefix("told ")),
+            "printed": printed,
+        }  # the Log is printed where there is no screen
 
     return run
 
@@ -264,7 +267,9 @@ told["after"] = session.run_macro(f'run("DeepBio Segment", "{words} output=label
     assert "'none'" in told["model"]
     assert "Without a screen there is no ROI Manager" in told["rois"]
     assert "Undefined variable (line 2)" in told["variable"]
-    assert told["image"] == "The macro was aborted: see ImageJ's Log, which is printed where there is no screen."
+    assert (
+        told["image"] == "The macro was aborted: see ImageJ's Log, which is printed where there is no screen."
+    )
     assert 'No window with the title "b.tif" found.' in told["printed"]
     assert told["dialog"] == "The macro was aborted: it opens a window, and there is no screen."
     assert "No Such" in told["command"]
@@ -296,7 +301,9 @@ def command(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("display", [False, True], ids=["no screen", "screen"])
-def test_a_macro_on_the_command_line(command: Any, tmp_path: Path, threshold_model: Path, display: bool) -> None:
+def test_a_macro_on_the_command_line(
+    command: Any, tmp_path: Path, threshold_model: Path, display: bool
+) -> None:
     tifffile.imwrite(tmp_path / "cells.tif", bright_spots())
     macro = (
         f'run("DeepBio Segment", "model=[{threshold_model}] output=labels,table");\n'
@@ -319,7 +326,9 @@ def test_a_macro_that_fails_on_the_command_line(command: Any) -> None:
 def test_fiji_through_pyimagej(tmp_path: Path, threshold_model: Path) -> None:
     tifffile.imwrite(tmp_path / "cells.tif", bright_spots())
     macro = tmp_path / "macro.ijm"
-    macro.write_text(f'run("DeepBio Segment", "model=[{threshold_model}] output=labels"); t = getTitle(); return t;')
+    macro.write_text(
+        f'run("DeepBio Segment", "model=[{threshold_model}] output=labels"); t = getTitle(); return t;'
+    )
     fiji = ["--fiji", os.environ["DEEPBIO_FIJI"], "--headless"]
     done = process("fiji", "run", macro, "--image", tmp_path / "cells.tif", *fiji, timeout=300)
     assert (done.code, done.out.strip().splitlines()[-1]) == (0, "cells-labels"), done.err
