@@ -235,10 +235,12 @@ def _macro_thread() -> Iterator[None]:
     thread = java("java.lang.Thread").currentThread()
     write_private("ij.Macro", "abort", value=False)
     write_private("ij.IJ", "macroInterpreter", None)  # an earlier one that failed would be told of errors
+    running = java("ij.macro.Interpreter").getInstance()
     thread.setName(f"{thread.getName()}{_MACRO}")
     try:
         yield
     finally:
+        write_private("ij.macro.Interpreter", "instance", running)  # one that fails does not take itself away
         # ImageJ may have put "Run$_" before it, once and for ever, and finds no options without that
         thread.setName(str(thread.getName()).removesuffix(_MACRO))
 
