@@ -15,7 +15,7 @@ from deepbio.errors import Cancelled, DeepBioError, OutOfMemory
 from deepbio.worker.values import describe_error
 from imagej_bridge.commands import COMMANDS, execute
 from imagej_bridge.desk import ImageJDesk
-from imagej_bridge.java import is_headless, java
+from imagej_bridge.java import is_headless, java, write_private
 from imagej_bridge.options import NoOptions, TableOptions, format_words, parse_words
 
 __all__ = ["Bridge"]
@@ -137,6 +137,7 @@ class Bridge:
         elif not isinstance(error, Cancelled):
             if self.quiet:
                 ij.redirectErrorMessages()
+            write_private("ij.IJ", "macroInterpreter", None)  # one that failed earlier would be told instead
             ij.error("DeepBio", message)
 
     def _register_extensions(self) -> None:

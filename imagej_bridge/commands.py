@@ -32,7 +32,18 @@ from imagej_bridge.options import (
     run_options,
 )
 
-__all__ = ["AUTO", "COMMANDS", "GIVES", "Command", "Desk", "Placed", "Taken", "find_command", "execute"]
+__all__ = [
+    "AUTO",
+    "COMMANDS",
+    "GIVES",
+    "Command",
+    "Desk",
+    "Placed",
+    "Taken",
+    "WINDOWS",
+    "find_command",
+    "execute",
+]
 
 TASKS = {  # the word of a command -> task on the card
     "Segment": "segment",
@@ -52,6 +63,9 @@ _DOING = {
     "generate": "makes images",
     "features": "describes images by numbers",
 }
+
+
+WINDOWS = ("scores", "image", "labels")  # the order in which they are shown
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,13 @@ class Placed:
     outputs: tuple[str, ...]
     title: str = ""
     saved: Mapping[str, Path] = field(default_factory=dict)
+
+    def title_of(self, kind: str, stem: str) -> str:
+        """Title of a window: the one that is wanted goes to the last of :data:`WINDOWS`, the current image then."""
+        last = [one for one in WINDOWS if one in self.outputs][-1:]
+        if not self.title:
+            return f"{stem}-{kind}"
+        return self.title if [kind] == last else f"{self.title}-{kind}"
 
 
 class Desk(Protocol):
@@ -333,11 +354,12 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
     for taken in _inputs(desk, _unless_null(options.input_path)):
         core = wanted.replace(per_slice=card.ndim == 2)
         title = f"{stem_of(taken.title.split(' ')[0])}_{card.output.id}"  # as DeepImageJ calls it
+        name = f"{stem_of(taken.title)}_{card.output.id}"  # as long as needed: files of a folder stay apart
         result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
         saved: Mapping[str, Path] = {}
         if folder:
             saved = save_outputs(
-                folder, taken.title, taken.image, result, ("scores",), card, names={"scores": title}
+                folder, taken.title, taken.image, result, ("scores",), card, names={"scores": name}
             )
         outputs = ("scores",) if shown == "all" else ()
         desk.place(taken, Placed(result, card, outputs, title, saved))

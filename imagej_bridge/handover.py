@@ -20,7 +20,7 @@ from deepbio.errors import ImageError, OptionError
 from deepbio.events import Event, Notice
 from deepbio.image import Table
 from deepbio.io import read, write
-from imagej_bridge.commands import Placed, Taken, execute
+from imagej_bridge.commands import WINDOWS, Placed, Taken, execute
 from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.options import ImageOptions, parse_span
 from imagej_bridge.selections import Place, selections
@@ -168,7 +168,7 @@ class FilesDesk:
             self._lines += self._overlay([*self._own_overlay(), *(roi for _, roi in encoded)], on_input=True)
         if "table" in placed.outputs and result.table is not None:
             self._append_rows(result.table, taken)
-        for kind in ("scores", "image", "labels"):  # labels last: the current image then
+        for kind in WINDOWS:
             part = getattr(result, kind)
             if kind in placed.outputs and part is not None:
                 self._show_image(kind, part, taken, placed)
@@ -210,7 +210,7 @@ class FilesDesk:
     def _show_image(self, kind: str, part: Any, taken: Taken, placed: Placed) -> None:
         path = self._new(f"{kind}.tif")
         write(path, part)
-        title = placed.title or f"{stem_of(taken.title)}-{kind}"
+        title = placed.title_of(kind, stem_of(taken.title))
         info = provenance(placed.result, placed.card, taken.title)
         own = taken is self._taken
         self._lines += [

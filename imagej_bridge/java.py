@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["is_headless", "java", "private_field", "to_java", "to_numpy"]
+__all__ = ["is_headless", "java", "read_private", "to_java", "to_numpy", "write_private"]
 
 _ARRAYS = {  # size of a pixel in bytes, and whether it is a float -> JPype's type, and the buffer's view
     (1, False): ("JByte", ""),
@@ -32,11 +32,26 @@ def is_headless() -> bool:
     return bool(java("java.awt.GraphicsEnvironment").isHeadless())
 
 
+def read_private(kind: str, name: str, item: Any = None) -> Any:
+    """The value of a field that a class of ImageJ keeps for its own package; None in versions without it."""
+    field = _private(kind, name)
+    return None if field is None else field.get(item)
+
+
+def write_private(kind: str, name: str, value: Any) -> None:
+    """Set a static field that a class of ImageJ keeps for its own package, where there is one."""
+    field = _private(kind, name)
+    if field is not None:
+        field.set(None, value)
+
+
 @cache
-def private_field(kind: str, name: str) -> Any:
-    """A field that a class of ImageJ keeps for its own package: java.lang.reflect.Field, with get and set."""
-    field = java("java.lang.Class").forName(kind).getDeclaredField(name)
-    field.setAccessible(True)
+def _private(kind: str, name: str) -> Any:
+    try:
+        field = java("java.lang.Class").forName(kind).getDeclaredField(name)
+        field.setAccessible(True)
+    except (java("java.lang.ReflectiveOperationException"), java("java.lang.RuntimeException")):
+        return None  # there is no such field, or it is locked
     return field
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.image import Image, LabelMap, Table
-from imagej_bridge.commands import Placed, Taken
+from imagej_bridge.commands import WINDOWS, Placed, Taken
 from imagej_bridge.convert import to_imageplus
 from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.java import is_headless, java, to_java
@@ -33,7 +33,7 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
     source, result = taken.handle, placed.result
     notes: list[str] = []
     made: dict[str, Any] = {}
-    for kind in ("scores", "image", "labels"):  # labels last: the current image then
+    for kind in WINDOWS:
         part = getattr(result, kind)
         if kind in placed.outputs and part is not None:
             made[kind] = _window(part, kind, taken, placed)
@@ -52,7 +52,7 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
 
 
 def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> Any:
-    title = placed.title or f"{stem_of(taken.title)}-{kind}"
+    title = placed.title_of(kind, stem_of(taken.title))
     image = to_imageplus(part, _unique(title), like=taken.handle)
     image.setProperty("Info", provenance(placed.result, placed.card, taken.title))
     if taken.first_slice:

@@ -18,7 +18,7 @@ from imagej_bridge.bridge import Bridge
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
-from imagej_bridge.java import is_headless, java, private_field
+from imagej_bridge.java import is_headless, java, read_private, write_private
 from imagej_bridge.watchdog import Watchdog
 
 __all__ = ["MacroError", "Session", "find_host", "start"]
@@ -210,8 +210,9 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
     """Why ImageJ aborted a macro, or empty if it did not."""
     told = interpreter.getErrorMessage()
     if told is not None:
-        # getLineNumber() is beyond it then
-        line = private_field("ij.macro.Interpreter", "lineNumber").get(interpreter)
+        line = read_private("ij.macro.Interpreter", "lineNumber", interpreter)
+        if line is None:
+            line = interpreter.getLineNumber()  # that of the next line
         return f"{' '.join(str(told).split())} (line {line})."
     if closed:
         text = closed[0].removeprefix("Macro Error ")
@@ -223,32 +224,25 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
     if "Macro canceled" not in str(failure.getMessage()):
         return f"{' '.join(str(failure).split())}."
     # exit() ends it the same way, but is no abort
-    return (
-        "see ImageJ's Log, which is printed where there is no screen."
-        if _abort_flag().getBoolean(None)
-        else ""
-    )
+    if read_private("ij.Macro", "abort"):
+        return "see ImageJ's Log, which is printed where there is no screen."
+    return ""
 
 
 @contextmanager
 def _macro_thread() -> Iterator[None]:
     """While open, ImageJ takes this thread for one of macros: errors in commands stop those, by the thread's name."""
     thread = java("java.lang.Thread").currentThread()
-    _abort_flag().setBoolean(None, False)
-    private_field("ij.IJ", "macroInterpreter").set(
-        None, None
-    )  # an earlier one that failed would be told of errors
+    write_private("ij.Macro", "abort", value=False)
+    write_private("ij.IJ", "macroInterpreter", None)  # an earlier one that failed would be told of errors
+    running = java("ij.macro.Interpreter").getInstance()
     thread.setName(f"{thread.getName()}{_MACRO}")
     try:
         yield
     finally:
+        write_private("ij.macro.Interpreter", "instance", running)  # one that fails does not take itself away
         # ImageJ may have put "Run$_" before it, once and for ever, and finds no options without that
         thread.setName(str(thread.getName()).removesuffix(_MACRO))
-
-
-def _abort_flag() -> Any:
-    """Whether a command has asked for the end of the macro that called it: a field that ImageJ keeps for itself."""
-    return private_field("ij.Macro", "abort")
 
 
 def read_macro(macro: str | Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from imagej_bridge.java import java, private_field
+from imagej_bridge.java import java, read_private
 
 __all__ = ["Watchdog"]
 
@@ -93,6 +93,5 @@ def _texts(component: Any) -> list[str]:
 
 def _lines(label: Any) -> list[str]:
     """The lines of a label of ImageJ, which has no method that tells them."""
-    return [
-        " ".join(str(line).split()) for line in private_field("ij.gui.MultiLineLabel", "lines").get(label)
-    ]
+    lines = read_private("ij.gui.MultiLineLabel", "lines", label)
+    return [" ".join(str(line).split()) for line in lines or ()]

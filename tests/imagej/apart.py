@@ -6,6 +6,7 @@ must not be in the process of the other tests. A test that hangs fails after a w
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import os
@@ -148,14 +149,10 @@ class Apart:
         """End the child, and Xvfb with it."""
         if self._child is None:
             return
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(patience)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._child.wait()
         self._child = None
 

@@ -339,11 +339,11 @@ def test_mistakes_of_the_macro_itself_are_told(session: Any) -> None:
 
 
 def test_dialogs_nobody_would_close_are_closed(session: Any) -> None:
-    with pytest.raises(MacroError, match="while nobody was there: Question.*Which cells"):
+    with pytest.raises(MacroError, match=r"while nobody was there: Question.*Which cells"):
         session.run_macro(
             'Dialog.create("Question"); Dialog.addMessage("Which cells?"); Dialog.show(); print("on");'
         )
-    with pytest.raises(MacroError, match="while nobody was there.*Look here"):
+    with pytest.raises(MacroError, match=r"while nobody was there.*Look here"):
         session.run_macro('waitForUser("Look here");')
 
 

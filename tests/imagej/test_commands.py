@@ -237,14 +237,14 @@ def test_deepimagej_shows_the_outputs_of_the_network(session: Any, threshold_mod
         "DeepBio DeepImageJ Run",
         f"model_path=[{threshold_model}] input_path=null output_folder=null display_output=all",
     )
-    assert titles() == ["cells.tif", "cells-scores"]
+    assert titles() == ["cells.tif", "cells_output"]
     np.testing.assert_allclose(planes(found)[0], planes(image)[0] * 0.001 - 1, atol=1e-5)
 
 
 def test_deepimagejs_own_name_is_taken_over(session: Any, threshold_model: Path) -> None:
     spots()
     run(session, "DeepImageJ Run", f"model_path=[{threshold_model}] display_output=all")
-    assert titles() == ["cells.tif", "cells-scores"]
+    assert titles() == ["cells.tif", "cells_output"]
 
 
 def test_deepimagej_with_files(session: Any, threshold_model: Path, folder: Path) -> None:
@@ -253,16 +253,16 @@ def test_deepimagej_with_files(session: Any, threshold_model: Path, folder: Path
     run(session, "DeepBio DeepImageJ Run", f"{words} display_output=null")
     assert titles() == []
     assert [name for name in left_in(folder / "out") if name.endswith(".tif")] == [
-        f"a b {number}-scores.tif" for number in (1, 2, 3)
+        f"a b {number}_output.tif" for number in (1, 2, 3)
     ]
     run(session, "DeepBio DeepImageJ Run", words)
-    assert titles() == [f"a b {number}-scores" for number in (1, 2, 3)]
+    assert titles() == ["a_output", "a_output-1", "a_output-2"]  # as DeepImageJ, up to the first blank
 
 
 def test_a_model_of_ours_is_found_by_the_end_of_a_path_of_another_machine(session: Any) -> None:
     session.open(EXAMPLES / "fluorescence.tif")
     run(session, "DeepBio DeepImageJ Run", "model_path=[/home/other/models/nuclei] display_output=all")
-    assert titles()[1] == "fluorescence-scores"
+    assert titles()[1] == "fluorescence_output"
 
 
 @pytest.mark.parametrize(

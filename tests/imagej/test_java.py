@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagej_bridge.java import is_headless, java, to_java, to_numpy
+from imagej_bridge.java import is_headless, java, read_private, to_java, to_numpy, write_private
 
 KINDS = [
     (np.uint8, "byte"),
@@ -72,3 +72,18 @@ def test_a_class_is_found_once(session: Any) -> None:
 
 def test_here_is_a_screen(session: Any) -> None:
     assert not is_headless()
+
+
+def test_fields_that_imagej_keeps_for_itself(session: Any) -> None:
+    write_private("ij.Macro", "abort", value=True)
+    assert read_private("ij.Macro", "abort")
+    write_private("ij.Macro", "abort", value=False)
+    assert not read_private("ij.Macro", "abort")
+    label = java("ij.gui.MultiLineLabel")("one\ntwo")
+    assert [str(line) for line in read_private("ij.gui.MultiLineLabel", "lines", label)] == ["one", "two"]
+
+
+def test_fields_that_another_version_may_not_have(session: Any) -> None:
+    write_private("ij.Macro", "xyzzy", value=True)
+    assert read_private("ij.Macro", "xyzzy") is None
+    assert read_private("ij.Xyzzy", "abort") is None

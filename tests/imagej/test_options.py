@@ -49,7 +49,7 @@ from imagej_bridge.options import (
         ("title=a=b", {"title": "a=b"}),
         ("output_dir=[C:\\my data\\out]", {"output_dir": "C:\\my data\\out"}),
         ("output_dir=/a/b", {"output_dir": "/a/b"}),
-        ("title=[Zellkerne µm – 細胞]", {"title": "Zellkerne µm – 細胞"}),
+        ("title=[Zellkerne µm, 細胞]", {"title": "Zellkerne µm, 細胞"}),
         ("title=細胞", {"title": "細胞"}),
         ("title=[a\nb]", {"title": "a\nb"}),
     ],
@@ -116,7 +116,7 @@ def test_any_words_are_read_again() -> None:
 
 @pytest.mark.parametrize("value", ["]a[ 'b' \"c\"", "['\""])
 def test_what_cannot_be_written_is_refused(value: str) -> None:
-    with pytest.raises(OptionError, match="'title'.*cannot be written in a macro"):
+    with pytest.raises(OptionError, match=r"'title'.*cannot be written in a macro"):
         format_words({"title": value})
 
 
@@ -145,9 +145,8 @@ def test_any_text_is_read_or_refused() -> None:
         text = "".join(random.choices(parts, k=random.randint(0, 8)))
         try:
             words = parse_words(text)
-        except OptionError as error:
+        except OptionError:
             refused += 1
-            assert error.message
         else:
             assert parse_words(format_words(words)) == words, text
     assert 300 < refused < 3000

@@ -329,3 +329,12 @@ def test_what_had_to_be_assumed_is_in_the_log(session: Any, model: str) -> None:
     calibrate(image, "furlong", 2, 2)
     run(session, f"{model} output=labels")
     assert any("furlong" in line for line in log_lines())
+
+
+def test_a_title_for_several_windows(session: Any, model: str) -> None:
+    spots()
+    found = run(session, f"{model} output=labels,scores title=mine")
+    assert titles() == ["cells.tif", "mine-scores", "mine"]
+    assert str(found.getTitle()) == "mine"
+    assert session.bridge.desk.last["labels_title"] == "mine"
+    assert session.bridge.desk.last["scores_title"] == "mine-scores"
