@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from deepbio.io import write
+from tests.imagej.conftest import JAR
 from tests.imagej.test_handover import spots
 
 if TYPE_CHECKING:
@@ -68,3 +72,60 @@ def test_an_error_aborts_with_its_line(run_plain: Macro, tmp_path: Path, charset
     )
     assert told == []  # no "after", no "end"
     assert "There is no model 'für'" in (tmp_path / "java.txt").read_text(encoding=charset)
+
+
+DUMP = r"""
+id = getImageID();
+run("DeepBio Segment", "model=[MODEL] runtime=onnx device=cpu OPTIONS");
+getDimensions(w, h, c, z, t);
+getMinAndMax(low, high);
+getVoxelSize(vw, vh, vd, unit);
+Stack.getUnits(xu, yu, zu, tu, vu);
+x = 1; y = 1;
+toUnscaled(x, y);
+say(getTitle() + "|" + bitDepth() + "|" + w + " " + h + " " + c + " " + z + " " + t + "|" + low + " " + high);
+say("" + vw + " " + vh + " " + vd + " " + Stack.getFrameInterval() + " " + tu + "|" + x + " " + y);
+say("" + Stack.isHyperstack + "|" + Overlay.size + "|" + Property.get("DeepBio.model"));
+say("" + String.getResultsHeadings);
+names = split(String.getResultsHeadings, "\t");
+for (row = 0; row < nResults; row++) {
+    text = "";
+    for (k = 0; k < names.length; k++) if (names[k] != " ") text = text + getResultString(names[k], row) + " ";
+    say(text);
+}
+for (i = 0; i < roiManager("count"); i++) {
+    roiManager("select", i);
+    Roi.getPosition(c, z, t);
+    say("" + call("ij.plugin.frame.RoiManager.getName", i) + " " + c + " " + z + " " + t);
+}
+selectImage(id);
+say(getTitle() + "|" + is("changes") + "|" + Overlay.size);
+"""
+
+
+@pytest.mark.parametrize(
+    ("axes", "options"),
+    [
+        ("YX", "output=labels,rois,table,overlay"),
+        ("TZYX", "output=labels,rois,table slices=2-3"),
+        ("ZYX", "output=scores"),
+    ],
+)
+def test_all_is_as_with_python_inside(
+    run_plain: Macro, tmp_path: Path, plain_screen: str, threshold_model: Path, axes: str, options: str
+) -> None:
+    write(tmp_path / "cells.tif", spots(axes))
+    dump = DUMP.replace("MODEL", str(threshold_model)).replace("OPTIONS", options)
+    text = f'open("{tmp_path}/cells.tif");\n{dump}'
+    plain = run_plain(text)
+    said, macro = tmp_path / "inside.txt", tmp_path / "inside.ijm"
+    macro.write_text(f'function say(text) {{ File.append("" + text, "{said}"); }}\n{text}say("end");\n')
+    subprocess.run(
+        [sys.executable, "-m", "deepbio", "fiji", "run", str(macro), "--ij-jar", str(JAR)],
+        env={**os.environ, "DISPLAY": plain_screen},
+        check=True,
+        timeout=90,
+        capture_output=True,
+    )
+    assert plain == said.read_text(encoding="utf-8").splitlines()
+    assert plain[-1] == "end"
