@@ -51,7 +51,8 @@ def run(
     What the macro returns is printed. An error ends it with one line and an exit code, and opens no window.
     """
     from deepbio.cli.common import out
-    from imagej_bridge.session import has_screen, read_macro, start
+    from imagej_bridge.hosts import has_screen
+    from imagej_bridge.session import read_macro, start
 
     text = read_macro(macro)  # before ImageJ starts
     if image is not None and not image.exists():
@@ -81,7 +82,8 @@ def open_images(
 
     Python and the models run in the same process, so that nothing is copied; it ends when the window is closed.
     """
-    from imagej_bridge.session import has_screen, start
+    from imagej_bridge.hosts import has_screen
+    from imagej_bridge.session import start
 
     if not has_screen():
         raise OptionError("There is no screen to open a window on.", "Use deepbio fiji run MACRO --headless.")

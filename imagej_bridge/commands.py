@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from deepbio import LoadedModels, run_many
+from deepbio import run_many
 from deepbio.batch import SUMMARY
 from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
-from deepbio.events import Listener, Notice
+from deepbio.events import Notice
 from deepbio.image import Image, Table
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
-from deepbio.tasks import Result
+from imagej_bridge.exchange import Desk, Placed, Taken
 from imagej_bridge.files import save_outputs, stem_of
 from imagej_bridge.options import (
     BatchOptions,
@@ -37,10 +37,6 @@ __all__ = [
     "COMMANDS",
     "GIVES",
     "Command",
-    "Desk",
-    "Placed",
-    "Taken",
-    "WINDOWS",
     "find_command",
     "execute",
 ]
@@ -63,75 +59,6 @@ _DOING = {
     "generate": "makes images",
     "features": "describes images by numbers",
 }
-
-
-WINDOWS = ("scores", "image", "labels")  # the order in which they are shown
-
-
-@dataclass(frozen=True)
-class Taken:
-    """An image that a command takes from a desk.
-
-    Attributes
-    ----------
-    image : Image
-        Its pixels may still be where they were.
-    title : str
-        What the user calls it.
-    handle : object
-        The desk's own, for placing what was found.
-    first_slice, first_frame : int
-        Where `image` begins in it, from 0.
-    """
-
-    image: Image
-    title: str
-    handle: Any = None
-    first_slice: int = 0
-    first_frame: int = 0
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A result, and what of it is wanted where.
-
-    Attributes
-    ----------
-    outputs : tuple of str
-        Kinds of :data:`imagej_bridge.options.OUTPUTS` to be shown, without ``"auto"``.
-    title : str
-        What the user wants the result to be called, or empty.
-    saved : mapping of str to Path
-        Files that were written, by kind.
-    """
-
-    result: Result
-    card: ModelCard
-    outputs: tuple[str, ...]
-    title: str = ""
-    saved: Mapping[str, Path] = field(default_factory=dict)
-
-    def title_of(self, kind: str, stem: str) -> str:
-        """Title of a window: the one that is wanted goes to the last of :data:`WINDOWS`, the current image then."""
-        last = [one for one in WINDOWS if one in self.outputs][-1:]
-        if not self.title:
-            return f"{stem}-{kind}"
-        return self.title if [kind] == last else f"{self.title}-{kind}"
-
-
-class Desk(Protocol):
-    """Where a command works."""
-
-    models: LoadedModels
-    listener: Listener
-
-    def check(self, outputs: tuple[str, ...], options: ImageOptions) -> None: ...
-    def take(self, options: ImageOptions) -> Taken: ...
-    def place(self, taken: Taken, placed: Placed) -> None: ...
-    def open(self, path: Path) -> Taken: ...
-    def show_table(self, title: str, table: Table) -> None: ...
-    def tell(self, text: str) -> None: ...
-    def extend(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from deepbio.io import read
 from deepbio.render import count_per_frame
 from deepbio.worker.progress import as_text
 from imagej_bridge import outputs
-from imagej_bridge.commands import Placed, Taken
 from imagej_bridge.convert import to_image, to_imageplus
+from imagej_bridge.exchange import Placed, Taken
 from imagej_bridge.java import is_headless, java
 from imagej_bridge.options import ImageOptions, parse_span
 

@@ -20,7 +20,8 @@ from deepbio.errors import ImageError, OptionError
 from deepbio.events import Event, Notice
 from deepbio.image import Table
 from deepbio.io import read, write
-from imagej_bridge.commands import WINDOWS, Placed, Taken, execute
+from imagej_bridge.commands import execute
+from imagej_bridge.exchange import WINDOWS, Placed, Taken
 from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.options import ImageOptions, parse_span
 from imagej_bridge.selections import Place, selections

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepbio.doctor import Finding
 from deepbio.errors import DeepBioError
-from imagej_bridge.session import find_host, has_screen
+from imagej_bridge.hosts import find_host, has_screen
 
 __all__ = ["examine"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from deepbio.image import Image, LabelMap, Table
-from imagej_bridge.commands import WINDOWS, Placed, Taken
 from imagej_bridge.convert import to_imageplus
+from imagej_bridge.exchange import WINDOWS, Placed, Taken
 from imagej_bridge.files import first_columns, in_unit, provenance, stem_of
 from imagej_bridge.java import is_headless, java, to_java
 from imagej_bridge.selections import Place, selections

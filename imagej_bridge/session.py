@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deepbio.errors import DeepBioError, ImageError, MissingPackage, OptionError
+from deepbio.errors import DeepBioError, ImageError, MissingPackage
 from deepbio.image import Image, LabelMap
 from imagej_bridge.bridge import Bridge
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
+from imagej_bridge.hosts import find_host, has_screen, let_go, start_fiji, start_jar
 from imagej_bridge.java import is_headless, java, read_private, write_private
 from imagej_bridge.watchdog import Watchdog
 
-__all__ = ["MacroError", "Session", "find_host", "start"]
+__all__ = ["MacroError", "Session", "start"]
 
 _LOOK = 0.2  # seconds between two looks whether the window is still there
-_JARS = ("/usr/share/java/ij.jar",)  # Debian's libij-java
-_FOLDERS = (
-    "~/Fiji",
-    "~/Fiji.app",
-    "/Applications/Fiji.app",
-    "/Applications/Fiji",
-    "/opt/Fiji.app",
-    "/opt/fiji",
-)
 _MACRO = "_Macro$"  # the end of the names of threads that run macros
 _NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
 _sessions: list[Session] = []  # at most one: a process has one JVM
@@ -324,111 +314,9 @@ def _start(
         headless = not has_screen()
     kind, place = find_host(fiji, ij_jar)
     options = [f"-Djava.awt.headless={str(headless).lower()}", *java_options]
-    gateway = _start_fiji(place, headless, options) if kind == "fiji" else None
+    gateway = start_fiji(place, headless, options) if kind == "fiji" else None
     if gateway is None:
-        _start_jar(place, headless, options, shown=not quiet)
+        start_jar(place, headless, options, shown=not quiet)
     jpype.config.destroy_jvm = False  # the end of this process would wait for that of Java's windows
-    atexit.register(_let_go)
+    atexit.register(let_go)
     return Session(kind, quiet=quiet, gateway=gateway)
-
-
-def _let_go() -> None:
-    """Stop the thread of JPype that gives back what Java no longer needs: it must not outlive Python."""
-    import jpype
-
-    if jpype.isJVMStarted():
-        with suppress(TypeError, AttributeError):  # a JPype in which it is called otherwise
-            java("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
-
-
-def has_screen() -> bool:
-    """Whether there is a screen to open windows on."""
-    if sys.platform.startswith("linux"):
-        return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return True
-
-
-def find_host(fiji: str | Path | None = None, ij_jar: str | Path | None = None) -> tuple[str, str]:
-    """Which ImageJ to start.
-
-    Returns
-    -------
-    (str, str)
-        ``"fiji"`` or ``"ij.jar"``, and where it is.
-
-    Raises
-    ------
-    OptionError
-        If the one that is named is not there, or none is named and none found.
-    """
-    if fiji is not None and ij_jar is not None:
-        raise OptionError("A Fiji and an ij.jar are named.", "Name one of them.")
-    if ij_jar is None and fiji is None:
-        fiji, ij_jar = os.environ.get("DEEPBIO_FIJI"), os.environ.get("DEEPBIO_IJ_JAR")
-        ij_jar = None if fiji else ij_jar
-    if fiji:
-        return "fiji", _checked_fiji(str(fiji))
-    if ij_jar:
-        if not Path(ij_jar).is_file():
-            raise OptionError(f"There is no ij.jar '{ij_jar}'.", "Check the path.")
-        return "ij.jar", str(ij_jar)
-    for folder in (Path(text).expanduser() for text in _FOLDERS):
-        if (folder / "jars").is_dir():
-            return "fiji", str(folder)
-    for jar in _JARS:
-        if Path(jar).is_file():
-            return "ij.jar", jar
-    raise OptionError(
-        "No Fiji and no ImageJ was found.",
-        "Name a Fiji folder with --fiji (or DEEPBIO_FIJI), or an ij.jar with --ij-jar (Debian has libij-java).",
-    )
-
-
-def _checked_fiji(place: str) -> str:
-    path = Path(place).expanduser()
-    if path.is_dir():
-        if not (path / "jars").is_dir():
-            raise OptionError(
-                f"The folder '{place}' is no Fiji: it has no folder 'jars'.",
-                "Name the folder that Fiji was unpacked to.",
-            )
-        return str(path)
-    if ":" in place and not path.exists() and os.sep not in place:
-        return place  # an endpoint such as sc.fiji:fiji
-    raise OptionError(f"There is no Fiji folder '{place}'.", "Check the path.")
-
-
-def _start_jar(jar: str, headless: bool, options: list[str], *, shown: bool) -> None:
-    import jpype
-
-    try:
-        jpype.startJVM(*options, classpath=[jar], convertStrings=False)
-    except jpype.JVMNotFoundException as error:
-        raise MissingPackage("java", "ImageJ") from error
-    if headless:
-        # Without windows ImageJ fails to make its menus, once; macros and our commands run all the same.
-        from jpype import JException
-
-        try:
-            java("ij.IJ").run("DeepBio")
-        except JException as error:
-            if "HeadlessException" not in str(type(error)):
-                raise
-    else:
-        window = java("ij.ImageJ")
-        window(window.EMBEDDED if shown else window.NO_SHOW)  # embedded: closing it does not end this process
-
-
-def _start_fiji(place: str, headless: bool, options: list[str]) -> Any:
-    try:
-        import imagej
-        import scyjava
-    except ImportError as error:
-        raise MissingPackage("pyimagej", "Fiji in Python", extra="fiji") from error
-    # "auto": the Java that is installed is taken, and one is fetched only where there is none
-    scyjava.config.set_java_constraints(fetch="auto")
-    for text in options:
-        scyjava.config.add_option(text)
-    if Path(place).is_dir():
-        scyjava.config.endpoints.clear()  # all it needs lies in the folder: nothing is fetched
-    return imagej.init(place, mode="headless" if headless else "interactive")

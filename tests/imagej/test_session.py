@@ -16,9 +16,9 @@ import tifffile
 
 from deepbio.errors import ImageError, OptionError
 from deepbio.image import Grid, Image, LabelMap
-from imagej_bridge import session as hosts
-from imagej_bridge import start
-from imagej_bridge.session import MacroError, find_host, read_macro
+from imagej_bridge import hosts, start
+from imagej_bridge.hosts import find_host
+from imagej_bridge.session import MacroError, read_macro
 from tests.core.command import process
 from tests.core.command import spots as bright_spots
 from tests.imagej.hosts import JAR, missing
