@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from deepbio.io import write
-from tests.imagej.conftest import JAR
+from tests.imagej.hosts import JAR
 from tests.imagej.test_handover import spots
 
 if TYPE_CHECKING:
