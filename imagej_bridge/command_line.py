@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,8 @@ MemoryOption = Annotated[
     str,
     typer.Option("--memory", metavar="SIZE", help="Memory for Java, such as 8g; default: Java's own choice."),
 ]
+# That of deepbio.cli.common, which cannot be imported here: it loads this file.
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for machines.")]
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="The folder that Fiji was unpacked to.", show_default=False)
 ]
@@ -45,13 +48,15 @@ def run(
         bool, typer.Option("--headless", help="Without windows; default where there is no screen.")
     ] = False,
     memory: MemoryOption = "",
+    json: JsonOption = False,
 ) -> None:
     """Run a macro in Fiji or ImageJ, with the DeepBio commands in it, and wait for its end.
 
     What the macro returns is printed. An error ends it with one line and an exit code, and opens no window.
     """
-    from deepbio.cli.common import out
+    from deepbio.cli.common import out, print_json
     from imagej_bridge.hosts import has_screen
+    from imagej_bridge.java import java
     from imagej_bridge.session import read_macro, start
 
     text = read_macro(macro)  # before ImageJ starts
@@ -60,12 +65,16 @@ def run(
     session = start(
         fiji, ij_jar=ij_jar, headless=headless or not has_screen(), quiet=True, java_options=_memory(memory)
     )
+    if json:  # the Log of an ImageJ without a screen would stand between the lines
+        java("java.lang.System").setOut(java("java.lang.System").err)
     try:
         result = session.run_macro(text, args, image=image)
     finally:
         session.close_images()
         session.close()
-    if result:
+    if json:
+        print_json({"event": "result", "result": result})
+    elif result:
         out.print(result)
 
 
@@ -97,38 +106,48 @@ def open_images(
     session.wait()
 
 
-def install(folder: FolderArgument) -> None:
+def install(folder: FolderArgument, json: JsonOption = False) -> None:
     """Write the DeepBio commands into the menu of a Fiji, which then calls this Python."""
-    from deepbio.cli.common import out
+    from deepbio.cli.common import out, print_json
     from imagej_bridge.menu import install as write
 
     written = write(folder)
+    if json:
+        print_json({"written": [str(path) for path in written]})
+        return
     out.print(
         f"{len(written)} commands are in {written[0].parent}: Plugins > DeepBio after Fiji is started again."
     )
 
 
-def uninstall(folder: FolderArgument) -> None:
+def uninstall(folder: FolderArgument, json: JsonOption = False) -> None:
     """Remove the DeepBio commands from the menu of a Fiji."""
-    from deepbio.cli.common import out
+    from deepbio.cli.common import out, print_json
     from imagej_bridge.menu import uninstall as remove
 
     removed = remove(folder)
+    if json:
+        print_json({"removed": [str(path) for path in removed]})
+        return
     out.print(f"{len(removed)} files removed." if removed else "There was nothing of ours.")
 
 
-def doctor(fiji: FijiOption = None, ij_jar: JarOption = None) -> None:
+def doctor(fiji: FijiOption = None, ij_jar: JarOption = None, json: JsonOption = False) -> None:
     """Say which Fiji, ImageJ and Java would be used, and what is missing."""
-    from deepbio.cli.common import out
+    from deepbio.cli.common import out, print_json
     from imagej_bridge.health import examine
 
     findings = examine(fiji, ij_jar)
+    broken = any(finding.status == "error" for finding in findings)
+    if json:
+        print_json({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
+        raise typer.Exit(int(broken))
     for finding in findings:
         mark = {"ok": "ok", "missing": "-", "error": "x"}[finding.status]
         out.print(f"  {mark:>2}  {finding.name:<10} {finding.value}")
         if finding.hint:
             out.print(f"      {'':<10} {finding.hint}")
-    raise typer.Exit(int(any(finding.status == "error" for finding in findings)))
+    raise typer.Exit(int(broken))
 
 
 def _memory(size: str) -> list[str]:

@@ -273,8 +273,8 @@ def test_every_command_has_help_and_debug(name: str) -> None:
     done = deepbio(*name.split(), "--help")
     assert done.code == 0
     assert "--debug" in done.out
-    # the worker speaks JSON anyway, the page is looked at
-    assert ("--json" in done.out) is (name not in ("worker", "view"))
+    # the worker speaks JSON anyway, the page and ImageJ are looked at
+    assert ("--json" in done.out) is (name not in ("worker", "view", "fiji open"))
 
 
 # --- errors

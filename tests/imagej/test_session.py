@@ -314,6 +314,15 @@ def test_a_macro_on_the_command_line(
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "saved.tif") > 0, bright_spots() > 1000)
 
 
+def test_json_has_stdout_for_itself(command: Any) -> None:
+    done = command('print("to the Log"); run("DeepBio Models", "output=log"); return "" + 6 * 7;', "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"event": "result", "result": "42"}
+    failed = command('run("DeepBio Segment", "model=nuclei");', "--json")
+    told = json.loads(failed.out)
+    assert (told["event"], told["error"], told["code"]) == ("error", "ImageError", failed.code)
+
+
 def test_a_macro_that_fails_on_the_command_line(command: Any) -> None:
     done = command('run("DeepBio Segment", "model=nuclei");\nreturn "went on";')
     assert done.code != 0
