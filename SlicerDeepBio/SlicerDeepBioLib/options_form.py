@@ -91,12 +91,14 @@ class OptionsForm:
     def _show_outputs(self, row, card):
         """Offer what the model gives, ticked as its task has it; a choice that it cannot give is dropped."""
         gives = card.get("gives") or row.option["choices"]  # which the cards of an older DeepBio do not say
-        asked = [name for name in self._values.get("output", "").split(",") if name in gives]
-        if "output" in self._values and not asked:
+        value = self._values.get("output")
+        asked = value and ",".join(name for name in value.split(",") if name in gives)
+        if value and not asked:
             del self._values["output"]
+            asked = None
         self._filling = True
         row.offer(gives, ",".join(card.get("usual") or ("labels", "table")))
-        row.show_value(",".join(asked) or None)
+        row.show_value(asked)
         self._mark("output")
         self._filling = False
 
