@@ -52,6 +52,7 @@ class Wishes(Options):
 
     steps: int | None = option(None, "training steps", low=1, high=10**7)
     seed: int = option(0, "of every random draw", low=0, high=2**31)
+    names: tuple[str, ...] = option((), "better names for the data's classes, such as 0=normal,1=pneumonia")
     balance: str = option(
         "auto", "what is done about rare classes; auto: logits where they are uneven", choices=("auto", *BALANCES)
     )
@@ -155,7 +156,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         If images have different channels or axes.
     """
     train, val = split_cases(read_class_cases(data))
-    labels, classes = _classes(train, val, about)
+    labels, classes = _classes(train, val, about, wishes.names)
     tally = Counter(case.class_name for case in train)
     counts = tuple(tally[label] for label in labels)
     facts = _measure(train)
@@ -196,7 +197,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
 
 
 def _classes(
-    train: Sequence[ClassCase], val: Sequence[ClassCase], about: Description
+    train: Sequence[ClassCase], val: Sequence[ClassCase], about: Description, names: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the data calls the classes, and what the card will."""
     labels = class_names([*train, *val])
@@ -211,6 +212,8 @@ def _classes(
             f"The class {missing[0]!r} has no training images; it is in the held-out part only.",
             "Add training images of it, or leave it out of the data set.",
         )
+    if names:
+        return labels, _renamed(labels, names)
     told = tuple(name for _, name in sorted(about.names.items()))
     if not told or set(told) == set(labels):
         return (told or labels), (told or labels)
@@ -225,6 +228,25 @@ def _classes(
     raise ImageError(
         f"The description has the classes {', '.join(told)}; the data set has {', '.join(labels)}."
     )
+
+
+def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The labels, with better names for some.
+
+    Examples
+    --------
+    >>> _renamed(["0", "1"], ["1=pneumonia"])
+    ('0', 'pneumonia')
+    """
+    better = {}
+    for pair in names:
+        label, equals, name = (part.strip() for part in pair.partition("="))
+        if not equals or not name or label not in labels:
+            raise OptionError(
+                f"The setting 'names' has {pair!r}; expected one of the classes {', '.join(labels)}, '=' and a name."
+            )
+        better[label] = name
+    return tuple(better.get(label, label) for label in labels)
 
 
 def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
