@@ -121,7 +121,10 @@ class Model:
             return self._open(rung, options.runtime, trial, listener)
 
         wanted = options.replace(output=options.output or family.outputs)
-        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
+        more = {"objects": self._objects(image, options, objects, on_progress)} if asked else {}
+        result: Result = family.load("run")(
+            image, self.card, open_for, first, wanted, listener=on_progress, **more
+        )
         record = self._record(dict(result.record), options, time.perf_counter() - start)
         return replace(result, record=record)
 
