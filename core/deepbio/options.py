@@ -122,7 +122,8 @@ class RunOptions(Options):
         choices=CLASSIFY,
     )
     objects: str = option(
-        "", "of a classifier: the objects to classify, as a label image or the name of a model that finds them"
+        "",
+        "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
     )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS

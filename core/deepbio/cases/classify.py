@@ -86,7 +86,9 @@ def read_class_cases(source: Path | str) -> list[ClassCase]:
     """
     source = Path(source)
     if not source.exists():
-        raise ImageError(f"The data set {str(source)!r} does not exist.", "Give a folder, a CSV or an .npz file.")
+        raise ImageError(
+            f"The data set {str(source)!r} does not exist.", "Give a folder, a CSV or an .npz file."
+        )
     if source.is_dir():
         index = source / "index.csv"
         cases = _from_csv(index) if index.is_file() else _from_folders(source)
@@ -141,7 +143,11 @@ def class_names(cases: Sequence[ClassCase]) -> tuple[str, ...]:
 def _from_csv(path: Path) -> list[ClassCase]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [
-            {(k or "").strip().lower(): (v or "").strip() for k, v in row.items() if isinstance(v, str | None)}
+            {
+                (k or "").strip().lower(): (v or "").strip()
+                for k, v in row.items()
+                if isinstance(v, str | None)
+            }
             for row in csv.DictReader(file)
         ]
     if not rows:
@@ -176,9 +182,7 @@ def _from_folders(folder: Path) -> list[ClassCase]:
             f"The folder {str(folder)!r} has no folders of images, one for each class.",
             "Put the images of each class into a folder of its name, or give a CSV with columns image,class.",
         )
-    return [
-        ClassCase(path, one.name, split) for split, one in found for path in sorted(_image_files(one))
-    ]
+    return [ClassCase(path, one.name, split) for split, one in found for path in sorted(_image_files(one))]
 
 
 def _class_folders(folder: Path) -> list[tuple[str, Path]]:

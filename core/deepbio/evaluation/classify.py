@@ -163,7 +163,8 @@ def class_rows(answers: Answers, split: str, command: str) -> list[dict[str, Any
 
     Examples
     --------
-    >>> answers = Answers(("a", "b"), ("1", "2", "3"), np.array([0, 0, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0, 1.0]]))
+    >>> given = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
+    >>> answers = Answers(("a", "b"), ("1", "2", "3"), np.array([0, 0, 1]), given)
     >>> [(row["metric"], row["value"]) for row in class_rows(answers, "val", "")[:3]]
     [('balanced accuracy', 0.75), ('accuracy', 0.6667), ('AUC', 1.0)]
     """

@@ -84,10 +84,7 @@ class Classifier(nn.Module):
         inputs = (features[0], *features[:-1])
         entries = ((1,) * dims, *self.strides[1:])
         self.stages = nn.Sequential(
-            *(
-                _stage(dims, (inputs[i], features[i]), entries[i], blocks[i], norm)
-                for i in range(stages)
-            )
+            *(_stage(dims, (inputs[i], features[i]), entries[i], blocks[i], norm) for i in range(stages))
         )
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features[-1], out_channels)
@@ -176,9 +173,7 @@ def _convolution(
     )
 
 
-def _per_stage(
-    values: Sequence[int | Sequence[int]], stages: int, dims: int
-) -> tuple[tuple[int, ...], ...]:
+def _per_stage(values: Sequence[int | Sequence[int]], stages: int, dims: int) -> tuple[tuple[int, ...], ...]:
     """Spell out one stride per stage and axis."""
     spelt = tuple((v,) * dims if isinstance(v, int) else tuple(v) for v in values)
     if len(spelt) != stages or any(len(v) != dims or min(v) < 1 for v in spelt):

@@ -132,7 +132,7 @@ def _bars(
 def _map_picture(image: Image, heat: Image, title: str) -> Picture.Image:
     where = {axis: image.size(axis) // 2 for axis in "TZ" if axis in image.axes}
     plain = _plane(image, where, _MAP_EDGE)
-    key = []
+    key: list[int | slice] = []
     for axis in heat.axes[:-2]:
         if axis == "C":
             key.append(slice(None))
@@ -179,9 +179,7 @@ def _cells(plain: Picture.Image, image: Image, heat: Image) -> tuple[np.ndarray,
 
 def _plane(image: Image, where: dict[str, int], edge: int) -> Picture.Image:
     """One plane as people look at it, its longer edge about `edge` pixels."""
-    key = [
-        slice(None) if axis == "C" else where.get(axis, image.size(axis) // 2) for axis in image.axes[:-2]
-    ]
+    key = [slice(None) if axis == "C" else where.get(axis, image.size(axis) // 2) for axis in image.axes[:-2]]
     reduce = max(1, max(image.shape[-2:]) // (2 * edge))
     pixels = np.asarray(image.array[(*key, slice(None, None, reduce), slice(None, None, reduce))])
     pixels = pixels[:3] if "C" in image.axes else pixels[None]

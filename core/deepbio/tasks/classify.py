@@ -19,11 +19,12 @@ from deepbio.engine.statistics import check_finite
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import CardError, InputMismatch, OptionError
 from deepbio.events import Listener, Notice, Stage, silent
-from deepbio.image import Grid, Image, LabelMap, Table
+from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.fitted import cut_box, fit_size
 from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
+from deepbio.tasks.heat import heat_map, mean_map
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
@@ -132,7 +133,9 @@ def _settle_mode(options: RunOptions, objects: LabelMap | None) -> str:
             "Name a label image, or a model that finds them, with the option 'objects'.",
         )
     if mode != "objects" and objects is not None:
-        raise OptionError(f"Objects are given, but classify={mode} does not use them.", "Leave one of them out.")
+        raise OptionError(
+            f"Objects are given, but classify={mode} does not use them.", "Leave one of them out."
+        )
     return mode
 
 
@@ -200,7 +203,7 @@ class _Job:
         centres = (starts + (np.array(edge) - 1) / 2) * grid.spacing
         columns = {f"{axis}": centres[:, k] for k, axis in enumerate("zyx"[3 - len(shape) :])}
         self._tell(frame, probabilities, columns, dict.fromkeys(columns, grid.unit))
-        self.maps.append(_mean_map(probabilities, counts, shape, edge, step))
+        self.maps.append(mean_map(probabilities, counts, shape, edge, step))
         self.facts |= {"tile": list(edge), "step": list(step), "tiles": len(places)}
 
     def objects_of(self, frame: Frame) -> None:
@@ -223,10 +226,11 @@ class _Job:
             lambda k: cut_box(frame.view, *self._around(boxes[k])), len(numbers), frame, "objects"
         )
         classes = np.concatenate(([0], probabilities.argmax(1) + 1)).astype(self.labels.dtype)
-        self.labels[frame.index] = classes[order] if frame.index else classes[order]
+        self.labels[frame.index] = classes[order]
         columns = {"label": inverse}
         columns |= {
-            name: table[name][kept] for name in (size, *(f"centroid_{axis}" for axis in "zyx"[3 - grid.ndim :]))
+            name: table[name][kept]
+            for name in (size, *(f"centroid_{axis}" for axis in "zyx"[3 - grid.ndim :]))
         }
         units = {name: table.units[name] for name in columns if name in table.units}
         self._tell(frame, probabilities, columns, units)
@@ -328,30 +332,12 @@ class _Job:
             names = dict(enumerate(self.names, start=1))
             labels = LabelMap(self.labels, self.objects.axes, image.grid, names, image.frame_interval)
         if self.maps:
-            heat = self._heat_map()
+            heat = heat_map(self.image, self.maps, self.facts["step"], self.names)
         facts = {"classify": mode, "inputs": self.inputs, "input_size": list(self.size), **self.facts}
         if len(self.flips) > 1:
             facts["mirror"] = sorted({axis for flip in self.flips for axis in flip})
         facts["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
         return Result(labels=labels, table=Table.concatenate(self.tables), image=heat, record=facts)
-
-    def _heat_map(self) -> Image:
-        """The maps of all frames as one image, which lies on the input."""
-        image, step = self.image, self.facts["step"]
-        maps = np.stack(self.maps).astype(np.float32)  # frames, classes, [z,] y, x
-        sliced = "Z" in image.axes and self.card.ndim == 2
-        times = image.size("T")
-        axes = ("T" if "T" in image.axes else "") + "C" + ("Z" if "Z" in image.axes else "") + "YX"
-        if sliced:
-            maps = maps.reshape(times, -1, *maps.shape[1:]).swapaxes(1, 2)
-        maps = maps if "T" in image.axes else maps[0]
-        steps = [1, *step] if sliced else step
-        spatial = maps.shape[-len(steps) :]
-        grid = image.grid
-        origin = grid.to_world([(s - 1) / 2 for s in steps])
-        spacing = tuple(s * n for s, n in zip(grid.spacing, steps, strict=True))
-        placed = Grid(spatial, spacing, tuple(origin), grid.direction, grid.unit)
-        return Image(maps, axes, placed, self.names, image.frame_interval)
 
 
 def _flips(card: ModelCard, options: RunOptions) -> list[tuple[int, ...]]:
@@ -382,24 +368,3 @@ def _compact(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.nd
     place = np.minimum(place, max(len(numbers) - 1, 0))
     known = numbers[place] == labels if len(numbers) else np.zeros(labels.shape, bool)
     return np.where(known, place + 1, 0).astype(np.int32), numbers
-
-
-def _mean_map(
-    probabilities: np.ndarray,
-    counts: Sequence[int],
-    shape: Sequence[int],
-    edge: Sequence[int],
-    step: Sequence[int],
-) -> np.ndarray:
-    """The mean over the tiles that cover each step of the image, shape (classes, *steps)."""
-    cells = [-(-n // s) for n, s in zip(shape, step, strict=True)]
-    parts = [e // s for e, s in zip(edge, step, strict=True)]
-    room = [c + p - 1 for c, p in zip(counts, parts, strict=True)]
-    tiles = probabilities.T.reshape(-1, *counts)
-    total, covered = np.zeros((len(tiles), *room)), np.zeros(room)
-    for shift in np.ndindex(*parts):
-        key = tuple(slice(a, a + n) for a, n in zip(shift, counts, strict=True))
-        total[(slice(None), *key)] += tiles
-        covered[key] += 1
-    mean = total / covered
-    return mean[(slice(None), *(slice(0, n) for n in cells))]

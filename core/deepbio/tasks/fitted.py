@@ -80,9 +80,6 @@ def cut_box(view: ArrayLike, start: Sequence[int], size: Sequence[int]) -> np.nd
     low = [min(max(a, 0), n - 1) for a, n in zip(start, spatial, strict=True)]
     high = [max(min(a + s, n), b + 1) for a, s, n, b in zip(start, size, spatial, low, strict=True)]
     inside = np.asarray(view[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))])
-    beyond = [
-        (max(b - a, 0), max(a + s - c, 0))
-        for a, s, b, c in zip(start, size, low, high, strict=True)
-    ]
+    beyond = [(max(b - a, 0), max(a + s - c, 0)) for a, s, b, c in zip(start, size, low, high, strict=True)]
     box = np.pad(inside, [(0, 0), *beyond], mode="symmetric")
     return box[(slice(None), *(slice(0, s) for s in size))]

@@ -113,7 +113,7 @@ class Pictures:
             yield self.batch(np.arange(start, min(start + size, len(self))))
 
 
-def gather(  # noqa: PLR0913 - what decides the array
+def gather(
     cases: Sequence[ClassCase],
     classes: Sequence[str],
     size: tuple[int, ...],

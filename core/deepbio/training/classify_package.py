@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from deepbio.engine.steps import apply_steps
@@ -24,36 +24,42 @@ from deepbio.training.description import Description
 from deepbio.training.weights import OPSET, weight_files
 
 if TYPE_CHECKING:
-    from deepbio.training.classify import Plan
+    from deepbio.training.classify_plan import Plan
 
 __all__ = ["Calibration", "calibrate", "class_content", "input_steps"]
 
 _PARTS = 5  # of the held-out cases, to tell the error on cases that the temperature was not fitted to
 _HOTTEST = 20.0
+_PULL = 0.05  # on biases towards 0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The temperature by which scores are divided, and what it does.
+    """What makes scores into probabilities that mean what they say: ``softmax(scores / temperature + bias)``.
 
     Attributes
     ----------
     temperature : float
         Above 1 where the network was too sure.
+    bias : tuple of float
+        For each class; empty for none. After a network has learned as if all classes were as frequent,
+        it says how frequent they are.
     before, after : float
-        Expected calibration error without it, and with one fitted to other held-out cases.
+        Expected calibration error without both, and with ones fitted to other held-out cases.
     """
 
     temperature: float
+    bias: tuple[float, ...]
     before: float
     after: float
 
 
-def calibrate(scores: np.ndarray, classes: np.ndarray) -> Calibration:
-    """Fit a temperature to the scores of held-out cases.
+def calibrate(scores: np.ndarray, classes: np.ndarray, *, with_bias: bool = False) -> Calibration:
+    """Fit a temperature, and where wanted a bias of each class, to the scores of held-out cases.
 
-    Guo et al., ICML 2017 (arXiv:1706.04599): the temperature that makes the truth likeliest. The error
-    after it is told with a temperature fitted to four fifths of the cases, on the other fifth.
+    Guo et al., ICML 2017 (arXiv:1706.04599), and with biases Alexandari et al., ICML 2020
+    (arXiv:1901.06852): those that make the truth likeliest. The error after it is told with ones fitted
+    to four fifths of the cases, on the other fifth.
 
     Parameters
     ----------
@@ -61,27 +67,43 @@ def calibrate(scores: np.ndarray, classes: np.ndarray) -> Calibration:
         Before softmax.
     classes : ndarray of int, shape (N,)
         The truth.
+    with_bias : bool
+        Whether classes get a bias.
     """
     folds = np.random.default_rng(0).permutation(len(classes)) % _PARTS
     probabilities = np.zeros(scores.shape)
     for fold in range(_PARTS):
         inside = folds == fold
         others = ~inside if (~inside).any() else inside
-        probabilities[inside] = softmax(scores[inside] / _temperature(scores[others], classes[others]), 1)
+        temperature, bias = _fitted(scores[others], classes[others], with_bias=with_bias)
+        probabilities[inside] = softmax(scores[inside] / temperature + bias, 1)
+    temperature, bias = _fitted(scores, classes, with_bias=with_bias)
     return Calibration(
-        temperature=_temperature(scores, classes),
+        temperature=temperature,
+        bias=tuple(float(one) for one in bias) if with_bias else (),
         before=calibration_error(classes, softmax(scores, 1)),
         after=calibration_error(classes, probabilities),
     )
 
 
-def _temperature(scores: np.ndarray, classes: np.ndarray) -> float:
-    def unlikely(logarithm: float) -> float:
-        told = log_softmax(scores / np.exp(logarithm), 1)
-        return float(-told[np.arange(len(classes)), classes].mean())
+def _fitted(scores: np.ndarray, classes: np.ndarray, *, with_bias: bool) -> tuple[float, np.ndarray]:
+    count = scores.shape[1]
+    rows = np.arange(len(classes))
+
+    def bias_of(values: np.ndarray) -> np.ndarray:
+        if not with_bias:
+            return np.zeros(count)
+        return np.asarray(values[1:] - values[1:].mean())
+
+    def unlikely(values: np.ndarray) -> float:
+        told = log_softmax(scores / np.exp(values[0]) + bias_of(values), 1)
+        # a class without held-out cases must not be pushed away for ever
+        return float(-told[rows, classes].mean() + _PULL * (values[1:] ** 2).sum() / len(classes))
 
     reach = np.log(_HOTTEST)
-    return float(np.exp(minimize_scalar(unlikely, bounds=(-reach, reach), method="bounded").x))
+    bounds = [(-reach, reach)] + [(-_HOTTEST, _HOTTEST)] * (count * with_bias)
+    best = minimize(unlikely, np.zeros(len(bounds)), bounds=bounds, method="L-BFGS-B").x
+    return float(np.exp(best[0])), bias_of(best)
 
 
 def input_steps(plan: Plan) -> list[Step]:
@@ -104,8 +126,8 @@ def class_content(
 ) -> Iterator[PackageContent]:
     """Prepare a trained network for `write_package`; its files last as long as the context.
 
-    The temperature goes into the last layer and the card ends in a softmax, so that every program that
-    reads the card gets calibrated probabilities.
+    Temperature and biases go into the last layer and the card ends in a softmax, so that every program
+    that reads the card gets calibrated probabilities.
 
     Parameters
     ----------
@@ -127,8 +149,10 @@ def class_content(
     """
     folded = fold_norms(network)
     with torch.no_grad():
-        folded.head.weight /= calibration.temperature
-        folded.head.bias /= calibration.temperature
+        folded.head.weight.div_(calibration.temperature)
+        folded.head.bias.div_(calibration.temperature)
+        if calibration.bias:
+            folded.head.bias.add_(torch.tensor(calibration.bias))
     arguments = {**plan.network["arguments"], "norm": "none"}
     steps, last = input_steps(plan), [Step("softmax", {"axis": "channel"})]
     axes = ("channel", *"zyx"[3 - plan.dims :])
@@ -182,7 +206,7 @@ def _config(plan: Plan, calibration: Calibration, about: Description) -> dict[st
     config: dict[str, Any] = {
         "classes": classes,
         "tile": {"size": list(plan.size), "overlap": 0.5},
-        "calibration": {key: round(value, 4) for key, value in told.items()},
+        "calibration": {key: np.round(value, 4).tolist() for key, value in told.items() if value != ()},
         "training": asdict(plan),
     }
     if plan.variation.flip:

@@ -49,7 +49,9 @@ def write_bright_model(folder: Path, dims: int, *, softmax: bool = True, **confi
         license="CC0-1.0",
         authors=[{"name": "The DeepBio developers"}],
         inputs=[
-            TensorContent(pixels, ("intensity",), steps=[Step("scale_linear", {"gain": 0.001, "offset": 0.0})])
+            TensorContent(
+                pixels, ("intensity",), steps=[Step("scale_linear", {"gain": 0.001, "offset": 0.0})]
+            )
         ],
         outputs=[TensorContent(np.array(test, np.float32), ("bright", "rather dark"), steps=steps)],
         onnx=path,
