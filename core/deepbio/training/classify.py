@@ -119,7 +119,14 @@ def fit(plan: Plan, train: Pictures, val: Pictures, job: Job) -> tuple[Classifie
         return build(plan.network["name"], plan.network["arguments"])
 
     loop = Loop(make, schedule, job.device.name, loss, channels_last=plan.dims == 2)
-    draw = batches(train, plan.batch, plan.seed, plan.variation, balanced=plan.balance == "sampling")
+    draw = batches(
+        train,
+        plan.batch,
+        plan.seed,
+        plan.variation,
+        balanced=plan.balance == "sampling",
+        coarse_until=plan.coarse_steps,
+    )
     network, state = loop.fit(draw, score, job.work, job.listener)
     assert isinstance(network, Classifier)  # noqa: S101 - for the type checker
     return network, state

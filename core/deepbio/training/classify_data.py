@@ -21,7 +21,10 @@ from deepbio.io import atomic
 from deepbio.library.card import Step
 from deepbio.tasks.fitted import fit_size
 
-__all__ = ["Batch", "Pictures", "Variation", "batches", "gather", "vary"]
+__all__ = ["COARSE", "Batch", "Pictures", "Variation", "batches", "gather", "vary"]
+
+COARSE = 2 / 3
+"""Size of the images at which a network learns first, which takes less than half of the time."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,13 @@ def _fingerprint(cases: Sequence[ClassCase], size: tuple[int, ...], normalise: s
 
 
 def batches(
-    pictures: Pictures, size: int, seed: int, variation: Variation, *, balanced: bool
+    pictures: Pictures,
+    size: int,
+    seed: int,
+    variation: Variation,
+    *,
+    balanced: bool = False,
+    coarse_until: int = 0,
 ) -> Callable[[int, int], Iterator[Batch]]:
     """Batches of training, each a function of the seed and its step.
 
@@ -225,6 +234,8 @@ def batches(
     balanced : bool
         Draw the classes evenly, each image as often as others of its class; else go through all
         images in a new order each time.
+    coarse_until : int
+        Steps in which images are taken at `COARSE` of their size.
 
     Returns
     -------
@@ -246,12 +257,13 @@ def batches(
         for step in range(first, last):
             generator = torch.Generator().manual_seed((seed << 32) + step)
             batch = pictures.batch(chosen(step))
-            yield Batch(vary(batch.images, variation, generator), batch.classes)
+            scale = COARSE if step < coarse_until else 1.0
+            yield Batch(vary(batch.images, variation, generator, scale), batch.classes)
 
     return draw
 
 
-def vary(images: Tensor, variation: Variation, generator: torch.Generator) -> Tensor:
+def vary(images: Tensor, variation: Variation, generator: torch.Generator, scale: float = 1.0) -> Tensor:
     """Turn, zoom, shift and flip images, then change their intensities.
 
     Parameters
@@ -262,12 +274,15 @@ def vary(images: Tensor, variation: Variation, generator: torch.Generator) -> Te
         How strongly.
     generator : torch.Generator
         Source of every draw.
+    scale : float
+        Of the result's height and width.
 
     Returns
     -------
-    Tensor of the same shape
+    Tensor of the same shape, or of a scaled one
     """
-    grid = F.affine_grid(_matrices(images, variation, generator), list(images.shape), align_corners=False)
+    size = [*images.shape[:-2], *(round(n * scale) for n in images.shape[-2:])]
+    grid = F.affine_grid(_matrices(images, variation, generator), size, align_corners=False)
     images = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
     draw = _Draw(generator, images)
     images = images * draw.factor(variation.contrast) + draw.spread(variation.brightness)
