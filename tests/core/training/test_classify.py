@@ -79,7 +79,10 @@ def test_data_that_cannot_be_learned_from(shapes, tmp_path) -> None:
 
 def test_volumes_get_a_network_of_volumes(tmp_path) -> None:
     random = np.random.default_rng(0)
-    arrays = {f"{part}_images": random.integers(0, 900, (4, 6, 30, 22)).astype(np.int16) for part in ("train", "val")}
+    arrays = {
+        f"{part}_images": random.integers(0, 900, (4, 6, 30, 22)).astype(np.int16)
+        for part in ("train", "val")
+    }
     labels = {f"{part}_labels": np.array([[0], [1], [2], [1]]) for part in ("train", "val")}
     np.savez(tmp_path / "volumes.npz", **arrays, **labels)
     plan, _ = make_plan(tmp_path / "volumes.npz", Wishes(), Description())
@@ -230,7 +233,9 @@ def test_the_package_is_right(package, shapes) -> None:
     assert card.deepbio["classes"][2]["color"] == "#ff0000"
     assert {weights.format for weights in card.weights} == {"safetensors", "onnx"}
     for runtime in ("torch", "onnx"):
-        report = check_package(card, lambda one, tensors, runtime=runtime: run_tensors(one, tensors, runtime=runtime))
+        report = check_package(
+            card, lambda one, tensors, runtime=runtime: run_tensors(one, tensors, runtime=runtime)
+        )
         assert report.passed, report
     scores = {(row["subset"], row["metric"]): row["value"] for row in card.scores}
     assert scores["all", "balanced accuracy"] > 0.8
