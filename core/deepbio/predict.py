@@ -8,9 +8,10 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +22,16 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError
+from deepbio.errors import CardError, ImageError, MissingPackage
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["Model", "load_model", "run", "run_tensors"]
 
@@ -62,6 +66,7 @@ class Model:
         self.opened = 0
         self._untried_pixels = 0
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+        self._modules: dict[str, nn.Module] = {}
         self._release: weakref.finalize[[], Model] | None = None
 
     def run(
@@ -112,9 +117,43 @@ class Model:
         record = self._record(dict(result.record), options, time.perf_counter() - start)
         return replace(result, record=record)
 
+    def device_for(self, options: RunOptions | None = None) -> Device:
+        """The device that a run with these options computes on."""
+        return self._choose_device(options or RunOptions())
+
+    def module(self, options: RunOptions | None = None) -> nn.Module:
+        """The network as a torch module: to look into its layers, and for gradients.
+
+        Parameters
+        ----------
+        options : RunOptions, optional
+            Names the device.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode, without gradients of its parameters; kept until :meth:`close`.
+
+        Raises
+        ------
+        CardError
+            If the package has no weights of a network of ours.
+        MissingPackage
+            If torch is not installed.
+        """
+        if find_spec("torch") is None:
+            raise MissingPackage("torch", "Looking into a network", extra="torch")
+        from deepbio.engine.runtimes.inside import open_module
+
+        device = self.device_for(options)
+        if device.name not in self._modules:
+            self._modules[device.name] = open_module(self.card, device)
+        return self._modules[device.name]
+
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
+        self._modules.clear()
         if self._release is not None:
             self._release()
             self._release = None

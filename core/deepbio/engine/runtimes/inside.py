@@ -129,30 +129,51 @@ def _described(name: str, layer: nn.Module, output: Any, spatial: tuple[int, ...
     )
 
 
-def default_layer(module: nn.Module, layers: Sequence[Layer]) -> Layer:
+def default_layer(module: nn.Module, layers: Sequence[Layer], largest: float | None = None) -> Layer:
     """The layer whose features say most where nobody chose one.
 
     The code of an autoencoder; the last stage of a classifier; the deepest stage of a U-Net's encoder;
     else the last one of those with the largest stride.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    layers : sequence of Layer
+        What :func:`layers_of` found in it.
+    largest : float, optional
+        Largest stride that is of use: objects of fewer pixels would share their cells. Then the
+        deepest of the stages with maps that has no larger one, or the shallowest.
+
+    Raises
+    ------
+    CardError
+        If no layer gives features.
     """
     by_name = {layer.name: layer for layer in layers}
-    for part, prefix in (
-        (module, ""),
-        *((member, f"members.{n}.") for n, member in enumerate(getattr(module, "members", ()))),
-    ):
-        if CODE in by_name and not prefix:
-            return by_name[CODE]
+    if largest is None and CODE in by_name:
+        return by_name[CODE]
+    stages = [by_name[name] for name in _stages(module) if name in by_name and by_name[name].stride]
+    if not stages:
+        maps = [layer for layer in layers if layer.stride]
+        if not maps:
+            raise CardError("No layer of this network gives feature maps.")
+        most = max(max(layer.stride) for layer in maps)
+        stages = maps if largest is not None else [layer for layer in maps if max(layer.stride) == most]
+    fine = [layer for layer in stages if largest is None or max(layer.stride) <= largest]
+    return fine[-1] if fine else min(stages, key=lambda layer: max(layer.stride))
+
+
+def _stages(module: nn.Module) -> list[str]:
+    """Names of the stages of a classifier or of a U-Net's encoder, from fine to coarse."""
+    members = getattr(module, "members", None)
+    parts = [("", module)] if members is None else [("members.0.", members[0])]
+    for prefix, part in parts:
         for attribute in ("stages", "encoder"):
             stages = getattr(part, attribute, None)
-            if isinstance(stages, nn.ModuleList | nn.Sequential) and len(stages):
-                name = f"{prefix}{attribute}.{len(stages) - 1}"
-                if name in by_name:
-                    return by_name[name]
-    maps = [layer for layer in layers if layer.stride]
-    if not maps:
-        raise CardError("No layer of this network gives feature maps.")
-    most = max(max(layer.stride) for layer in maps)
-    return [layer for layer in maps if max(layer.stride) == most][-1]
+            if isinstance(stages, nn.ModuleList | nn.Sequential):
+                return [f"{prefix}{attribute}.{n}" for n in range(len(stages))]
+    return []
 
 
 def find_layer(layers: Sequence[Layer], name: str) -> Layer:
