@@ -13,9 +13,11 @@ from typing import Any, Self
 
 from deepbio.errors import OptionError
 
-__all__ = ["OUTPUTS", "Options", "RunOptions", "option"]
+__all__ = ["EXPLAIN", "OUTPUTS", "UNCERTAINTY", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
+EXPLAIN = ("", "gradcam", "integrated-gradients", "occlusion")
+UNCERTAINTY = ("", "tta", "dropout")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -114,6 +116,13 @@ class RunOptions(Options):
     )
     threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    explain: str = option("", "map which pixels speak for a class, and by which method", choices=EXPLAIN)
+    target: str = option(
+        "", "class to explain: its name or number; else what a classifier says, or the first class of a segmentation"
+    )
+    uncertainty: str = option(
+        "", "map how unsure the model is: by test-time augmentation or Monte Carlo dropout", choices=UNCERTAINTY
+    )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS
     )

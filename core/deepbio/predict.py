@@ -33,6 +33,8 @@ from deepbio.tasks import Result
 if TYPE_CHECKING:
     from torch import nn
 
+    from deepbio.tasks.segment import Opener
+
 __all__ = ["Model", "load_model", "run", "run_tensors"]
 
 
@@ -70,7 +72,12 @@ class Model:
         self._release: weakref.finalize[[], Model] | None = None
 
     def run(
-        self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent
+        self,
+        image: Image,
+        options: RunOptions | None = None,
+        *,
+        opener: Opener | None = None,
+        on_progress: Listener = silent,
     ) -> Result:
         """Run the model on an image.
 
@@ -80,6 +87,8 @@ class Model:
             What to analyse; large images may be array-likes that slice.
         options : RunOptions, optional
             How.
+        opener : callable, optional
+            Opens another network in place of the model's own: that one with changed images, say.
         on_progress : Listener
             Hears tiles, frames and notices; may raise `Cancelled`.
 
@@ -109,13 +118,44 @@ class Model:
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
 
+        open_for = opener or self.opener(options, trial=trial)
+        asked = options.output or family.outputs
+        # an uncertainty of objects needs the labels that the rows of the table are of
+        needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
+        wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
+        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
+        if options.explain or options.uncertainty:
+            from deepbio.explanation import with_maps
+
+            result = with_maps(image, self, options, result, on_progress)
+            if needed and "labels" not in asked:
+                result = replace(result, labels=None)
+        record = self._record(dict(result.record), options, time.perf_counter() - start)
+        return replace(result, record=record)
+
+    def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
+        """What opens the network for a rung, as a run with these options does.
+
+        Parameters
+        ----------
+        options : RunOptions
+            Names the runtime.
+        trial : bool
+            Whether ``runtime="auto"`` may try the runtimes.
+        """
+
         def open_for(rung: Rung, listener: Listener) -> Runtime:
             return self._open(rung, options.runtime, trial, listener)
 
-        wanted = options.replace(output=options.output or family.outputs)
-        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
-        record = self._record(dict(result.record), options, time.perf_counter() - start)
-        return replace(result, record=record)
+        return open_for
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the model."""
+        return {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.weights_hash,
+        }
 
     def device_for(self, options: RunOptions | None = None) -> Device:
         """The device that a run with these options computes on."""
@@ -205,9 +245,7 @@ class Model:
         defaults = asdict(RunOptions())
         chosen = {k: v for k, v in asdict(options).items() if v != defaults[k]}
         return {
-            "model": self.card.name,
-            "model_version": self.card.version,
-            "weights_sha256": self.card.weights_hash,
+            **self.describe(),
             "task": self.card.task or "segment",
             **(describe_runtime(runtime) if runtime is not None else {}),
             **record,

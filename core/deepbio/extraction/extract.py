@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepbio.engine.cells import CellPlan, plan_cells, predict_cells
-from deepbio.engine.geometry import labels_to_working
 from deepbio.engine.ladder import Rung, with_ladder
 from deepbio.engine.planning import first_rung, ladder_for
 from deepbio.errors import InputMismatch, OptionError
@@ -23,9 +22,10 @@ from deepbio.image import Image, LabelMap, Table
 from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.tasks import Result
-from deepbio.tasks.frames import Frame, FrameSource, frame_grid, split_frames
-from deepbio.tasks.placed import Placed, place_frame, spec_for
+from deepbio.tasks.frames import Frame, FrameSource, split_frames
+from deepbio.tasks.placed import spec_for
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.worked import Worked, work_on
 
 if TYPE_CHECKING:
     from deepbio.engine.runtimes.inside import Layer
@@ -189,19 +189,19 @@ class _Job:
 
     def run(self, frame: Frame, listener: Listener) -> None:
         """Describe one frame."""
-        placed = place_frame(frame.view, frame_grid(self.image, frame), self.spec)
-        source = FrameSource(placed.view, self.model.card)
+        parts = self.labels is not None
+        worked = work_on(self.image, frame, self.model.card, self.options, self.spec, parts=parts)
         used: list[Rung] = []
 
         def attempt(rung: Rung) -> tuple[np.ndarray, CellPlan]:
             used.append(rung)
-            return self._attempt(source, rung, listener, frame.name)
+            return self._attempt(worked.source, rung, listener, frame.name)
 
         cells, plan = with_ladder(attempt, self.ladder, listener)
         self.ladder = self.ladder[len(used) - 1 :]
-        self.tables.append(self._table(frame, placed, cells, plan))
+        self.tables.append(self._table(frame, worked, cells, plan))
         if self.keep:
-            self.maps.add(frame, placed, cells, plan)
+            self.maps.add(frame, worked, cells, plan)
 
     def _attempt(
         self, source: FrameSource, rung: Rung, listener: Listener, item: str
@@ -229,11 +229,11 @@ class _Job:
         tile = plan_cells(shape, tile=tile, stride=(1,) * len(shape), sizes=sizes).tile
         return plan_cells(shape, tile=tile, stride=tile, overlap=0.0, sizes=[(t, 0) for t in tile])
 
-    def _table(self, frame: Frame, placed: Placed, cells: np.ndarray, plan: CellPlan) -> Table:
+    def _table(self, frame: Frame, worked: Worked, cells: np.ndarray, plan: CellPlan) -> Table:
         columns: dict[str, Any] = {}
         if self.labels is not None:
             own = np.asarray(self.labels.array[frame.index] if frame.index else self.labels.array[...])
-            labels = own if placed.placement is None else labels_to_working(own, placed.placement)
+            labels = worked.labels(own)
             parts = {pool: pool_objects(cells, labels, plan.stride, pool) for pool in self.pools}
             columns |= _centres(own, next(iter(parts.values()))[0])
             vectors = {pool: found for pool, (_, found) in parts.items()}
@@ -249,11 +249,8 @@ class _Job:
         """How the features came about."""
         from deepbio import __version__
 
-        card = self.model.card
         return {
-            "model": card.name,
-            "model_version": card.version,
-            "weights_sha256": card.weights_hash,
+            **self.model.describe(),
             "layer": self.layer.name,
             "features": self.layer.features,
             "stride": list(self.layer.stride),
