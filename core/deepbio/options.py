@@ -16,6 +16,7 @@ from deepbio.errors import OptionError
 __all__ = ["EXPLAIN", "OUTPUTS", "UNCERTAINTY", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
+CLASSIFY = ("auto", "whole", "tiles", "objects")
 EXPLAIN = ("", "gradcam", "integrated-gradients", "occlusion")
 UNCERTAINTY = ("", "tta", "dropout")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
@@ -116,9 +117,20 @@ class RunOptions(Options):
     )
     threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    classify: str = option(
+        "auto",
+        "of a classifier: one answer for the whole image, for each tile (a heat map), or for each object; "
+        "auto: objects where they are given, else whole",
+        choices=CLASSIFY,
+    )
+    objects: str = option(
+        "",
+        "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+    )
     explain: str = option("", "map which pixels speak for a class, and by which method", choices=EXPLAIN)
     target: str = option(
-        "", "class to explain: its name or number; else what a classifier says, or the first class of a segmentation"
+        "",
+        "class to explain: its name or number; else what a classifier says, or the first class of a segmentation",
     )
     uncertainty: str = option(
         "", "map how unsure the model is: by test-time augmentation or Monte Carlo dropout", choices=UNCERTAINTY

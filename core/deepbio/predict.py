@@ -22,10 +22,10 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError, MissingPackage
+from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
-from deepbio.image import Image
+from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
@@ -76,6 +76,7 @@ class Model:
         image: Image,
         options: RunOptions | None = None,
         *,
+        objects: LabelMap | None = None,
         opener: Opener | None = None,
         on_progress: Listener = silent,
     ) -> Result:
@@ -87,6 +88,8 @@ class Model:
             What to analyse; large images may be array-likes that slice.
         options : RunOptions, optional
             How.
+        objects : LabelMap, optional
+            For a classifier, the objects to classify; instead of the option of this name.
         opener : callable, optional
             Opens another network in place of the model's own: that one with changed images, say.
         on_progress : Listener
@@ -111,6 +114,12 @@ class Model:
             )
         options = options or RunOptions()
         family = family_of(self.card.task)
+        with_objects = bool(options.objects) or objects is not None
+        if with_objects and family.name != "classify":
+            raise OptionError(
+                f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {family.name!r}.",
+                "Leave it out.",
+            )
         start = time.perf_counter()
         trial = self._decide_trial(image)
         device = self._choose_device(options)
@@ -119,15 +128,18 @@ class Model:
         )
 
         open_for = opener or self.opener(options, trial=trial)
+        more = {"objects": self._objects(image, options, objects, on_progress)} if with_objects else {}
         asked = options.output or family.outputs
         # an uncertainty of objects needs the labels that the rows of the table are of
         needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
         wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
-        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
+        result: Result = family.load("run")(
+            image, self.card, open_for, first, wanted, listener=on_progress, **more
+        )
         if options.explain or options.uncertainty:
             from deepbio.explanation import with_maps
 
-            result = with_maps(image, self, options, result, on_progress)
+            result = with_maps(image, self, options, result, on_progress, **more)
             if needed and "labels" not in asked:
                 result = replace(result, labels=None)
         record = self._record(dict(result.record), options, time.perf_counter() - start)
@@ -205,6 +217,29 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _objects(
+        self, image: Image, options: RunOptions, given: LabelMap | None, listener: Listener
+    ) -> LabelMap:
+        """The objects to classify: as given, from a label image, or found by another model."""
+        if given is not None:
+            return given
+        path = Path(options.objects)
+        if path.is_file():
+            from deepbio.io import read_labels
+
+            return read_labels(path)
+        finder = load_model(options.objects, device=self.device)
+        how = RunOptions(
+            device=options.device,
+            runtime=options.runtime,
+            per_slice=options.per_slice and finder.card.ndim == 2,
+            output=("labels",),
+        )
+        labels = finder.run(image, how, on_progress=listener).labels
+        if labels is None:
+            raise OptionError(f"The model '{finder.card.name}' finds no objects.", "Choose another one.")
+        return labels
 
     def _choose_device(self, options: RunOptions) -> Device:
         asked = options.device if options.device != "auto" else self.device

@@ -98,7 +98,13 @@ def uncertainty(
 
 
 def unsure_parts(
-    image: Image, model: Model, options: RunOptions, result: Result, listener: Listener
+    image: Image,
+    model: Model,
+    options: RunOptions,
+    result: Result,
+    *,
+    objects: LabelMap | None = None,
+    listener: Listener = silent,
 ) -> Result:
     """A result with its uncertainty: the map, and columns of the table.
 
@@ -106,14 +112,14 @@ def unsure_parts(
     """
     task = family_of(model.card.task).name
     start = time.perf_counter()
+    found: Image | None
     if task == "segment":
         openers = _openers(model, options)
         found = _segmented(image, model, options, openers, listener)
         table = _with_objects(result.table, result.labels, found)
         passes = len(openers)
     elif task in ("classify", "restore"):
-        found_or_none, table, passes = _repeated(image, model, options, result, listener)
-        found = found_or_none  # type: ignore[assignment]
+        found, table, passes = _repeated(image, model, options, result, objects, listener)
     else:
         raise InputMismatch(
             f"The model '{model.card.name}' is for the task {task!r}, which has no uncertainty yet.",
@@ -249,16 +255,21 @@ def _with_objects(table: Table | None, labels: LabelMap | None, found: Image) ->
 
 
 def _repeated(
-    image: Image, model: Model, options: RunOptions, result: Result, listener: Listener
+    image: Image,
+    model: Model,
+    options: RunOptions,
+    result: Result,
+    objects: LabelMap | None,
+    listener: Listener,
 ) -> tuple[Image | None, Table | None, int]:
     family = family_of(model.card.task)
     openers = _openers(model, options)
-    plain = options.replace(explain="", uncertainty="", output=family.outputs)
+    plain = options.replace(explain="", uncertainty="", objects="", output=family.outputs)
     stage = Stage(listener, "passes", len(openers))
     tables: list[Table] = []
     images = _Moments()
     for opener in openers:
-        once = model.run(image, plain, opener=opener)
+        once = model.run(image, plain, objects=objects, opener=opener)
         if once.table is not None:
             tables.append(once.table)
         if once.image is not None:
