@@ -13,10 +13,12 @@ from typing import Any, Self
 
 from deepbio.errors import OptionError
 
-__all__ = ["OUTPUTS", "Options", "RunOptions", "option"]
+__all__ = ["EXPLAIN", "OUTPUTS", "UNCERTAINTY", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
 CLASSIFY = ("auto", "whole", "tiles", "objects")
+EXPLAIN = ("", "gradcam", "integrated-gradients", "occlusion")
+UNCERTAINTY = ("", "tta", "dropout")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -124,6 +126,14 @@ class RunOptions(Options):
     objects: str = option(
         "",
         "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+    )
+    explain: str = option("", "map which pixels speak for a class, and by which method", choices=EXPLAIN)
+    target: str = option(
+        "",
+        "class to explain: its name or number; else what a classifier says, or the first class of a segmentation",
+    )
+    uncertainty: str = option(
+        "", "map how unsure the model is: by test-time augmentation or Monte Carlo dropout", choices=UNCERTAINTY
     )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS
