@@ -133,7 +133,9 @@ class RunOptions(Options):
         "class to explain: its name or number; else what a classifier says, or the first class of a segmentation",
     )
     uncertainty: str = option(
-        "", "map how unsure the model is: by test-time augmentation or Monte Carlo dropout", choices=UNCERTAINTY
+        "",
+        "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",
+        choices=UNCERTAINTY,
     )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS

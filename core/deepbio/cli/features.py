@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from deepbio.tasks import Result
 
 LayerOption = Annotated[
-    str, typer.Option("--layer", help="Layer of the network ('deepbio models show NAME --layers' lists them).")
+    str,
+    typer.Option("--layer", help="Layer of the network ('deepbio models show NAME --layers' lists them)."),
 ]
 PoolOption = Annotated[str, typer.Option("--pool", help="How maps become a vector: mean, max or mean,max.")]
 InputsArgument = Annotated[

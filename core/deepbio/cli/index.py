@@ -80,7 +80,11 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
 
 
 def _described(
-    model: str | None, inputs: list[str], chosen: tuple[str, str, str | None], options: RunOptions, listener: Any
+    model: str | None,
+    inputs: list[str],
+    chosen: tuple[str, str, str | None],
+    options: RunOptions,
+    listener: Any,
 ) -> Table:
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
@@ -108,7 +112,9 @@ def _described(
 @app.command("query")
 @command
 def query(  # noqa: PLR0913 - one parameter for each argument and option of the command
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)],
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)
+    ],
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="An image, or a file of features.", show_default=False)
     ],
@@ -151,7 +157,12 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
         if montage is not None:
             _draw(found, table, rows, similarity, montage)
     if json:
-        print_json({"event": "neighbours", "rows": [dict(zip(listed.columns, row, strict=True)) for row in listed.rows()]})
+        print_json(
+            {
+                "event": "neighbours",
+                "rows": [dict(zip(listed.columns, row, strict=True)) for row in listed.rows()],
+            }
+        )
     elif not quiet:
         for row in listed.rows():
             out.print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))

@@ -148,7 +148,9 @@ def _described(
 
 def _stacked(rows: Sequence[tuple[Table, Table]]) -> Table:
     """All rows under the columns that any of them has; what an image has not is 0 (no frame, no slice)."""
-    names = list(dict.fromkeys(name for _, found in rows for name in ("frame", "slice") if name in found.columns))
+    names = list(
+        dict.fromkeys(name for _, found in rows for name in ("frame", "slice") if name in found.columns)
+    )
     parts = []
     for origin, found in rows:
         placed = {name: found.columns.get(name, np.zeros(len(found), int)) for name in names}

@@ -124,9 +124,7 @@ def _described(name: str, layer: nn.Module, output: Any, spatial: tuple[int, ...
         return Layer(name, kind, int(output.shape[1]))
     if len(cells) != len(spatial) or any(n % c for n, c in zip(spatial, cells, strict=True)):
         return None  # valid convolutions, attention: no whole stride
-    return Layer(
-        name, kind, int(output.shape[1]), tuple(n // c for n, c in zip(spatial, cells, strict=True))
-    )
+    return Layer(name, kind, int(output.shape[1]), tuple(n // c for n, c in zip(spatial, cells, strict=True)))
 
 
 def default_layer(module: nn.Module, layers: Sequence[Layer], largest: float | None = None) -> Layer:
