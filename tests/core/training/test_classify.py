@@ -37,7 +37,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_plan_follows_from_the_data(shapes) -> None:
     plan, facts = make_plan(shapes, Wishes(), Description())
-    assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "logits")
+    assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "sampling")
     assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (21, 25), "dataset")
     assert plan.variation.flip == (0, 1)
     assert plan.mean[0] == pytest.approx(facts["mean"][0])
@@ -120,6 +120,11 @@ def test_the_losses_are_their_formulas() -> None:
     shifted = softmax(scores.detach().numpy() + np.log([0.7, 0.2, 0.1]), 1)
     logits = -np.log([shifted[0, 2], shifted[1, 0]]).mean()
     assert value("logits") == pytest.approx(logits, rel=1e-5)
+    # smoothed by the frequencies, the best answer to a class is that answer, not a rarer one
+    even = classification_loss("logits", counts, 0.1)
+    assert float(even(torch.zeros(1, 3), torch.tensor([0]))) == pytest.approx(
+        -(0.97 * np.log(0.7) + 0.02 * np.log(0.2) + 0.01 * np.log(0.1)), rel=1e-5
+    )
     for balance in BALANCES:
         classification_loss(balance, counts, 0.1)(scores, classes).backward()
 
@@ -211,7 +216,12 @@ def test_gathered_images_are_kept_until_files_change(shapes, tmp_path) -> None:
 def package(shapes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("models") / "shapes-model"
     assert guess_task(shapes) == "classify"
-    plan = propose_plan(shapes, Wishes(steps=90, width=0.25, batch=16, names=("disc=round thing",)))
+    plan = propose_plan(
+        shapes,
+        Wishes(
+            steps=90, width=0.25, batch=16, balance="logits", calibration="bias", names=("disc=round thing",)
+        ),
+    )
     stops = []
 
     def stop_once(event: object) -> None:
@@ -237,6 +247,7 @@ def test_the_package_is_right(package, shapes) -> None:
             card, lambda one, tensors, runtime=runtime: run_tensors(one, tensors, runtime=runtime)
         )
         assert report.passed, report
+    assert len(card.deepbio["calibration"]["bias"]) == 2
     scores = {(row["subset"], row["metric"]): row["value"] for row in card.scores}
     assert scores["all", "balanced accuracy"] > 0.8
     assert "sensitivity" in {metric for subset, metric in scores if subset == "round thing"}
