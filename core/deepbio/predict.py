@@ -136,7 +136,7 @@ class Model:
         result: Result = family.load("run")(
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
-        if options.explain or options.uncertainty:
+        if options.explain or options.uncertainty or options.layer:
             from deepbio.explanation import with_maps
 
             result = with_maps(image, self, options, result, on_progress, **more)
