@@ -91,7 +91,7 @@ def test_what_cannot_be_read(tmp_path) -> None:
         read_class_cases(table)
     io.write(tmp_path / "a.tif", Image(np.zeros((4, 5), np.uint8)))
     table.write_text("image,class\na.tif,x\na.tif,\n")
-    with pytest.raises(ImageError, match="Line 3 .* lacks an image or a class"):
+    with pytest.raises(ImageError, match=r"Line 3 .* lacks an image or a class"):
         read_class_cases(table)
     np.savez(tmp_path / "few.npz", train_images=np.zeros((3, 4, 4)), train_labels=np.zeros((2, 1), int))
     with pytest.raises(ImageError, match="3 images and 2 labels for train"):

@@ -120,6 +120,11 @@ def test_the_losses_are_their_formulas() -> None:
     shifted = softmax(scores.detach().numpy() + np.log([0.7, 0.2, 0.1]), 1)
     logits = -np.log([shifted[0, 2], shifted[1, 0]]).mean()
     assert value("logits") == pytest.approx(logits, rel=1e-5)
+    # smoothed by the frequencies, the best answer to a class is that answer, not a rarer one
+    even = classification_loss("logits", counts, 0.1)
+    assert float(even(torch.zeros(1, 3), torch.tensor([0]))) == pytest.approx(
+        -(0.97 * np.log(0.7) + 0.02 * np.log(0.2) + 0.01 * np.log(0.1)), rel=1e-5
+    )
     for balance in BALANCES:
         classification_loss(balance, counts, 0.1)(scores, classes).backward()
 
