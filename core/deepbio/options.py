@@ -132,6 +132,9 @@ class RunOptions(Options):
         "",
         "class to explain: its name or number; else what a classifier says, or the first class of a segmentation",
     )
+    layer: str = option(
+        "", "give features as well, of the image or of its objects: of this layer of the network, or auto"
+    )
     uncertainty: str = option(
         "",
         "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from deepbio.cli import doctor, evaluate, features, index, info, models, run, train, worker
+from deepbio.cli import doctor, evaluate, explain, features, index, info, models, run, train, worker
 from deepbio.cli.app import app
 from deepbio.cli.common import err
 
 __all__ = ["app"]
 
-for _command in (run, train, evaluate, features, info, doctor, worker):
+for _command in (run, train, evaluate, features, explain, info, doctor, worker):
     _command.register(app)
 app.add_typer(models.app, name="models")
 app.add_typer(index.app, name="index")

@@ -40,4 +40,18 @@ def with_maps(
         result = replace(result, explanation=found, record={**result.record, **facts})
     if options.uncertainty:
         result = unsure_parts(image, model, options, result, objects=objects, listener=listener)
+    if options.layer:
+        result = _with_features(image, model, options, result, objects)
     return result
+
+
+def _with_features(
+    image: Image, model: Model, options: RunOptions, result: Result, objects: LabelMap | None
+) -> Result:
+    """The features of the objects that were found or given, or of the whole image."""
+    from deepbio.extraction import features
+
+    found = result.labels if result.labels is not None and not result.labels.names else objects
+    plain = options.replace(explain="", uncertainty="", layer="", objects="", output=())
+    told = features(image, model, layer=options.layer, objects=found, options=plain)
+    return replace(result, features=told.features, record={**result.record, "layer": told.record["layer"]})

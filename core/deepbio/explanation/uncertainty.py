@@ -266,7 +266,7 @@ def _repeated(
 ) -> tuple[Image | None, Table | None, int]:
     family = family_of(model.card.task)
     openers = _openers(model, options)
-    plain = options.replace(explain="", uncertainty="", objects="", output=family.outputs)
+    plain = options.replace(explain="", uncertainty="", layer="", objects="", output=family.outputs)
     stage = Stage(listener, "passes", len(openers))
     tables: list[Table] = []
     images = _Moments()
