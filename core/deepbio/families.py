@@ -69,8 +69,8 @@ def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...]) -> Fam
         summary,
         outputs,
         run=f"tasks.{name}:{name}",
-        train=f"training.{name}",
-        evaluate=f"evaluation.{name}",
+        train="training.run" if name == "segment" else f"training.{name}",
+        evaluate="evaluation.running" if name == "segment" else f"evaluation.{name}",
         picture=f"render.{name}:picture",
     )
 
