@@ -13,7 +13,7 @@ from deepbio import io
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image
 
-__all__ = ["RestoreCase", "RestoreSample", "load_restore_sample", "looks_like_pairs", "read_restore_cases"]
+__all__ = ["RestoreCase", "RestoreSample", "coarser", "load_restore_sample", "looks_like_pairs", "read_restore_cases"]
 
 _INPUT_COLUMNS = ("image", "input", "low", "noisy", "raw")
 _TARGET_COLUMNS = ("target", "high", "truth", "clean", "gt")
@@ -290,3 +290,38 @@ def _frames(image: Image, path: Path | None) -> np.ndarray:
     if "C" not in image.axes:
         array = np.expand_dims(array, 1 if "T" in image.axes else 0)
     return array if "T" in image.axes else array[None]
+
+
+def coarser(array: np.ndarray, factor: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of blocks of pixels, and the image that they cover: incomplete blocks are cut off.
+
+    Parameters
+    ----------
+    array : ndarray, shape (..., [z,] y, x)
+    factor : sequence of int
+        Pixels of a block along each of the last axes.
+
+    Returns
+    -------
+    coarse, covered : ndarray
+        Both float32.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is smaller than a block.
+
+    Examples
+    --------
+    >>> coarse, covered = coarser(np.arange(10.0).reshape(2, 5), (2, 2))
+    >>> coarse.tolist(), covered.shape
+    ([[3.0, 5.0]], (2, 4))
+    """
+    lead, size = array.shape[: -len(factor)], array.shape[-len(factor) :]
+    if any(n < f for n, f in zip(size, factor, strict=True)):
+        raise InputMismatch(f"An image of {size} pixels cannot be made coarser by {tuple(factor)}.")
+    whole = tuple(slice(0, n // f * f) for n, f in zip(size, factor, strict=True))
+    covered = np.ascontiguousarray(array[(..., *whole)], np.float32)
+    split = [part for n, f in zip(size, factor, strict=True) for part in (n // f, f)]
+    blocks = covered.reshape(*lead, *split)
+    return blocks.mean(tuple(range(len(lead) + 1, blocks.ndim, 2)), dtype=np.float32), covered

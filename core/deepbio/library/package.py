@@ -251,7 +251,10 @@ def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | No
         axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
         if follows is not None:
             axis["size"] = {"tensor_id": follows, "axis_id": name}
-            halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
+            times = tensor.scale[k] if tensor.scale else 1
+            if times != 1:  # size = size of the input * 1 / scale
+                axis["scale"] = 1 / times
+            halo = min(tensor.halo[k], (times * _smallest(first, k) - 1) // 2) if tensor.halo else 0
             if halo:
                 axis["halo"] = halo
         elif tensor.minimum:
