@@ -29,7 +29,7 @@ BASELINES = ("input", "Gaussian", "non-local means", "interpolation")
 """What a model is compared with: the input as it is, and filters at their best setting for each image."""
 
 _SIGMAS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
-_STRENGTHS = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0)  # of non-local means, in units of the noise
+_STRENGTHS = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)  # of non-local means, in units of the noise
 _MOST = 2**20  # pixels of an image that filters are tried on; of larger ones the middle
 
 

@@ -36,11 +36,13 @@ from deepbio.training.restore_plan import Plan, Wishes
 __all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
 
 _DEEP = 8  # slices from which a stack is a volume
-_PATCH = {2: 64, 3: 32}
-_BATCH = {2: 8, 3: 2}
+_PATCH = {2: 96, 3: 32}
+_CODE_PATCH = {2: 64, 3: 32}
+_BATCH = {2: 4, 3: 2}
 _STEPS = 3000
+_WIDEST = 4  # feature maps of the last stages, in units of the first
 _FEW = 50  # training images below which drawn noise is worth more than more of the same
-_MOST = {2: 512, 3: 64}  # edge of what is scored while training
+_MOST = {2: 1024, 3: 64}  # edge of what is scored while training
 _SEEN = 64  # cases that are measured for the plan
 _CODES = ("autoencoder", "vae")
 
@@ -157,17 +159,16 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 
 def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> Plan:
-    edge = wishes.patch or _PATCH[dims]
-    steps = wishes.stages + 1 if method in _CODES else wishes.stages
-    divisor = 2**steps if method in _CODES else 2 ** (steps - 1)
+    edge = wishes.patch or (_CODE_PATCH if method in _CODES else _PATCH)[dims]
+    divisor = 2 ** (wishes.stages if method in _CODES else wishes.stages - 1)
     if edge % divisor:
         raise OptionError(
             f"Patches of {edge} pixels cannot be halved {divisor.bit_length() - 1} times.",
             f"Choose a multiple of {divisor}.",
         )
-    features = [wishes.width * 2**i for i in range(wishes.stages)]
+    features = [wishes.width * min(2**i, _WIDEST) for i in range(wishes.stages)]
     if method in _CODES:
-        features = [min(f, 2 * wishes.width) for f in (wishes.width // 2 or 1, *features)]
+        features = [max(1, wishes.width // 2 * min(2**i, _WIDEST)) for i in range(wishes.stages)]
         name = "autoencoder" if method == "autoencoder" else "variational_autoencoder"
         arguments = {"dims": dims, "channels": channels, "size": [edge] * dims, "features": features}
         network = {"name": name, "arguments": {**arguments, "code": wishes.code}}

@@ -288,6 +288,7 @@ class PatchSampler:
             variance = spread**2 * part**2 / (1 - part**2)
             photons = mean / max(photon_share * variance, 1e-9)
             seen = add_noise(light, photons, float(np.sqrt((1 - photon_share) * variance)), rng)
+            seen += _stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
             scale = float(np.hypot(spread, np.sqrt(variance)))
             noisy[channel], result[channel] = (seen - mean) / scale, (light - mean) / scale
         return noisy, result
@@ -316,6 +317,13 @@ def add_noise(light: np.ndarray, photons: float, read_noise: float, rng: np.rand
     counts = rng.poisson(light * photons) / photons
     noisy: np.ndarray = counts + rng.normal(0, read_noise, light.shape)
     return noisy
+
+
+def _stripes(shape: tuple[int, ...], spread: float, rng: np.random.Generator) -> np.ndarray:
+    """Offsets of rows and columns, as the amplifiers of a camera leave them."""
+    rows, columns = shape[-2:]
+    offsets: np.ndarray = rng.normal(0, spread, (rows, 1)) + rng.normal(0, spread, (1, columns))
+    return offsets
 
 
 def hide_pixels(image: np.ndarray, part: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -40,9 +40,9 @@ class Wishes(Options):
     )
     dims: int | None = option(None, "2 or 3 spatial axes; auto: 3 for stacks of 8 slices or more", low=2, high=3)
     width: int = option(32, "feature maps of the first stage", low=4, high=256)
-    stages: int = option(3, "stages of the network", low=1, high=6)
-    patch: int | None = option(None, "edge of the patches in pixels; auto: 64 in 2D", low=8, high=1024)
-    batch: int | None = option(None, "patches per step; auto: 8 in 2D, 2 in 3D", low=1, high=512)
+    stages: int = option(4, "stages of the network", low=1, high=6)
+    patch: int | None = option(None, "edge of the patches in pixels; auto: 96 in 2D, 32 in 3D; of a code 64 and 32", low=8, high=1024)
+    batch: int | None = option(None, "patches per step; auto: 4 in 2D, 2 in 3D", low=1, high=512)
     steps: int | None = option(None, "training steps; auto: 3000", low=1, high=10**7)
     seed: int = option(0, "of every random draw", low=0, high=2**31)
 
@@ -74,6 +74,8 @@ class Plan:
         their own always).
     noise : (float, float)
         Drawn noise, as a part of the standard deviation of the whole image, from and to.
+    stripes : float
+        Largest deviation of the rows and columns of drawn noise from each other, as a part of it.
     hidden : float
         Part of the pixels that are hidden from the network at each step of noise2void.
     kl : float
@@ -99,7 +101,8 @@ class Plan:
     normalisation: list[dict[str, Any]] = field(default_factory=list)
     data_range: float = 4.0
     synthetic: float = 0.0
-    noise: tuple[float, float] = (0.1, 0.9)
+    noise: tuple[float, float] = (0.1, 0.95)
+    stripes: float = 0.1
     hidden: float = 0.01
     kl: float = 0.1
     contrast: float = 0.1
