@@ -40,6 +40,7 @@ _PATCH = {2: 96, 3: 32}
 _CODE_PATCH = {2: 64, 3: 32}
 _BATCH = {2: 4, 3: 2}
 _STEPS = 3000
+_SCALES = (1.0, 2.0, 4.0)  # pixels; of what is smooth, a denoiser may take the mean
 _WIDEST = 4  # feature maps of the last stages, in units of the first
 _FEW = 50  # training images below which drawn noise is worth more than more of the same
 _MOST = {2: 1024, 3: 64}  # edge of what is scored while training
@@ -173,9 +174,11 @@ def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> 
         arguments = {"dims": dims, "channels": channels, "size": [edge] * dims, "features": features}
         network = {"name": name, "arguments": {**arguments, "code": wishes.code}}
     else:
-        arguments = {"dims": dims, "channels": channels, "features": features, "norm": "batch"}
+        arguments = {"dims": dims, "channels": channels, "features": features, "norm": "none"}
         if method == "superresolution":
             arguments["factor"] = wishes.factor
+        if method == "paired":
+            arguments["scales"] = list(_SCALES)
         if method == "noise2void":
             arguments["residual"] = False
         network = {"name": "restorer", "arguments": arguments}

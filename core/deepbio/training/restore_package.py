@@ -84,7 +84,7 @@ def restore_content(
         outputs = TensorContent(
             test=expected,
             channels=channels,
-            halo=() if fixed else tuple(round(overlap / 2 * edge * plan.factor) for edge in tile),
+            halo=() if fixed else tuple(round(overlap / 2 * edge) * plan.factor for edge in tile),
             scale=(plan.factor,) * plan.dims,
             description=f"{_WORDS[plan.method]}, in units of the normalised input",
         )

@@ -281,21 +281,25 @@ class PatchSampler:
         clean = self._cut(pair, rng)[1]
         if rng.uniform() < 0.5:
             clean = _zoomed(clean, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
-        part, photon_share = rng.uniform(*plan.noise), rng.uniform()
+        low, high = plan.noise
+        part, photon_share = low + (high - low) * np.sqrt(rng.uniform()), rng.uniform()
         noisy, result = np.empty_like(clean), np.empty_like(clean)
         for channel, (floor, mean, spread) in enumerate(pair.brightness):
             light = np.maximum(clean[channel].astype(np.float64) - floor, 0)
             variance = spread**2 * part**2 / (1 - part**2)
             photons = mean / max(photon_share * variance, 1e-9)
-            seen = add_noise(light, photons, float(np.sqrt((1 - photon_share) * variance)), rng)
+            read_noise = float(np.sqrt((1 - photon_share) * variance))
+            seen = add_noise(light, photons, read_noise, rng, tails=plan.tails * rng.uniform())
             seen += _stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
             scale = float(np.hypot(spread, np.sqrt(variance)))
             noisy[channel], result[channel] = (seen - mean) / scale, (light - mean) / scale
         return noisy, result
 
 
-def add_noise(light: np.ndarray, photons: float, read_noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Photon noise (Poisson) and read noise (Gaussian), as a camera adds them.
+def add_noise(
+    light: np.ndarray, photons: float, read_noise: float, rng: np.random.Generator, *, tails: float = 0.0
+) -> np.ndarray:
+    """Photon noise (Poisson) and read noise (Gaussian, in each pixel), as a camera adds them.
 
     Parameters
     ----------
@@ -307,6 +311,9 @@ def add_noise(light: np.ndarray, photons: float, read_noise: float, rng: np.rand
         Standard deviation, in units of the brightness.
     rng : Generator
         Draws.
+    tails : float
+        How much the read noise of pixels differs, as that of CMOS cameras does: the spread of the
+        logarithm of its deviation. The mean variance stays.
 
     Examples
     --------
@@ -315,7 +322,10 @@ def add_noise(light: np.ndarray, photons: float, read_noise: float, rng: np.rand
     (True, True)
     """
     counts = rng.poisson(light * photons) / photons
-    noisy: np.ndarray = counts + rng.normal(0, read_noise, light.shape)
+    spread: float | np.ndarray = read_noise
+    if tails > 0:
+        spread = read_noise * np.exp(rng.normal(-(tails**2), tails, light.shape))
+    noisy: np.ndarray = counts + spread * rng.normal(0, 1, light.shape)
     return noisy
 
 

@@ -76,6 +76,8 @@ class Plan:
         Drawn noise, as a part of the standard deviation of the whole image, from and to.
     stripes : float
         Largest deviation of the rows and columns of drawn noise from each other, as a part of it.
+    tails : float
+        How much the read noise of drawn pixels may differ; see `deepbio.training.restore_pairs.add_noise`.
     hidden : float
         Part of the pixels that are hidden from the network at each step of noise2void.
     kl : float
@@ -102,12 +104,13 @@ class Plan:
     data_range: float = 4.0
     synthetic: float = 0.0
     noise: tuple[float, float] = (0.1, 0.95)
-    stripes: float = 0.1
+    stripes: float = 0.12
+    tails: float = 0.5
     hidden: float = 0.01
     kl: float = 0.1
     contrast: float = 0.1
     mirror: tuple[int, ...] = (0, 1)
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
     ema: float = 0.99
     validate_every: int = 500

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 torch = pytest.importorskip("torch")
 
@@ -31,6 +32,22 @@ def test_a_restorer_gives_an_image_of_its_factor(dims, factor, size, residual) -
         assert torch.equal(found, x)  # it begins with doing nothing
     if not residual:
         assert not torch.allclose(found.mean(), x.mean(), atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(24, 36), (4, 8)])
+def test_with_scales_it_begins_with_their_mean(size) -> None:
+    network = build(
+        "restorer", {"dims": 2, "channels": 2, "features": [4, 6], "norm": "none", "scales": [0.8, 2.0]}
+    ).eval()
+    x = torch.randn(1, 2, *size)
+    smooth = [
+        ndimage.gaussian_filter(x.numpy(), (0, 0, s, s), mode="nearest", radius=int(np.ceil(3 * s)))
+        for s in (0.8, 2.0)
+    ]
+    np.testing.assert_allclose(network(x).detach(), np.mean([x.numpy(), *smooth], axis=0), atol=1e-5)
+    with torch.no_grad():
+        network.trunk.heads[0].bias[2:] = torch.tensor([0.0, 50.0, 0.0])  # the first scale alone
+    np.testing.assert_allclose(network(x).detach(), smooth[0], atol=1e-5)
 
 
 def test_folding_changes_nothing() -> None:
@@ -83,6 +100,8 @@ def test_a_variational_code_is_drawn_from_its_distribution() -> None:
     [
         ("restorer", {"dims": 2, "channels": 1, "factor": [2]}),
         ("restorer", {"dims": 2, "channels": 0}),
+        ("restorer", {"dims": 2, "channels": 1, "factor": 2, "scales": [1.0]}),
+        ("restorer", {"dims": 2, "channels": 1, "scales": [0.0]}),
         ("autoencoder", {"dims": 2, "channels": 1, "size": 20, "features": [4, 4, 4]}),
         ("autoencoder", {"dims": 2, "channels": 1, "size": 16, "features": [4], "code": 0}),
     ],
