@@ -26,12 +26,18 @@ def main() -> None:
     with (asked.gigadb / "index.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             held = row["file"] == asked.hold
-            low, high = (os.path.relpath((asked.gigadb / part / row["file"]).resolve(), base) for part in ("low", "high"))
+            low, high = (
+                os.path.relpath((asked.gigadb / part / row["file"]).resolve(), base)
+                for part in ("low", "high")
+            )
             rows.append((low, high, "val" if held else "train"))
     with (asked.dsb / "index.csv").open(newline="") as file:
-        nuclei = [row["id"] for row in csv.DictReader(file) if row["kind"] == "fluo" and row["split"] == "train"]
-    for name in nuclei[:: max(1, len(nuclei) // max(asked.nuclei, 1))][: asked.nuclei]:
-        rows.append(("", os.path.relpath((asked.dsb / "images" / f"{name}.png").resolve(), base), "train"))
+        nuclei = [
+            row["id"] for row in csv.DictReader(file) if row["kind"] == "fluo" and row["split"] == "train"
+        ]
+    chosen = nuclei[:: max(1, len(nuclei) // max(asked.nuclei, 1))][: asked.nuclei]
+    files = ((asked.dsb / "images" / f"{name}.png").resolve() for name in chosen)
+    rows += [("", os.path.relpath(file, base), "train") for file in files]
     with asked.output.open("w", newline="") as file:
         csv.writer(file).writerows([("image", "target", "split"), *rows])
 

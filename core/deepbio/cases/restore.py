@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,14 @@ from deepbio import io
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image
 
-__all__ = ["RestoreCase", "RestoreSample", "coarser", "load_restore_sample", "looks_like_pairs", "read_restore_cases"]
+__all__ = [
+    "RestoreCase",
+    "RestoreSample",
+    "coarser",
+    "load_restore_sample",
+    "looks_like_pairs",
+    "read_restore_cases",
+]
 
 _INPUT_COLUMNS = ("image", "input", "low", "noisy", "raw")
 _TARGET_COLUMNS = ("target", "high", "truth", "clean", "gt")
@@ -321,7 +329,8 @@ def coarser(array: np.ndarray, factor: Sequence[int]) -> tuple[np.ndarray, np.nd
     if any(n < f for n, f in zip(size, factor, strict=True)):
         raise InputMismatch(f"An image of {size} pixels cannot be made coarser by {tuple(factor)}.")
     whole = tuple(slice(0, n // f * f) for n, f in zip(size, factor, strict=True))
-    covered = np.ascontiguousarray(array[(..., *whole)], np.float32)
+    key: tuple[Any, ...] = (..., *whole)
+    covered = np.ascontiguousarray(array[key], np.float32)
     split = [part for n, f in zip(size, factor, strict=True) for part in (n // f, f)]
     blocks = covered.reshape(*lead, *split)
     return blocks.mean(tuple(range(len(lead) + 1, blocks.ndim, 2)), dtype=np.float32), covered

@@ -30,7 +30,10 @@ BASELINES = ("input", "Gaussian", "non-local means", "interpolation")
 
 _SIGMAS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 _STRENGTHS = (0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)  # of non-local means, in units of the noise
-_MOST = 2**20  # pixels of an image that filters are tried on; of larger ones the middle
+_MOST = {
+    "Gaussian": 2**24,
+    "non-local means": 2**18,
+}  # pixels on which settings are tried; the middle of larger
 
 
 def evaluate_cases(
@@ -67,7 +70,13 @@ def evaluate_cases(
         If no case of that part has a truth.
     """
     cases = [case for case in read_restore_cases(data) if split in ("all", case.split)]
-    return score_cases(model, cases, split, options, on_progress=on_progress, data=data)
+    report = score_cases(model, cases, split, options, on_progress=on_progress, data=data)
+    if not report.summary:
+        raise ImageError(
+            f"No case of {str(data)!r} in the part {split!r} has a target.",
+            "Name one in the column 'target', or choose another part with --split.",
+        )
+    return report
 
 
 def score_cases(
@@ -82,11 +91,6 @@ def score_cases(
     """As :func:`evaluate_cases`, on cases; without a truth among them there are no scores."""
     rule = Restoration.from_card(model.card)
     usable = [case for case in cases if case.target is not None or not _needs_target(rule)]
-    if not usable and data is not None and split != "val":
-        raise ImageError(
-            f"No case of {str(data)!r} in the part {split!r} has a target.",
-            "Name one in the column 'target', or choose another part with --split.",
-        )
     options = (options or RunOptions()).replace(output=("image",))
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(usable):
@@ -95,9 +99,13 @@ def score_cases(
     if usable:
         on_progress(Progress("files", len(usable), len(usable), 0.0))
     command = f"deepbio evaluate {model.card.name} {data.name} --split {split}" if data is not None else ""
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {"image": np.array([])}
+    columns = (
+        {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {"image": np.array([])}
+    )
     units = {"psnr": "dB", "seconds": "s"} if rows else {}
-    return Report(_summary(rows, split, command), Table(columns, units), partial(_figure, rows) if rows else None)
+    return Report(
+        _summary(rows, split, command), Table(columns, units), partial(_figure, rows) if rows else None
+    )
 
 
 def _needs_target(rule: Restoration) -> bool:
@@ -118,7 +126,7 @@ def _scored(
     given = np.asarray(image.numpy(), np.float32)
     planes = _comparable(given, truth.shape, model.card.ndim)
     results = [(model.card.name, found.numpy(), "", seconds)]
-    results += [(name, *rest) for name, *rest in _baselines(planes, given, truth, model.card.ndim)]
+    results.extend(_baselines(planes, given, truth, model.card.ndim))
     for method, result, setting, spent in results:
         fitted = fit_intensity(result, truth)
         yield {
@@ -166,16 +174,27 @@ def _baselines(
         yield "interpolation", planes, "cubic", 0.0
         return
     yield "input", planes, "", 0.0
-    yield ("Gaussian", *_best([(f"sigma {s:g}", partial(_gaussian, sigma=s, ndim=ndim)) for s in _SIGMAS], planes, truth))
+    yield (
+        "Gaussian",
+        *_best(
+            "Gaussian",
+            [(f"sigma {s:g}", partial(_gaussian, sigma=s, ndim=ndim)) for s in _SIGMAS],
+            planes,
+            truth,
+        ),
+    )
     tries = [(f"h {s:g} x noise", partial(_non_local_means, strength=s, ndim=ndim)) for s in _STRENGTHS]
-    yield ("non-local means", *_best(tries, planes, truth))
+    yield ("non-local means", *_best("non-local means", tries, planes, truth))
 
 
 def _best(
-    tries: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray]]], image: np.ndarray, truth: np.ndarray
+    name: str,
+    tries: Sequence[tuple[str, Callable[[np.ndarray], np.ndarray]]],
+    image: np.ndarray,
+    truth: np.ndarray,
 ) -> tuple[np.ndarray, str, float]:
     """The result with the best PSNR; settings are compared on the middle of a large image."""
-    key = _middle(image.shape)
+    key = _middle(image.shape, _MOST[name])
     small, small_truth = image[key], truth[key]
     found = []
     for setting, apply in tries:
@@ -186,9 +205,9 @@ def _best(
     return apply(image), setting, seconds
 
 
-def _middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
+def _middle(shape: tuple[int, ...], most: int) -> tuple[slice, ...]:
     edges = list(shape)
-    while np.prod(edges) > _MOST:
+    while np.prod(edges) > most:
         axis = int(np.argmax(edges))
         edges[axis] = (edges[axis] + 1) // 2
     return tuple(slice((n - e) // 2, (n - e) // 2 + e) for n, e in zip(shape, edges, strict=True))
@@ -209,7 +228,7 @@ def _non_local_means(image: np.ndarray, strength: float, ndim: int) -> np.ndarra
         spread = float(plane.std()) or 1.0
         small = 3 if ndim == 3 else 5
         result[number] = (
-            denoise_nl_means(  # type: ignore[no-untyped-call]
+            denoise_nl_means(
                 plane / spread,
                 h=strength * max(noise, 1e-6 * spread) / spread,
                 sigma=noise / spread,
@@ -249,7 +268,9 @@ def _figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     figure = Figure(figsize=(8, 0.6 + 0.5 * len(methods)), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, label) in zip(figure.subplots(1, 2), (("psnr", "PSNR [dB]"), ("ssim", "SSIM")), strict=True):
+    for axes, (name, label) in zip(
+        figure.subplots(1, 2), (("psnr", "PSNR [dB]"), ("ssim", "SSIM")), strict=True
+    ):
         for y, method in enumerate(reversed(methods)):
             values = [row[name] for row in rows if row["method"] == method]
             axes.plot(values, [y] * len(values), "o", alpha=0.6)

@@ -13,7 +13,13 @@ from deepbio.library.card import ModelCard, Step
 __all__ = ["METHODS", "Restoration", "check_restoration"]
 
 METHODS = ("paired", "noise2void", "superresolution", "autoencoder", "vae")
-_LINEAR = ("ensure_dtype", "fixed_zero_mean_unit_variance", "scale_linear", "scale_range", "zero_mean_unit_variance")
+_LINEAR = (
+    "ensure_dtype",
+    "fixed_zero_mean_unit_variance",
+    "scale_linear",
+    "scale_range",
+    "zero_mean_unit_variance",
+)
 _KNOWN = {"method", "factor", "units"}
 _UNITS = ("input", "network")
 

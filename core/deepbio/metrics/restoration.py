@@ -109,7 +109,9 @@ def noise_level(image: np.ndarray) -> float:
 
 def _pair(image: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if image.shape != truth.shape:
-        raise InputMismatch(f"The image has shape {image.shape}, its truth {truth.shape}; they must be equal.")
+        raise InputMismatch(
+            f"The image has shape {image.shape}, its truth {truth.shape}; they must be equal."
+        )
     return np.asarray(image, np.float64), np.asarray(truth, np.float64)
 
 

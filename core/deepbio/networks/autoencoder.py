@@ -6,6 +6,7 @@ Kingma and Welling, ICLR 2014 (arXiv:1312.6114).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +78,7 @@ class Autoencoder(nn.Module):
         self.from_code = nn.Sequential(nn.Linear(code, flat), nn.LeakyReLU(_SLOPE))
         up: list[nn.Module] = []
         widths = (*reversed(features), features[0])
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(widths):
             # interpolation and convolution: transposed convolutions leave a checkerboard
             up += [nn.Upsample(scale_factor=2, mode=_INTERPOLATION[dims]), *_layer(dims, inputs, outputs, 1)]
         self.decoder = nn.Sequential(*up, _CONV[dims](features[0], channels, 3, padding=1))
@@ -104,7 +105,8 @@ class Autoencoder(nn.Module):
     def _encoded(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling() and tuple(x.shape[1:]) != (self.channels, *self.size):
             raise InputMismatch(
-                f"The images have the shape {tuple(x.shape[1:])}; this autoencoder takes {(self.channels, *self.size)}.",
+                f"The images have the shape {tuple(x.shape[1:])}; "
+                f"this autoencoder takes {(self.channels, *self.size)}.",
                 "Cut or resize them to that size.",
             )
         found: Tensor = self.to_code(self.encoder(x))

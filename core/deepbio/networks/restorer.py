@@ -110,11 +110,11 @@ class Restorer(nn.Module):
             return x + found if self.residual else found
         found = shuffle_pixels(found, self.factor)
         if not self.residual:
-            return found  # type: ignore[no-any-return]
+            return found
         scale = [float(f) for f in self.factor]
         # pixel centres lie by half pixels, as those of the finer grid do
         base = F.interpolate(x, scale_factor=scale, mode=_INTERPOLATION[self.dims], align_corners=False)
-        return base + found  # type: ignore[no-any-return]
+        return base + found
 
     def _blended(self, x: Tensor, found: Tensor) -> Tensor:
         """The image at each scale, as far as each pixel wants it, and what is to be added."""

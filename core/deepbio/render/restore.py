@@ -37,7 +37,9 @@ def picture(image: Image | None, result: Result, card: ModelCard | None, title: 
     return before_after(image, result.image, title=title)
 
 
-def before_after(before: Image, after: Image, truth: Image | None = None, *, title: str = "") -> Picture.Image:
+def before_after(
+    before: Image, after: Image, truth: Image | None = None, *, title: str = ""
+) -> Picture.Image:
     """Draw images side by side at one contrast, whole and in a detail where there is much to see.
 
     The range from dark to bright is that of the restored image. Of stacks and movies the middle slice
@@ -79,7 +81,11 @@ def before_after(before: Image, after: Image, truth: Image | None = None, *, tit
 def _plane(image: Image, colour: bool) -> np.ndarray:
     """One plane, float32, shape (y, x, 1 or 3)."""
     key = tuple(
-        slice(None) if axis in "YX" or (axis == "C" and colour) else 0 if axis == "C" else image.size(axis) // 2
+        slice(None)
+        if axis in "YX" or (axis == "C" and colour)
+        else 0
+        if axis == "C"
+        else image.size(axis) // 2
         for axis in image.axes
     )
     plane = np.asarray(image.array[key], np.float32)
@@ -114,14 +120,16 @@ def _shown(plane: np.ndarray, window: Sequence[float]) -> Picture.Image:
     grey = stretch(plane, *window)
     whole = Picture.fromarray(grey[..., 0] if grey.shape[-1] == 1 else grey).convert("RGB")
     scale = _PANEL / max(whole.size)
-    sizes = [max(1, round(n * scale)) for n in whole.size]
-    return whole.resize(sizes, Picture.Resampling.NEAREST if scale > 1 else Picture.Resampling.BOX)  # type: ignore[arg-type]
+    size = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
+    return whole.resize(size, Picture.Resampling.NEAREST if scale > 1 else Picture.Resampling.BOX)
 
 
 def _page(rows: Sequence[Sequence[Picture.Image]], names: Sequence[str], title: str) -> Picture.Image:
     heights = [max(panel.height for panel in row) for row in rows]
     width = max(panel.width for row in rows for panel in row)
-    page = Picture.new("RGB", (len(names) * (width + GAP) + GAP, STRIP + sum(heights) + GAP * (len(rows) + 1)), PAPER)
+    page = Picture.new(
+        "RGB", (len(names) * (width + GAP) + GAP, STRIP + sum(heights) + GAP * (len(rows) + 1)), PAPER
+    )
     draw = ImageDraw.Draw(page)
     draw.text((GAP, (STRIP + GAP) / 2), title, INK, ImageFont.load_default(17), anchor="lm")
     top = STRIP + GAP

@@ -252,7 +252,10 @@ class PatchSampler:
         else:
             image, target = self._cut(pair, rng)
         gain, offset = np.exp(rng.normal(0, plan.contrast)), rng.normal(0, plan.contrast)
-        image, target = image * np.float32(gain) + np.float32(offset), target * np.float32(gain) + np.float32(offset)
+        image, target = (
+            image * np.float32(gain) + np.float32(offset),
+            target * np.float32(gain) + np.float32(offset),
+        )
         image, target = _turned(image, target, plan.mirror, rng)
         if plan.method != "noise2void":
             return image, target, None

@@ -23,7 +23,9 @@ class Wishes(Options):
         "through a code (autoencoder, vae); auto: paired where there are targets, else noise2void",
         choices=("auto", *METHODS),
     )
-    loss: str = option("auto", "what is made small; auto: l2, and l1 for superresolution", choices=("auto", *LOSSES))
+    loss: str = option(
+        "auto", "what is made small; auto: l2, and l1 for superresolution", choices=("auto", *LOSSES)
+    )
     factor: int = option(2, "pixels of the result for each of the input, of superresolution", choices=(2, 4))
     code: int = option(64, "numbers of the code, of autoencoder and vae", low=1, high=4096)
     normalisation: str = option(
@@ -38,10 +40,14 @@ class Wishes(Options):
         low=0.0,
         high=1.0,
     )
-    dims: int | None = option(None, "2 or 3 spatial axes; auto: 3 for stacks of 8 slices or more", low=2, high=3)
+    dims: int | None = option(
+        None, "2 or 3 spatial axes; auto: 3 for stacks of 8 slices or more", low=2, high=3
+    )
     width: int = option(32, "feature maps of the first stage", low=4, high=256)
     stages: int = option(4, "stages of the network", low=1, high=6)
-    patch: int | None = option(None, "edge of the patches in pixels; auto: 96 in 2D, 32 in 3D; of a code 64 and 32", low=8, high=1024)
+    patch: int | None = option(
+        None, "edge of the patches in pixels; auto: 96 in 2D, 32 in 3D; of a code 64 and 32", low=8, high=1024
+    )
     batch: int | None = option(None, "patches per step; auto: 4 in 2D, 2 in 3D", low=1, high=512)
     steps: int | None = option(None, "training steps; auto: 3000", low=1, high=10**7)
     seed: int = option(0, "of every random draw", low=0, high=2**31)

@@ -117,9 +117,9 @@ def test_pairs_of_unequal_size(tmp_path, first, second, factor, said) -> None:
 
 
 def test_pairs_of_unequal_frames_or_channels(tmp_path) -> None:
-    with pytest.raises(InputMismatch, match="2 frames.*3; they must be equal"):
+    with pytest.raises(InputMismatch, match=r"2 frames.*3; they must be equal"):
         _sample(tmp_path, {"shape": (2, 13, 17), "axes": "TYX"}, {"shape": (3, 13, 17), "axes": "TYX"})
-    with pytest.raises(InputMismatch, match="2 channels.*1; they must be equal"):
+    with pytest.raises(InputMismatch, match=r"2 channels.*1; they must be equal"):
         _sample(tmp_path, {"shape": (2, 13, 17), "axes": "CYX"}, {"shape": (13, 17)})
 
 

@@ -26,7 +26,10 @@ def data(tmp_path, rng):
     for number, split in enumerate(("val", "train", "val")):
         clean, noisy = _images(rng, (41, 53))
         for name, pixels in (("clean", clean), ("noisy", noisy)):
-            io.write(tmp_path / f"{name}{number}.tif", Image(pixels, "YX", Grid((41, 53), (0.3, 0.2), unit="micrometer")))
+            io.write(
+                tmp_path / f"{name}{number}.tif",
+                Image(pixels, "YX", Grid((41, 53), (0.3, 0.2), unit="micrometer")),
+            )
         rows.append(f"noisy{number}.tif,clean{number}.tif,{split}")
     (tmp_path / "data.csv").write_text("\n".join(rows))
     return tmp_path / "data.csv"
@@ -44,7 +47,10 @@ def test_the_model_stands_beside_filters_at_their_best(tmp_path, data) -> None:
     assert all(row["n"] == 2 and row["command"].startswith("deepbio evaluate same") for row in report.summary)
     assert report.table["image"].tolist() == ["noisy0.tif"] * 4 + ["noisy2.tif"] * 4
     clean, noisy = (io.read(tmp_path / f"{name}0.tif").numpy() for name in ("clean", "noisy"))
-    found = [psnr(fit_intensity(ndimage.gaussian_filter(noisy, s), clean), clean) for s in (0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5)]
+    found = [
+        psnr(fit_intensity(ndimage.gaussian_filter(noisy, s), clean), clean)
+        for s in (0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5)
+    ]
     row = report.table["method"].tolist().index("Gaussian")
     assert report.table["psnr"][row] == pytest.approx(max(found), abs=1e-3)
     report.figure(tmp_path / "figure.png")
@@ -54,7 +60,9 @@ def test_the_model_stands_beside_filters_at_their_best(tmp_path, data) -> None:
 def test_a_finer_grid_is_compared_with_interpolation(tmp_path, rng) -> None:
     clean, _ = _images(rng, (41, 53))
     io.write(tmp_path / "clean.tif", Image(clean))
-    model = load_model(write_restorer(tmp_path, "finer", factor=2, restore={"method": "superresolution", "factor": 2}))
+    model = load_model(
+        write_restorer(tmp_path, "finer", factor=2, restore={"method": "superresolution", "factor": 2})
+    )
     report = score_cases(model, [RestoreCase(tmp_path / "clean.tif", split="val")], "val")
     values = {row["metric"]: row["value"] for row in report.summary}
     assert set(values) == {"PSNR in dB", "SSIM", "PSNR in dB, interpolation", "SSIM, interpolation"}

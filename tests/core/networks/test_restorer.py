@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
-
-torch = pytest.importorskip("torch")
 
 from deepbio.errors import CardError, InputMismatch
 from deepbio.networks import build

@@ -39,7 +39,9 @@ def _pixels(shape: tuple[int, ...], dtype: str = "int16") -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(1, 2), (3, 5), (41, 53)])
 @pytest.mark.parametrize("tile", [None, 16])
-@pytest.mark.parametrize("step", [MEAN_STD, Step("scale_range", {"axes": ["y", "x"], "max_percentile": 99.0})])
+@pytest.mark.parametrize(
+    "step", [MEAN_STD, Step("scale_range", {"axes": ["y", "x"], "max_percentile": 99.0})]
+)
 def test_the_result_is_in_the_units_of_the_image(adder, shape, tile, step) -> None:
     image = Image(_pixels(shape), "YX", make_grid(2).replace(shape=shape))
     found = run(image, adder(step=step), RunOptions(tile=tile)).image
@@ -88,13 +90,17 @@ def test_a_volume(adder, tile) -> None:
     image = Image(_pixels((5, 19, 23)), "ZYX", make_grid(3).replace(shape=(5, 19, 23)))
     found = run(image, adder(dims=3, add=0.25), RunOptions(tile=tile)).image
     assert found.grid == image.grid
-    np.testing.assert_allclose(found.numpy(), image.numpy() + 0.25 * image.numpy().std(), rtol=1e-5, atol=0.02)
+    np.testing.assert_allclose(
+        found.numpy(), image.numpy() + 0.25 * image.numpy().std(), rtol=1e-5, atol=0.02
+    )
     with pytest.raises(InputMismatch, match="2D"):
         run(Image(_pixels((19, 23))), adder(dims=3, add=0.25))
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-@pytest.mark.parametrize(("tile", "off"), [(64, 0.05), (16, 15.0)])  # at the border of a tile none sees beyond
+@pytest.mark.parametrize(
+    ("tile", "off"), [(64, 0.05), (16, 15.0)]
+)  # at the border of a tile none sees beyond
 def test_a_finer_grid_covers_the_same_place(adder, factor, tile, off) -> None:
     shape = (5, 21, 19)
     image = Image(_pixels(shape), "ZYX", make_grid(3, left_handed=True).replace(shape=shape))
@@ -212,7 +218,9 @@ def test_folding_is_the_inverse_of_the_networks_shuffle() -> None:
 def test_normalisation_is_undone_for_any_range(low, spread) -> None:
     pixels = (low + spread * np.random.default_rng(0).normal(size=(2, 9, 7))).astype(np.float32)
     pixels[1] *= 3
-    normalise = prepare(pixels, ("channel", "y", "x"), [Step("zero_mean_unit_variance", {"axes": ["y", "x"]})])
+    normalise = prepare(
+        pixels, ("channel", "y", "x"), [Step("zero_mean_unit_variance", {"axes": ["y", "x"]})]
+    )
     back = Denormaliser(normalise, 2, 2)(normalise(pixels))
     np.testing.assert_allclose(back, pixels, rtol=1e-5, atol=1e-4 * spread)
 
