@@ -36,10 +36,31 @@ def _classifier(**arguments: Any) -> nn.Module:
     return Classifier(**arguments)
 
 
+def _restorer(**arguments: Any) -> nn.Module:
+    from deepbio.networks.restorer import Restorer
+
+    return Restorer(**arguments)
+
+
+def _autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import Autoencoder
+
+    return Autoencoder(**arguments)
+
+
+def _variational_autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import VariationalAutoencoder
+
+    return VariationalAutoencoder(**arguments)
+
+
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
     "classifier": _classifier,
+    "restorer": _restorer,
+    "autoencoder": _autoencoder,
+    "variational_autoencoder": _variational_autoencoder,
 }
 
 

@@ -94,6 +94,11 @@ class FrameSource:
 
     Statistics that the normalisation needs are found here, in one pass over the frame.
 
+    Attributes
+    ----------
+    normalise : Normaliser
+        What is done to each block of pixels.
+
     Raises
     ------
     InputMismatch
@@ -103,14 +108,14 @@ class FrameSource:
     def __init__(self, view: ArrayLike, card: ModelCard) -> None:
         self._view = view
         axes = ("channel", *"zyx"[3 - (len(view.shape) - 1) :])
-        self._normalise = prepare(view, axes, card.input.steps)
+        self.normalise = prepare(view, axes, card.input.steps)
         self._channels = input_channels(card)
         self.shape = (self._channels, *view.shape[1:])
 
     def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
         """Normalised pixels, float32, shape (C, *(stop - start))."""
         key = (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-        block = self._normalise(np.array(self._view[key], np.float32))
+        block = self.normalise(np.array(self._view[key], np.float32))
         if block.shape[0] == self._channels:
             return block
         return np.broadcast_to(block, (self._channels, *block.shape[1:]))
