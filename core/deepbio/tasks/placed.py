@@ -55,10 +55,13 @@ class Placed:
         Its pixels on the working grid.
     placement : Placement or None
         Where that grid lies; None where it is the image's own.
+    zoomed : bool
+        Whether that grid is finer or coarser for the sake of the objects' size.
     """
 
     view: ArrayLike
     placement: Placement | None = None
+    zoomed: bool = False
 
     def inside(self, array: np.ndarray) -> np.ndarray:
         """The part of an array on the image's grid that is worked on, in canonical axes; a view."""
@@ -77,7 +80,8 @@ class Placed:
         """Write the labels of scores on the working grid.
 
         Classes and thresholds are decided on the image's pixels, from interpolated scores. Objects
-        are found on the working grid, which their decoder knows, and brought back whole.
+        are found on the working grid, which their decoder knows, and brought back whole; on a zoomed
+        grid those of a threshold, too, since there they are apart.
 
         Parameters
         ----------
@@ -102,12 +106,11 @@ class Placed:
             count = classes_to_input(bands, placement, out)
             keep_largest(out, decoder.largest)
             return count
-        if decoder.method == "threshold":
+        if not self._finds_objects(decoder):
             return self._label_at_input(self.to_input(bands), decoder, out)
         labels = allocate(placement.grid.shape, np.int32)
-        count = label_bands(bands, decoder, labels, listener=listener, item=item)
-        labels_to_input(labels, placement, out)
-        return count
+        label_bands(bands, decoder, labels, listener=listener, item=item)
+        return labels_to_input(labels, placement, out)
 
     def label_and_keep(
         self,
@@ -131,13 +134,17 @@ class Placed:
         placement = self.placement
         if placement is None or placement.exact:
             return self.label(keep(bands), decoder, out, listener=listener, item=item)
-        if not decoder.by_seeds:
+        if not self._finds_objects(decoder):
             return self._label_at_input(keep(self.to_input(bands)), decoder, out)
         stored = _Stored(placement.grid.shape)
         count = self.label(stored.keep(bands), decoder, out, listener=listener, item=item)
         for _ in keep(self.to_input(stored.bands())):
             pass
         return count
+
+    def _finds_objects(self, decoder: Decoder) -> bool:
+        """Whether objects are found on the working grid, rather than decided on the image's pixels."""
+        return decoder.by_seeds or (self.zoomed and decoder.instances)
 
     def _label_at_input(self, bands: Bands, decoder: Decoder, out: Any) -> int:
         """Labels of scores on the image's pixels; not for objects that grow from seeds."""
@@ -201,13 +208,14 @@ def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
     if spec == GridSpec():
         return Placed(view)
     placement = place_image(view, grid, spec)
+    zoomed = spec.zoom != 1
     if placement.identity:
-        return Placed(view)
+        return Placed(view, zoomed=zoomed)
     working = to_working(view, placement)
     size = math.prod(working.shape) * working.dtype.itemsize
     if placement.exact or size > _IN_MEMORY:
-        return Placed(working, placement)
+        return Placed(working, placement, zoomed)
     pixels = np.empty(working.shape, working.dtype)
     for key, band in working.bands():
         pixels[key] = band
-    return Placed(pixels, placement)
+    return Placed(pixels, placement, zoomed)
