@@ -148,7 +148,7 @@ def check_sizes(entries: Mapping[str, Any]) -> None:
 
     Examples
     --------
-    >>> check_sizes({"typical": [14, 60], "zoom": [0.5, 2], "auto": True})
+    >>> check_sizes({"typical": [14, 60], "target": [20, 40], "zoom": [0.5, 2], "auto": True})
     >>> check_sizes({"typical": [60, 14]})
     Traceback (most recent call last):
         ...
@@ -166,9 +166,12 @@ def check_sizes(entries: Mapping[str, Any]) -> None:
             "typical diameter of objects in pixels, such as [12, 60]."
         )
     low, high = entries["typical"]
-    target = entries.get("target", low)
-    if not _is_positive(target) or not low <= target <= high:
-        raise CardError(f"The card's sizes have the target {target!r}; expected a diameter from {low} to {high}.")
+    target = entries.get("target", (low, high))
+    if not _is_range(target) or not (low <= target[0] and target[1] <= high):
+        raise CardError(
+            f"The card's sizes have target {target!r}; expected what smaller and what larger objects are brought "
+            f"to, two diameters from {low} to {high}."
+        )
     zoom = entries.get("zoom", (1, 1))
     if not _is_range(zoom) or not zoom[0] <= 1 <= zoom[1]:
         raise CardError(

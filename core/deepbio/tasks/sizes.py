@@ -39,8 +39,9 @@ class Sizes:
     ----------
     typical : tuple of float
         Smallest and largest median diameter, in pixels of the network's grid, that it takes as it is.
-    target : float or None
-        What other diameters are brought to; by default the nearer end of `typical`.
+    target : tuple of float
+        What smaller diameters, and what larger ones, are brought to; a card without it takes the ends of
+        `typical`.
     zoom : tuple of float
         Least and most zoom.
     auto : bool
@@ -48,13 +49,13 @@ class Sizes:
 
     Examples
     --------
-    >>> sizes = Sizes((14.0, 60.0), target=24.0, zoom=(0.5, 2.0))
+    >>> sizes = Sizes((14.0, 60.0), target=(24.0, 40.0), zoom=(0.25, 2.0))
     >>> [sizes.zoom_for(diameter) for diameter in (8.0, 13.0, 14.0, 60.0, 90.0)]
     [2.0, 1.75, 1.0, 1.0, 0.5]
     """
 
     typical: tuple[float, float]
-    target: float | None = None
+    target: tuple[float, float]
     zoom: tuple[float, float] = _ZOOM
     auto: bool = False
 
@@ -70,15 +71,9 @@ class Sizes:
         if not entries:
             return None
         check_sizes(entries)
-        low, high = entries["typical"]
-        least, most = entries.get("zoom", _ZOOM)
-        target = entries.get("target")
-        return cls(
-            (float(low), float(high)),
-            None if target is None else float(target),
-            (float(least), float(most)),
-            entries.get("auto", False),
-        )
+        typical = entries["typical"]
+        ranges = (typical, entries.get("target", typical), entries.get("zoom", _ZOOM))
+        return cls(*((float(low), float(high)) for low, high in ranges), auto=entries.get("auto", False))
 
     def zoom_for(self, diameter: float) -> float:
         """How many times finer the grid must be for objects of this diameter: a multiple of 0.25.
@@ -91,7 +86,7 @@ class Sizes:
         low, high = self.typical
         if low <= diameter <= high:
             return 1.0
-        goal = self.target or (low if diameter < low else high)
+        goal = self.target[0 if diameter < low else 1]
         zoom = max(_STEP, round(goal / diameter / _STEP) * _STEP)
         return min(max(zoom, self.zoom[0]), self.zoom[1])
 
