@@ -152,7 +152,7 @@ def _strongest(
     return winner
 
 
-def labels_to_input(labels: np.ndarray, placement: Placement, out: Any) -> int:
+def labels_to_input(labels: np.ndarray, placement: Placement, out: Any, *, min_size: int = 1) -> int:
     """Bring labels of objects back: each pixel takes the label of the place that holds its centre.
 
     An object so small that it holds no centre keeps the pixel in which most of it lies.
@@ -160,17 +160,19 @@ def labels_to_input(labels: np.ndarray, placement: Placement, out: Any) -> int:
     Parameters
     ----------
     labels : ndarray of integers
-        Labels on the working grid, 1 to the number of objects.
+        Labels on the working grid, 0 or more.
     placement : Placement
         Where it lies.
     out : array-like of integers
         The box of the image, in canonical axes; slices of it are written.
+    min_size : int
+        Objects with fewer pixels in `out` are dropped.
 
     Returns
     -------
     int
-        Number of objects in `out`, which are numbered from 1: as many as before, unless several of
-        them share one pixel.
+        Number of objects in `out`. They keep their labels, unless some were dropped (or shared one pixel
+        with another): then the rest is numbered from 1 in the same order.
     """
     shape = placement.box_shape
     rows, *others = (nearest(size, count) for size, count in zip(placement.grid.shape, shape, strict=True))
@@ -179,15 +181,14 @@ def labels_to_input(labels: np.ndarray, placement: Placement, out: Any) -> int:
         band = labels[np.ix_(rows[start:stop], *others)]
         out[start:stop] = band
         after = _added(after, band)
-    if all(size <= count for size, count in zip(placement.grid.shape, shape, strict=True)):
-        return int(np.count_nonzero(after[1:]))  # every place holds a centre
-    for start, stop in _bands_of(placement.grid.shape):
-        before = _added(before, labels[start:stop])
-    after = np.pad(after, (0, len(before) - len(after)))
-    lost = np.flatnonzero((before > 0) & (after == 0))
-    if len(lost):
-        _restore(labels, placement, out, lost, after)
-    present = after > 0
+    if any(size > count for size, count in zip(placement.grid.shape, shape, strict=True)):
+        for start, stop in _bands_of(placement.grid.shape):
+            before = _added(before, labels[start:stop])
+        after = np.pad(after, (0, len(before) - len(after)))
+        _restore(labels, placement, out, np.flatnonzero((before > 0) & (after == 0)), after)
+    else:  # every place holds a centre
+        before = after
+    present = after >= max(min_size, 1)
     present[0] = False
     if np.any(present[1:] < (before[1:] > 0)):
         numbers = np.where(present, np.cumsum(present), 0)
@@ -217,6 +218,8 @@ def _restore(
 
     `areas` has the pixels by label, and is kept up to date.
     """
+    if not len(lost):
+        return
     shape = placement.box_shape
     # the pixel that holds each place, along each axis
     rows, *others = (nearest(count, size) for size, count in zip(placement.grid.shape, shape, strict=True))

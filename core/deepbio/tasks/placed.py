@@ -57,11 +57,15 @@ class Placed:
         Where that grid lies; None where it is the image's own.
     zoomed : bool
         Whether that grid is finer or coarser for the sake of the objects' size.
+    min_size : int or None
+        Objects with fewer pixels of the image are dropped; None: those that the decoder drops, which
+        counts pixels of the working grid.
     """
 
     view: ArrayLike
     placement: Placement | None = None
     zoomed: bool = False
+    min_size: int | None = None
 
     def inside(self, array: np.ndarray) -> np.ndarray:
         """The part of an array on the image's grid that is worked on, in canonical axes; a view."""
@@ -88,7 +92,7 @@ class Placed:
         bands : iterable of (start, stop, scores)
             On the working grid.
         decoder : Decoder
-            How scores become labels; its `min_size` counts pixels of the working grid.
+            How scores become labels.
         out : array of integers
             From :meth:`inside`.
         listener, item : Listener, str
@@ -109,8 +113,10 @@ class Placed:
         if not self._finds_objects(decoder):
             return self._label_at_input(self.to_input(bands), decoder, out)
         labels = allocate(placement.grid.shape, np.int32)
+        if self.min_size is not None:
+            decoder = decoder.replace(min_size=1)
         label_bands(bands, decoder, labels, listener=listener, item=item)
-        return labels_to_input(labels, placement, out)
+        return labels_to_input(labels, placement, out, min_size=self.min_size or 1)
 
     def label_and_keep(
         self,
@@ -148,7 +154,7 @@ class Placed:
 
     def _label_at_input(self, bands: Bands, decoder: Decoder, out: Any) -> int:
         """Labels of scores on the image's pixels; not for objects that grow from seeds."""
-        if self.placement is not None:
+        if self.placement is not None and self.min_size is None:
             ratio = math.prod(self.placement.box_shape) / math.prod(self.placement.grid.shape)
             decoder = decoder.replace(min_size=round(decoder.min_size * ratio))
         return label_bands(bands, decoder, out)

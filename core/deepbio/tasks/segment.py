@@ -185,7 +185,7 @@ class _Job:
         if normalise is None and spec.zoom != 1:
             plain = place_frame(frame.view, grid, replace(spec, zoom=1.0))
             normalise = FrameSource(plain.view, self.card).normalise
-        placed = place_frame(frame.view, grid, spec)
+        placed = replace(place_frame(frame.view, grid, spec), min_size=self.options.min_size)
         return placed, FrameSource(placed.view, self.card, normalise)
 
     def run(self, frame: Frame) -> None:
