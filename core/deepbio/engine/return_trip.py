@@ -211,9 +211,7 @@ def _added(areas: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _restore(
-    labels: np.ndarray, placement: Placement, out: Any, lost: np.ndarray, areas: np.ndarray
-) -> None:
+def _restore(labels: np.ndarray, placement: Placement, out: Any, lost: np.ndarray, areas: np.ndarray) -> None:
     """Give each lost object the pixel in which most of it lies; no other object loses its last one.
 
     `areas` has the pixels by label, and is kept up to date.
@@ -233,7 +231,9 @@ def _restore(
         pixels.append(np.ravel_multi_index((rows[at[0] + start], *inner), shape))
         owners.append(band[at])
     # places of one object in one pixel
-    pairs, weights = np.unique(np.stack([np.concatenate(owners), np.concatenate(pixels)]), axis=1, return_counts=True)
+    pairs, weights = np.unique(
+        np.stack([np.concatenate(owners), np.concatenate(pixels)]), axis=1, return_counts=True
+    )
     for number in np.lexsort((pairs[1], -weights, pairs[0])):
         label, pixel = pairs[:, number]
         where = np.unravel_index(pixel, shape)

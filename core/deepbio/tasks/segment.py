@@ -368,7 +368,11 @@ class _Job:
             )
             scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
         table = Table.concatenate(self.tables) if self.tables else None
-        record = {**self.facts, **self.sizing.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}
+        record = {
+            **self.facts,
+            **self.sizing.facts,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+        }
         if self._link is not None:
             record["link_slices"] = self._link
         return Result(labels=labels, table=table, scores=scores, record=record)

@@ -72,8 +72,12 @@ class Sizes:
             return None
         check_sizes(entries)
         typical = entries["typical"]
-        ranges = (typical, entries.get("target", typical), entries.get("zoom", _ZOOM))
-        return cls(*((float(low), float(high)) for low, high in ranges), auto=entries.get("auto", False))
+        return cls(
+            _pair(typical),
+            _pair(entries.get("target", typical)),
+            _pair(entries.get("zoom", _ZOOM)),
+            entries.get("auto", False),
+        )
 
     def zoom_for(self, diameter: float) -> float:
         """How many times finer the grid must be for objects of this diameter: a multiple of 0.25.
@@ -89,6 +93,10 @@ class Sizes:
         goal = self.target[0 if diameter < low else 1]
         zoom = max(_STEP, round(goal / diameter / _STEP) * _STEP)
         return min(max(zoom, self.zoom[0]), self.zoom[1])
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from scipy import ndimage
 
 from deepbio.engine import return_trip as module
 from deepbio.engine.geometry import GridSpec, Placement, place
-from deepbio.engine.return_trip import classes_to_input, labels_to_input, scores_to_input
 from deepbio.engine.resample import nearest
+from deepbio.engine.return_trip import classes_to_input, labels_to_input, scores_to_input
 from deepbio.image import Grid
 
 from .grids import GRIDS
@@ -123,7 +123,9 @@ def test_no_object_vanishes(shape, rows: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "_PIXELS", rows)
     placed = place(Grid(shape), GridSpec(zoom=2.75))
     working = placed.grid.shape
-    aside = [np.flatnonzero(~np.isin(np.arange(n), nearest(n, m))) for n, m in zip(working, shape, strict=True)]
+    aside = [
+        np.flatnonzero(~np.isin(np.arange(n), nearest(n, m))) for n, m in zip(working, shape, strict=True)
+    ]
     inside = [nearest(m, n) for n, m in zip(working, shape, strict=True)]
     expected, labels = np.zeros(shape, np.int32), np.zeros(working, np.int32)
     for index in np.ndindex(*shape):

@@ -22,7 +22,17 @@ CARD = {"typical": [14, 60], "target": [20, 40], "zoom": [0.25, 2], "auto": True
 
 @pytest.mark.parametrize(
     ("diameter", "zoom"),
-    [(3, 2.0), (9.9, 2.0), (11, 1.75), (13.9, 1.5), (14, 1.0), (60, 1.0), (61, 0.75), (100, 0.5), (999, 0.25)],
+    [
+        (3, 2.0),
+        (9.9, 2.0),
+        (11, 1.75),
+        (13.9, 1.5),
+        (14, 1.0),
+        (60, 1.0),
+        (61, 0.75),
+        (100, 0.5),
+        (999, 0.25),
+    ],
 )
 def test_zoom_of_a_diameter(diameter: float, zoom: float) -> None:
     assert Sizes.from_card(CARD).zoom_for(diameter) == zoom
@@ -69,7 +79,13 @@ def test_the_median_needs_a_few_objects() -> None:
 
 @pytest.mark.parametrize(
     ("times", "slices", "shape"),
-    [(1, 1, (5000, 3100)), (40, 1, (700, 512)), (1, 90, (256, 300)), (12, 7, (64, 33)), (3, 1, (50, 400, 380))],
+    [
+        (1, 1, (5000, 3100)),
+        (40, 1, (700, 512)),
+        (1, 90, (256, 300)),
+        (12, 7, (64, 33)),
+        (3, 1, (50, 400, 380)),
+    ],
 )
 def test_windows_are_few_different_and_inside(times: int, slices: int, shape: tuple[int, ...]) -> None:
     windows = list(sample_windows(times, slices, shape))
@@ -81,7 +97,7 @@ def test_windows_are_few_different_and_inside(times: int, slices: int, shape: tu
     for window in windows:
         assert 0 <= window.frame < times * slices
         assert window.shape == tuple(min(edge, n) for n in shape)
-        assert all(0 <= a and b <= n for a, b, n in zip(window.start, window.stop, shape, strict=True))
+        assert all(a >= 0 and b <= n for a, b, n in zip(window.start, window.stop, shape, strict=True))
 
 
 def test_windows_reach_every_part() -> None:
@@ -105,4 +121,3 @@ def test_a_window_reads_its_own_part() -> None:
     source = WindowSource(ArraySource(pixels), Window(0, (3, 4), (9, 13)))
     assert source.shape == (2, 6, 9)
     np.testing.assert_array_equal(source.read((1, 2), (4, 9)), pixels[:, 4:7, 6:13])
-

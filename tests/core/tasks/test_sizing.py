@@ -80,7 +80,9 @@ def test_a_given_diameter_zooms_exactly(models, diameter: float, zoom: float) ->
     assert result.record["working"]["shape"] == list(place(grid, GridSpec(zoom=zoom)).grid.shape)
     assert result.record["options"]["diameter"] == diameter
     word = "enlarged" if zoom > 1 else "reduced"
-    assert [f"about {diameter:g} pixels across" in told and word in told for told in _notices(heard)] == [True]
+    assert [f"about {diameter:g} pixels across" in told and word in told for told in _notices(heard)] == [
+        True
+    ]
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -102,7 +104,9 @@ def test_zoom_1_changes_nothing(models, spots2d, options) -> None:
         Image(pixels), RunOptions(**options, output=EVERYTHING), on_progress=heard.append
     )
     np.testing.assert_array_equal(result.labels.numpy(), plain.labels.numpy())
-    np.testing.assert_allclose(result.scores.numpy(), plain.scores.numpy(), atol=0 if not options.get("tile") else 1e-6)
+    np.testing.assert_allclose(
+        result.scores.numpy(), plain.scores.numpy(), atol=0 if not options.get("tile") else 1e-6
+    )
     assert result.table.columns.keys() == plain.table.columns.keys()
     assert (len(result.table), result.record["zoom"]) == (16, 1.0)
     assert "working" not in result.record
@@ -118,10 +122,11 @@ def test_what_is_measured_decides(models, radius: int) -> None:
     count = 20 if radius == 4 else 12
     measured = result.record["diameter"]
     assert measured == pytest.approx(2 * radius, rel=0.03)
-    assert (result.record["zoom"], result.record["measured"]) == (2.0 if radius == 4 else 0.5, {"objects": count})
-    np.testing.assert_array_equal(
-        result.labels.numpy(), _zoomed(pixels, Grid(shape), result.record["zoom"])
+    assert (result.record["zoom"], result.record["measured"]) == (
+        2.0 if radius == 4 else 0.5,
+        {"objects": count},
     )
+    np.testing.assert_array_equal(result.labels.numpy(), _zoomed(pixels, Grid(shape), result.record["zoom"]))
     assert len(result.table) == count  # the first look leaves no rows
     assert len(_notices(heard)) == 1
     again = models("auto").run(Image(pixels), RunOptions(diameter=measured))
