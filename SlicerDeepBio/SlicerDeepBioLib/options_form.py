@@ -260,8 +260,8 @@ def relevant(name, card, image):
         return card.get("ndim") == 2 and slices > 1 and objects
     if name == "channel":
         return channels > 1
-    if name == "mirror":
-        return bool(card.get("mirror"))
+    if name in ("mirror", "diameter"):
+        return bool(card.get("mirror" if name == "mirror" else "sizes"))
     if name in ("min_size", "as"):
         return objects
     if name == "threshold":

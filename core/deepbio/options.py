@@ -101,6 +101,13 @@ class RunOptions(Options):
         None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9
     )
     batch: int | None = option(None, "tiles computed at once", low=1, high=1024)
+    diameter: float | None = option(
+        None,
+        "typical diameter of the objects in pixels; the image is enlarged or reduced to what the model knows; "
+        "auto follows the card, which may measure it",
+        low=0.5,
+        high=100000.0,
+    )
     channel: str = option(
         "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
     )

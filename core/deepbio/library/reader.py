@@ -19,7 +19,7 @@ from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, Ten
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
 from deepbio.library.restoration import check_restoration
-from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
+from deepbio.library.spatial import check_grid, check_mirror, check_per_slice, check_sizes
 from deepbio.networks import NETWORKS
 
 __all__ = ["STEP_IDS", "card_of_folder"]
@@ -173,6 +173,8 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
         check_per_slice(ours.values["per_slice"], ndim)
     if "restore" in ours:
         check_restoration(ours.mapping("restore"), ndim)
+    if "sizes" in ours:
+        check_sizes(ours.mapping("sizes"))
     check_classes(ours)
     check_answers(ours, channels)
     return ours.values

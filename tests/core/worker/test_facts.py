@@ -39,6 +39,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "tile": "int",
         "overlap": "float",
         "batch": "int",
+        "diameter": "float",
         "channel": "text",
         "per_slice": "bool",
         "link_slices": "float",
