@@ -136,7 +136,9 @@ class RunOptions(Options):
         "", "give features as well, of the image or of its objects: of this layer of the network, or auto"
     )
     uncertainty: str = option(
-        "", "map how unsure the model is: by test-time augmentation or Monte Carlo dropout", choices=UNCERTAINTY
+        "",
+        "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",
+        choices=UNCERTAINTY,
     )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS

@@ -80,11 +80,15 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
 
 
 def _described(
-    model: str | None, inputs: list[str], chosen: tuple[str, str, str | None], options: RunOptions, listener: Any
+    model: str | None,
+    inputs: list[str],
+    chosen: tuple[str, str, str | None],
+    options: RunOptions,
+    listener: Any,
 ) -> Table:
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
-    from deepbio.retrieval import describe_images
+    from deepbio.retrieval import Asked, describe_images
 
     if model is None:
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
@@ -96,10 +100,7 @@ def _described(
     return describe_images(
         load_model(model, device=options.device),
         find_inputs(inputs),
-        layer=layer,
-        pool=pool,
-        objects=objects_of(objects, options.device),
-        options=options,
+        Asked(layer, pool, objects_of(objects, options.device), options),
         failed=tell,
         on_progress=listener,
     )
@@ -108,7 +109,9 @@ def _described(
 @app.command("query")
 @command
 def query(  # noqa: PLR0913 - one parameter for each argument and option of the command
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)],
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)
+    ],
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="An image, or a file of features.", show_default=False)
     ],
@@ -151,7 +154,12 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
         if montage is not None:
             _draw(found, table, rows, similarity, montage)
     if json:
-        print_json({"event": "neighbours", "rows": [dict(zip(listed.columns, row, strict=True)) for row in listed.rows()]})
+        print_json(
+            {
+                "event": "neighbours",
+                "rows": [dict(zip(listed.columns, row, strict=True)) for row in listed.rows()],
+            }
+        )
     elif not quiet:
         for row in listed.rows():
             out.print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))

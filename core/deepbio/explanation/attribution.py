@@ -203,5 +203,3 @@ class _Job:
         layer = choose_layer(module, self.model.card, self.wanted)
         self.facts["layer"] = layer.name
         return GradCam(module, rung.device, target.channel, layer, exclusive=self.exclusive)
-
-

@@ -239,7 +239,9 @@ def _with_objects(table: Table | None, labels: LabelMap | None, found: Image) ->
     frames = table.columns.get("frame", np.ones(rows, int)) if "T" in labels.axes else None
     slices = table.columns.get("slice") if "Z" in labels.axes else None
     values = np.full(rows, np.nan)
-    keys = [tuple(int(column[n]) - 1 for column in (frames, slices) if column is not None) for n in range(rows)]
+    keys = [
+        tuple(int(column[n]) - 1 for column in (frames, slices) if column is not None) for n in range(rows)
+    ]
     for key in sorted(set(keys)):
         part = np.asarray(labels.array[key] if key else labels.array[...]).ravel()
         chosen = np.array([n for n, one in enumerate(keys) if one == key])

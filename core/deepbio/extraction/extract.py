@@ -35,7 +35,7 @@ __all__ = ["feature_names", "features"]
 _OVERLAP = 0.25  # of tiles: features near the edge of a tile see mirrored pixels
 
 
-def features(  # noqa: PLR0913 - the ways of a feature are these
+def features(
     image: Image | str | Path,
     model: Model | str | Path,
     *,

@@ -75,7 +75,9 @@ def sizes_of(card: ModelCard) -> list[tuple[int, int]]:
 
 def smallest_input(card: ModelCard) -> tuple[int, ...]:
     """``(C, [z,] y, x)`` of a small input that the network takes."""
-    shape: Sequence[Any] = [low + -(-max(0, _EDGE - low) // step) * step if step else low for low, step in sizes_of(card)]
+    shape: Sequence[Any] = [
+        low + -(-max(0, _EDGE - low) // step) * step if step else low for low, step in sizes_of(card)
+    ]
     return (input_channels(card), *shape)
 
 

@@ -56,7 +56,9 @@ class MapsOf:
 
     def image(self) -> Image:
         """The maps of all frames."""
-        axes = ("T" if "T" in self._image.axes else "") + "C" + ("Z" if "Z" in self._image.axes else "") + "YX"
+        axes = (
+            ("T" if "T" in self._image.axes else "") + "C" + ("Z" if "Z" in self._image.axes else "") + "YX"
+        )
         channel = self._array.shape[axes.index("C")]
         names = tuple(f"{self._layer} {k}" for k in range(channel))
         return Image(self._array, axes, self._grid, names, self._image.frame_interval)  # type: ignore[arg-type]

@@ -59,7 +59,10 @@ def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple
     components = components[:, ::-1][:, :2]
     components = components * np.sign(components[np.abs(components).argmax(axis=0), range(2)])
     shares = values[::-1][:2].clip(min=0) / max(values.clip(min=0).sum(), 1e-300)
-    return centred @ components, (f"PC 1 ({shares[0]:.0%})".replace("%", " %"), f"PC 2 ({shares[1]:.0%})".replace("%", " %"))
+    return centred @ components, (
+        f"PC 1 ({shares[0]:.0%})".replace("%", " %"),
+        f"PC 2 ({shares[1]:.0%})".replace("%", " %"),
+    )
 
 
 def _umap(centred: np.ndarray, seed: int) -> np.ndarray:
@@ -72,4 +75,6 @@ def _umap(centred: np.ndarray, seed: int) -> np.ndarray:
         import umap
 
         neighbours = min(15, len(centred) - 1)
-        return np.asarray(umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed).fit_transform(centred))
+        return np.asarray(
+            umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed).fit_transform(centred)
+        )

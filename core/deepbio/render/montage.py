@@ -83,7 +83,10 @@ def _picture(tile: Tile, around: int) -> Picture.Image:
     pixels = _pixels(tile.image)
     if tile.centre is not None:
         half = around // 2
-        corner = [int(np.clip(round(c) - half, 0, max(0, n - around))) for c, n in zip(tile.centre, pixels.shape[:2], strict=True)]
+        corner = [
+            int(np.clip(round(c) - half, 0, max(0, n - around)))
+            for c, n in zip(tile.centre, pixels.shape[:2], strict=True)
+        ]
         pixels = pixels[corner[0] : corner[0] + around, corner[1] : corner[1] + around]
     picture = Picture.fromarray(np.ascontiguousarray(pixels))
     scale = EDGE / max(picture.size)

@@ -119,7 +119,12 @@ class Index:
         rows = {f"row_{name}": values for name, values in self.rows.columns.items()}
         with atomic(path) as temporary, temporary.open("wb") as file:
             np.savez(
-                file, about=np.array(about), vectors=self.vectors, centre=self.centre, graph=self.graph, **rows
+                file,
+                about=np.array(about),
+                vectors=self.vectors,
+                centre=self.centre,
+                graph=self.graph,
+                **rows,
             )
 
 

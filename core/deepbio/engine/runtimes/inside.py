@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,9 +124,7 @@ def _described(name: str, layer: nn.Module, output: Any, spatial: tuple[int, ...
         return Layer(name, kind, int(output.shape[1]))
     if len(cells) != len(spatial) or any(n % c for n, c in zip(spatial, cells, strict=True)):
         return None  # valid convolutions, attention: no whole stride
-    return Layer(
-        name, kind, int(output.shape[1]), tuple(n // c for n, c in zip(spatial, cells, strict=True))
-    )
+    return Layer(name, kind, int(output.shape[1]), tuple(n // c for n, c in zip(spatial, cells, strict=True)))
 
 
 def default_layer(module: nn.Module, layers: Sequence[Layer], largest: float | None = None) -> Layer:
@@ -238,11 +236,8 @@ class LayerRuntime:
             caught.append(first_output(output))
             raise _Enough
 
-        with hooked(self._module, self._layer.name, catch):
-            try:
-                self._module(pixels)
-            except _Enough:
-                pass
+        with hooked(self._module, self._layer.name, catch), suppress(_Enough):
+            self._module(pixels)
         return caught[0]
 
 
