@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 from deepbio.batch import run_many
-from deepbio.errors import InputMismatch, OptionError
+from deepbio.errors import OptionError
 from deepbio.image import Image, LabelMap
 from deepbio.io import read, write
 from deepbio.options import RunOptions
@@ -16,6 +16,8 @@ from tests.core.command import deepbio, left_in
 from tests.core.shapes import shape_images
 
 pytest.importorskip("torch")
+
+TORCH = RunOptions(runtime="torch", device="cpu")  # without a trial of the runtimes
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    with Picture.open(path) as picture:
+        return picture.size
+
+
 def test_features_index_and_query(disc_model, folder, tmp_path) -> None:
     table, index, found = tmp_path / "cells.npz", tmp_path / "index.npz", tmp_path / "found.csv"
     inputs = [folder / "disc", folder / "nothing"]
@@ -42,12 +49,24 @@ def test_features_index_and_query(disc_model, folder, tmp_path) -> None:
     assert done.code == 0, done.err
     assert done.lines[-1]["rows"] == 8
     assert done.lines[-1]["layer"] == "stages.1"
-    assert Picture.open(tmp_path / "plot.png").size == (810, 620)
+    assert size_of(tmp_path / "plot.png") == (810, 620)
     assert read(tmp_path / "1-maps.tif").shape == (12, 8, 8)
     assert deepbio("index", "build", table, "-o", index).code == 0
     query = folder / "disc" / "3.tif"
     done = deepbio(
-        "index", "query", index, query, "-k", 4, "-o", found, "--montage", tmp_path / "near.png", "--json"
+        "index",
+        "query",
+        index,
+        query,
+        "-m",
+        disc_model,
+        "-k",
+        4,
+        "-o",
+        found,
+        "--montage",
+        tmp_path / "near.png",
+        "--json",
     )
     assert done.code == 0, done.err
     rows = done.lines[-1]["rows"]
@@ -55,7 +74,7 @@ def test_features_index_and_query(disc_model, folder, tmp_path) -> None:
     assert rows[0]["similarity"] == pytest.approx(1, abs=1e-4)
     assert [Path(row["file"]).parent.name for row in rows] == ["disc"] * 4
     assert found.read_text().splitlines()[0] == "rank,similarity,file"
-    assert Picture.open(tmp_path / "near.png").size == (810, 210)
+    assert size_of(tmp_path / "near.png") == (810, 210)
 
 
 def test_an_index_of_objects(disc_model, folder, tmp_path) -> None:
@@ -65,7 +84,18 @@ def test_an_index_of_objects(disc_model, folder, tmp_path) -> None:
     assert done.code == 0, done.err
     query = folder / "disc" / "1.tif"
     done = deepbio(
-        "index", "query", index, query, "-k", 2, *objects, "--montage", tmp_path / "a.png", "--json"
+        "index",
+        "query",
+        index,
+        query,
+        "-m",
+        disc_model,
+        "-k",
+        2,
+        *objects,
+        "--montage",
+        tmp_path / "a.png",
+        "--json",
     )
     assert done.code == 0, done.err
     assert done.lines[-1]["rows"][0]["label"] == 1
@@ -91,8 +121,13 @@ def test_wrong_questions_of_the_commands(disc_model, tiny2d, folder, tmp_path) -
     assert done.code == 2
     assert "--model" in done.err
     assert deepbio("index", "build", folder / "disc", "-m", disc_model, "-o", tmp_path / "i.npz").code == 0
-    done = deepbio("index", "query", tmp_path / "i.npz", folder / "disc" / "1.tif", "-m", tiny2d)
-    assert done.code in (2, InputMismatch.exit_code)
+    query = ["index", "query", tmp_path / "i.npz", folder / "disc" / "1.tif"]
+    done = deepbio(*query, "-m", tiny2d)
+    assert done.code == 2
+    assert "no layer 'stages.1'" in done.err
+    done = deepbio(*query)
+    assert done.code == 5
+    assert "made with the model 'discs'" in done.err
 
 
 def test_layers_are_shown(tiny2d) -> None:
@@ -125,10 +160,10 @@ def test_a_batch_saves_what_is_asked_for(tiny2d, tmp_path) -> None:
     assert left_in(tmp_path / "one") == [
         "a-explanation.tif", "a-features.csv", "a-table.csv", "a-uncertainty.tif", "a.deepbio.json", "summary.csv"
     ]  # fmt: skip
-    options = RunOptions(explain="gradcam", target="part 2")
+    options = RunOptions(explain="gradcam", target="part 2", runtime="torch", device="cpu")
     (row,) = run_many(model, [tmp_path / "a.tif"], tmp_path / "two", options)
     assert set(row.outputs) == {"labels", "table", "explanation", "heatmap"}
-    (row,) = run_many(model, [tmp_path / "a.tif"], tmp_path / "three", save=["heatmap"])
+    (row,) = run_many(model, [tmp_path / "a.tif"], tmp_path / "three", TORCH, save=["heatmap"])
     assert row.status == "done", row.message
     with pytest.raises(OptionError, match="Cannot save maps"):
         run_many(model, [tmp_path / "a.tif"], tmp_path / "four", save=["maps"])

@@ -12,6 +12,8 @@ from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import load_model, run  # noqa: E402
 from tests.core.shapes import shape_images  # noqa: E402
 
+TORCH = RunOptions(runtime="torch", device="cpu")  # without a trial of the runtimes
+
 
 def noise(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2000, shape).astype(np.uint16)
@@ -35,7 +37,7 @@ def test_entropy_of_a_threshold_by_hand(threshold_model) -> None:
 
 def test_frames_and_slices_have_their_own(tiny2d) -> None:
     image = Image(noise((2, 3, 9, 13)), "TZYX")
-    result = uncertainty(image, tiny2d, options=RunOptions(per_slice=True))
+    result = uncertainty(image, tiny2d, options=TORCH.replace(per_slice=True))
     assert (result.uncertainty.axes, result.uncertainty.shape) == ("TCZYX", (2, 2, 3, 9, 13))
     row = 4
     t, z = int(result.table["frame"][row]) - 1, int(result.table["slice"][row]) - 1
@@ -43,13 +45,13 @@ def test_frames_and_slices_have_their_own(tiny2d) -> None:
     assert result.table["uncertainty"][row] == pytest.approx(
         result.uncertainty.numpy()[t, 0, z][inside].mean(), rel=1e-5
     )
-    only = run(image, tiny2d, RunOptions(per_slice=True, uncertainty="tta", output=("table",)))
+    only = run(image, tiny2d, TORCH.replace(per_slice=True, uncertainty="tta", output=("table",)))
     assert only.labels is None
     np.testing.assert_array_equal(only.table["uncertainty"], result.table["uncertainty"])
 
 
 def test_a_volume(tiny3d) -> None:
-    result = uncertainty(Image(noise((5, 7, 11)), "ZYX"), tiny3d)
+    result = uncertainty(Image(noise((5, 7, 11)), "ZYX"), tiny3d, options=TORCH)
     assert result.uncertainty.shape == (2, 5, 7, 11)
 
 
@@ -57,9 +59,11 @@ def test_a_volume(tiny3d) -> None:
 def test_a_classifier_is_unsure_of_what_is_between(disc_model, method) -> None:
     images, classes, _ = shape_images(20, seed=4)
     model = load_model(disc_model)
-    sure = [uncertainty(Image(one), model, method=method).table["entropy"][0] for one in images[:6]]
+    sure = [
+        uncertainty(Image(one), model, method=method, options=TORCH).table["entropy"][0] for one in images[:4]
+    ]
     between = (images[classes == 1][0].astype(float) + images[classes == 0][0]) / 2
-    doubt = uncertainty(Image(between.astype(np.uint16)), model, method=method)
+    doubt = uncertainty(Image(between.astype(np.uint16)), model, method=method, options=TORCH)
     assert doubt.uncertainty is None
     assert doubt.table["entropy"][0] > np.median(sure)
     assert 0 < doubt.table["spread"][0] < 0.5
@@ -68,7 +72,7 @@ def test_a_classifier_is_unsure_of_what_is_between(disc_model, method) -> None:
 
 def test_tiles_of_a_classifier_have_a_map(disc_model) -> None:
     image = Image(np.tile(shape_images(2, seed=4)[0][1], (2, 3)))
-    result = uncertainty(image, disc_model, options=RunOptions(classify="tiles"))
+    result = uncertainty(image, disc_model, options=TORCH.replace(classify="tiles"))
     assert result.uncertainty.axes == "YX"
     assert result.uncertainty.shape == result.image.shape[1:]
     assert len(result.table["entropy"]) == result.record["tiles"]
@@ -77,14 +81,14 @@ def test_tiles_of_a_classifier_have_a_map(disc_model) -> None:
 def test_what_has_no_answer(tiny2d) -> None:
     image = Image(noise((9, 13)))
     with pytest.raises(InputMismatch, match=r"has no dropout layer.*Use uncertainty=tta"):
-        uncertainty(image, tiny2d, method="dropout")
+        uncertainty(image, tiny2d, method="dropout", options=TORCH)
     with pytest.raises(OptionError, match="The method is 'bayes'"):
         uncertainty(image, tiny2d, method="bayes")
 
 
 def test_one_run_gives_all(disc_model) -> None:
     images, _, _ = shape_images(2, seed=4)
-    options = RunOptions(explain="gradcam", target="disc", uncertainty="tta", layer="auto")
+    options = TORCH.replace(explain="gradcam", target="disc", uncertainty="tta", layer="auto")
     result = run(Image(images[1]), disc_model, options)
     assert result.explanation.shape == images[1].shape
     assert "entropy" in result.table.columns

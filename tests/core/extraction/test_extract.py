@@ -93,7 +93,9 @@ def test_objects_by_labels_and_by_a_model(tiny2d) -> None:
     found = np.array([result.features[f"mean_{k}"] for k in range(4)]).T
     np.testing.assert_allclose(found[1], expected[:, labels == 9].mean(1), atol=1e-5)
     assert result.labels is None
-    by_model = features(Image(pixels), tiny2d, objects=str(tiny2d))
+    by_model = features(
+        Image(pixels), tiny2d, objects=str(tiny2d), options=RunOptions(runtime="torch", device="cpu")
+    )
     assert by_model.labels is not None
     assert by_model.features["label"].tolist() == np.unique(by_model.labels.numpy())[1:].tolist()
 

@@ -80,5 +80,5 @@ def test_a_montage_shows_objects_around_their_centre() -> None:
     ] * 4
     page = np.asarray(montage(tiles)).astype(int)
     assert page.shape == (10 + 2 * 200, 10 + 6 * 160, 3)
-    assert page[10 + 75, 10 + 95].mean() > 200  # the crop is moved inside the image
+    assert page[10 + 92, 10 + 92].mean() > 200  # the crop is moved inside the image
     assert (page[7, 12] == (213, 94, 0)).all()
