@@ -37,7 +37,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_plan_follows_from_the_data(shapes) -> None:
     plan, facts = make_plan(shapes, Wishes(), Description())
-    assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "logits")
+    assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "sampling")
     assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (21, 25), "dataset")
     assert plan.variation.flip == (0, 1)
     assert plan.mean[0] == pytest.approx(facts["mean"][0])
@@ -216,7 +216,12 @@ def test_gathered_images_are_kept_until_files_change(shapes, tmp_path) -> None:
 def package(shapes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("models") / "shapes-model"
     assert guess_task(shapes) == "classify"
-    plan = propose_plan(shapes, Wishes(steps=90, width=0.25, batch=16, names=("disc=round thing",)))
+    plan = propose_plan(
+        shapes,
+        Wishes(
+            steps=90, width=0.25, batch=16, balance="logits", calibration="bias", names=("disc=round thing",)
+        ),
+    )
     stops = []
 
     def stop_once(event: object) -> None:
@@ -242,6 +247,7 @@ def test_the_package_is_right(package, shapes) -> None:
             card, lambda one, tensors, runtime=runtime: run_tensors(one, tensors, runtime=runtime)
         )
         assert report.passed, report
+    assert len(card.deepbio["calibration"]["bias"]) == 2
     scores = {(row["subset"], row["metric"]): row["value"] for row in card.scores}
     assert scores["all", "balanced accuracy"] > 0.8
     assert "sensitivity" in {metric for subset, metric in scores if subset == "round thing"}
