@@ -25,9 +25,7 @@ def explain(  # noqa: PLR0913 - one parameter for each argument and option of th
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Made if missing.", show_default=False)
     ],
     *,
-    method: Annotated[
-        str, typer.Option("--method", help=f"{', '.join(_METHODS)}; or none.")
-    ] = "gradcam",
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_METHODS)}; or none.")] = "gradcam",
     target: Annotated[
         str, typer.Option("--target", help="Class to explain; default: what the model says.")
     ] = "",
@@ -71,5 +69,3 @@ def explain(  # noqa: PLR0913 - one parameter for each argument and option of th
 def register(app: typer.Typer) -> None:
     """Add the command to the root."""
     app.command("explain")(explain)
-
-

@@ -78,7 +78,7 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
     from deepbio.extraction.files import check_features_file, write_features
     from deepbio.inputs import find_inputs, plan_names
     from deepbio.predict import load_model
-    from deepbio.retrieval import describe_images
+    from deepbio.retrieval import Asked, describe_images
 
     check_features_file(output)
     options = RunOptions(device=device, channel=channel, per_slice=per_slice, tile=tile)
@@ -101,10 +101,7 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
         table = describe_images(
             loaded,
             files,
-            layer=layer,
-            pool=pool,
-            objects=objects_of(objects, device),
-            options=options,
+            Asked(layer, pool, objects_of(objects, device), options),
             keep=keep if maps else None,
             failed=tell if len(files) > 1 else None,
             on_progress=listener,

@@ -21,7 +21,7 @@ from deepbio.cli.features import (
 )
 from deepbio.cli.listeners import listening
 from deepbio.cli.run import QuietOption
-from deepbio.errors import DeepBioError, OptionError
+from deepbio.errors import DeepBioError, OptionError, UnknownModel
 from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _described(
 ) -> Table:
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
-    from deepbio.retrieval import describe_images
+    from deepbio.retrieval import Asked, describe_images
 
     if model is None:
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
@@ -100,10 +100,7 @@ def _described(
     return describe_images(
         load_model(model, device=options.device),
         find_inputs(inputs),
-        layer=layer,
-        pool=pool,
-        objects=objects_of(objects, options.device),
-        options=options,
+        Asked(layer, pool, objects_of(objects, options.device), options),
         failed=tell,
         on_progress=listener,
     )
@@ -148,8 +145,7 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
             pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
             options = RunOptions(device=device, channel=channel, per_slice=per_slice)
             chosen = (str(about.get("layer", "auto")), pool, objects)
-            name = model or about.get("model")
-            table = _described(name, [image], chosen, options, listener)
+            table = _described(_model_of(found, model), [image], chosen, options, listener)
         rows, similarity = found.query(table, k)
         listed = _listed(found, table, rows, similarity)
         if output is not None:
@@ -166,6 +162,21 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
     elif not quiet:
         for row in listed.rows():
             out.print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+
+
+def _model_of(index: Index, named: str | None) -> str:
+    """The model that made an index."""
+    from deepbio.library import find_model
+
+    name = named or str(index.about.get("model", ""))
+    try:
+        find_model(name)
+    except UnknownModel as error:
+        raise UnknownModel(
+            f"The index was made with the model {name!r}, which is not in your library.",
+            "Name its folder with --model.",
+        ) from error
+    return name
 
 
 def _listed(index: Index, table: Table, rows: Any, similarity: Any) -> Table:

@@ -87,7 +87,7 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     )
 
 
-def run_files(  # noqa: PLR0913 - what the commands that run models have in common
+def run_files(
     loaded: Model,
     files: Sequence[Input],
     output: Path,

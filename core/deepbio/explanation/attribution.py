@@ -30,6 +30,7 @@ from deepbio.tasks.worked import Worked, work_on
 
 __all__ = ["METHODS", "explain", "explain_frames"]
 
+_OVERLAP = 0.25
 METHODS = tuple(word for word in EXPLAIN if word)
 
 
@@ -153,7 +154,10 @@ class _Job:
     def _attempt(self, worked: Worked, rung: Rung, out: np.ndarray, item: str) -> Target:
         target = self.target or self._predicted(worked, rung)
         runtime = self._runtime(target, rung)
-        plan = plan_for(self.model.card, worked.source.shape[1:], rung, overlap=self.options.overlap)
+        overlap = self.options.overlap
+        if overlap is None and not self.model.card.output.spatial:
+            overlap = _OVERLAP  # of a classifier, whose card knows of no tiles that are blended
+        plan = plan_for(self.model.card, worked.source.shape[1:], rung, overlap=overlap)
         worked.write(predict_slabs(worked.source, runtime, plan, listener=self.listener, item=item), out)
         return target
 

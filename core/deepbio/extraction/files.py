@@ -44,7 +44,7 @@ def write_features(path: str | Path, table: Table) -> None:
     ----------
     path : str or Path
         ``.csv``; ``.parquet`` (with the extra ``parquet``): a column for each feature; ``.npz``: the
-        array ``vectors`` (n, F) with ``names``, and an array for each other column.
+        array ``vectors`` (n, F) with ``names``, and an array ``row_...`` for each other column.
     table : Table
         Columns of :func:`deepbio.features`, and any of text or numbers before them.
 
@@ -65,7 +65,7 @@ def write_features(path: str | Path, table: Table) -> None:
     with atomic(path) as temporary:
         if path.suffix.lower() == ".npz":
             names = feature_names(table)
-            others = {name: values for name, values in table.columns.items() if name not in names}
+            others = {f"row_{name}": values for name, values in table.columns.items() if name not in names}
             vectors = np.stack([table[name] for name in names], axis=1).astype(np.float32)
             with temporary.open("wb") as file:
                 np.savez_compressed(file, names=np.array(names), vectors=vectors, **others)
@@ -108,7 +108,7 @@ def read_features(path: str | Path) -> Table:
 def _read_npz(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:
         names, vectors = file["names"], file["vectors"]
-        others = {name: file[name] for name in file.files if name not in ("names", "vectors")}
+        others = {name[4:]: file[name] for name in file.files if name.startswith("row_")}
     return {**others, **{str(name): vectors[:, k] for k, name in enumerate(names)}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["choose_layer", "list_layers", "sizes_of", "smallest_input"]
 
+_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
 _EDGE = 64  # a probe is at least so large: strides show on it
 
 
@@ -61,7 +63,9 @@ def choose_layer(
     """
     from deepbio.engine.runtimes.inside import default_layer, find_layer, layers_of
 
-    layers = layers_of(module, smallest_input(card))
+    if module not in _FOUND:  # looking is a forward of the whole network
+        _FOUND[module] = layers_of(module, smallest_input(card))
+    layers = _FOUND[module]
     return find_layer(layers, name) if name not in ("", "auto") else default_layer(module, layers, largest)
 
 

@@ -21,8 +21,24 @@ __all__ = ["colours", "heatmap"]
 PANEL, GAP, STRIP, BAR, ROWS = 420, 10, 32, 92, 4
 INK, FAINT, PAPER = (32, 34, 38), (110, 114, 120), (255, 255, 255)
 # Anchors of matplotlib's inferno (CC0), and a blue to red that is white in the middle (ColorBrewer's RdBu).
-RISING = ((0, 0, 4), (51, 10, 95), (120, 28, 109), (187, 55, 84), (237, 105, 37), (252, 181, 25), (252, 255, 164))
-SIGNED = ((33, 102, 172), (103, 169, 207), (209, 229, 240), (247, 247, 247), (253, 219, 199), (239, 138, 98), (178, 24, 43))
+RISING = (
+    (0, 0, 4),
+    (51, 10, 95),
+    (120, 28, 109),
+    (187, 55, 84),
+    (237, 105, 37),
+    (252, 181, 25),
+    (252, 255, 164),
+)
+SIGNED = (
+    (33, 102, 172),
+    (103, 169, 207),
+    (209, 229, 240),
+    (247, 247, 247),
+    (253, 219, 199),
+    (239, 138, 98),
+    (178, 24, 43),
+)
 _STRONGEST = 0.75  # of the map over the image
 _TOP = 99.5  # percentile that has the last colour: single pixels do not decide
 
@@ -154,7 +170,9 @@ def _row(image: Image, layers: list[_Layer], where: dict[str, int]) -> list[Pict
     key = tuple(where.get(axis, slice(None)) for axis in image.axes if axis != "C")
     for layer in layers:
         values = layer.pixels[key] / layer.high
-        strength = (np.abs(values) if layer.signed else values).clip(0, 1)[..., np.newaxis] ** 0.7 * _STRONGEST
+        strength = (np.abs(values) if layer.signed else values).clip(0, 1)[
+            ..., np.newaxis
+        ] ** 0.7 * _STRONGEST
         painted = colours(values, signed=False) if not layer.signed else _strong(values)
         panels.append((grey * (1 - strength) + painted * strength).astype(np.uint8))
     edge = max(grey.shape[:2])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from deepbio.options import RunOptions
 from deepbio.predict import Model
 from deepbio.tasks import Result
 
-__all__ = ["ObjectsOf", "describe_images"]
+__all__ = ["Asked", "ObjectsOf", "describe_images"]
 
 
 class ObjectsOf:
@@ -61,14 +61,31 @@ class ObjectsOf:
         return read_labels(found[0])
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of each image; as for :func:`deepbio.features`.
+
+    Attributes
+    ----------
+    layer, pool : str
+        Which layer, and how its maps become a vector.
+    objects : ObjectsOf or None
+        Describe objects instead of images.
+    options : RunOptions or None
+        Device, tile, channel, per_slice.
+    """
+
+    layer: str = "auto"
+    pool: str = "mean"
+    objects: ObjectsOf | None = None
+    options: RunOptions | None = None
+
+
 def describe_images(
     model: Model,
     inputs: Sequence[Input],
+    asked: Asked | None = None,
     *,
-    layer: str = "auto",
-    pool: str = "mean",
-    objects: ObjectsOf | None = None,
-    options: RunOptions | None = None,
     keep: Callable[[Input, Result], None] | None = None,
     failed: Callable[[Input, DeepBioError], None] | None = None,
     on_progress: Listener = silent,
@@ -78,11 +95,11 @@ def describe_images(
     Parameters
     ----------
     model : Model
-        As for :func:`deepbio.features`, as are `layer`, `pool` and `options`.
+        Whose features they are.
     inputs : sequence of Input
         From :func:`deepbio.inputs.find_inputs`.
-    objects : ObjectsOf, optional
-        Describe objects instead of images.
+    asked : Asked, optional
+        Layer, pooling, objects, options.
     keep : callable, optional
         Is given each result, to keep its maps; they are computed then.
     failed : callable, optional
@@ -102,13 +119,15 @@ def describe_images(
     ImageError
         If no image could be described, or there is no object.
     """
+    asked = asked or Asked()
     tables: list[tuple[Table, Table]] = []
     stage = Stage(on_progress, "files", len(inputs))
     for one in inputs:
         try:
             image = read(one.path, lazy=True, series=one.series)
-            tables.append(_described(image, one, model, objects, (layer, pool, keep, options)))
-            layer = str(tables[-1][0]["layer"][0]) if len(tables[-1][0]) else layer  # one for all
+            tables.append(_described(image, one, model, asked, keep))
+            if len(tables[-1][0]):
+                asked = replace(asked, layer=str(tables[-1][0]["layer"][0]))  # one for all
         except (ImageError, InputMismatch) as error:
             if failed is None:
                 raise
@@ -124,12 +143,16 @@ def describe_images(
 
 
 def _described(
-    image: Image, one: Input, model: Model, objects: ObjectsOf | None, chosen: tuple[Any, ...]
+    image: Image, one: Input, model: Model, asked: Asked, keep: Callable[[Input, Result], None] | None
 ) -> tuple[Table, Table]:
-    layer, pool, keep, options = chosen
-    labels = None if objects is None else objects.of(one.path)
     result = features(
-        image, model, layer=layer, pool=pool, objects=labels, maps=keep is not None, options=options
+        image,
+        model,
+        layer=asked.layer,
+        pool=asked.pool,
+        objects=None if asked.objects is None else asked.objects.of(one.path),
+        maps=keep is not None,
+        options=asked.options,
     )
     if keep is not None:
         keep(one, result)
@@ -157,14 +180,3 @@ def _stacked(rows: Sequence[tuple[Table, Table]]) -> Table:
         rest = {name: values for name, values in found.columns.items() if name not in names}
         parts.append(Table({**origin.columns, **placed, **rest}))
     return Table.concatenate(parts)
-
-
-def parent_of(file: str) -> str:
-    """The folder that an image lies in, which often says its class.
-
-    Examples
-    --------
-    >>> parent_of("cells/monocyte/MO_1.jpg")
-    'monocyte'
-    """
-    return Path(file).parent.name

@@ -48,7 +48,9 @@ def test_brightness_and_noise_in_deviations_of_each_image() -> None:
 def test_entropy_and_variance_by_hand() -> None:
     told = [np.float32([0.9, 0.1]), np.float32([0.5, 0.5]), np.float32([0.7, 0.3])]
     runtimes = [Fixed(scores=one.reshape(1, 2, 1, 1)) for one in told]
-    entropy, variance = Spread(runtimes, lambda scores: scores)(np.zeros((1, 1, 1, 1), np.float32))[0, :, 0, 0]
+    entropy, variance = Spread(runtimes, lambda scores: scores)(np.zeros((1, 1, 1, 1), np.float32))[
+        0, :, 0, 0
+    ]
     assert entropy == pytest.approx(-(0.7 * np.log2(0.7) + 0.3 * np.log2(0.3)), abs=1e-6)
     assert variance == pytest.approx(np.var([0.9, 0.5, 0.7]), abs=1e-6)
 

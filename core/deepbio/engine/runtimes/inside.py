@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,11 +236,8 @@ class LayerRuntime:
             caught.append(first_output(output))
             raise _Enough
 
-        with hooked(self._module, self._layer.name, catch):
-            try:
-                self._module(pixels)
-            except _Enough:
-                pass
+        with hooked(self._module, self._layer.name, catch), suppress(_Enough):
+            self._module(pixels)
         return caught[0]
 
 
