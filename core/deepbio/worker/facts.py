@@ -57,6 +57,7 @@ def _option(option: Field[Any], devices: list[str]) -> dict[str, Any]:
         "choices": choices,
         "low": rules.get("low"),
         "high": rules.get("high"),
+        "tasks": list(rules.get("tasks", ())),
     }
 
 
