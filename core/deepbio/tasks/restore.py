@@ -26,7 +26,7 @@ from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 from deepbio.tasks.storage import allocate
 
-__all__ = ["Denormaliser", "restore"]
+__all__ = ["Denormaliser", "check_input", "restore"]
 
 _STEP = 2.0**20  # between the two values that tell what a normalisation does
 
@@ -76,6 +76,19 @@ class Denormaliser:
         values *= self._scale
         values += self._offset
         return values
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is not what the model takes.
+    """
+    for _ in _parts(image, card, options):
+        pass
+    _mirror_axes(card, options)
 
 
 def restore(

@@ -31,7 +31,7 @@ from deepbio.tasks.sizing import Sizing
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 
-__all__ = ["Opener", "decoder_of", "segment"]
+__all__ = ["Opener", "check_input", "decoder_of", "segment"]
 
 Opener = Callable[[Rung, Listener], Runtime]
 Bands = Iterator[tuple[int, int, np.ndarray]]
@@ -56,6 +56,19 @@ def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
 
 def _is_probability(card: ModelCard) -> bool:
     return "prob" in (card.output.id + card.output.description).lower()
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is not what the model takes.
+    """
+    split_frames(image, card, options)
+    spec_for(card, image.grid)
+    _mirror_axes(card, options)
 
 
 def segment(

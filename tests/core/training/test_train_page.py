@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from deepbio.families import FAMILIES  # noqa: E402
-from deepbio.training.families import trainer_of  # noqa: E402
+from deepbio.families import FAMILIES
+from deepbio.training.families import trainer_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "train.md"
 BEGIN, END = "<!-- settings: begin -->\n", "\n<!-- settings: end -->"

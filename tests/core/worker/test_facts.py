@@ -48,6 +48,10 @@ def test_options_say_their_kind_range_and_default() -> None:
         "min_size": "int",
         "classify": "choice",
         "objects": "text",
+        "explain": "choice",
+        "target": "text",
+        "layer": "text",
+        "uncertainty": "choice",
         "output": "list",
     }
     assert (options["overlap"]["low"], options["overlap"]["high"]) == (0.0, 0.9)
