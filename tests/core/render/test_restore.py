@@ -15,7 +15,9 @@ def _panels(page, count):
     """Pixels of the whole views and of the details, without their captions."""
     pixels = np.asarray(page)
     width = (page.width - GAP) // count - GAP
-    return [pixels[STRIP + GAP + 20 :, GAP + k * (width + GAP) : (k + 1) * (width + GAP)] for k in range(count)]
+    return [
+        pixels[STRIP + GAP + 20 :, GAP + k * (width + GAP) : (k + 1) * (width + GAP)] for k in range(count)
+    ]
 
 
 def test_before_after_and_truth_have_one_contrast(rng) -> None:

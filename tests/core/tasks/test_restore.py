@@ -240,6 +240,12 @@ def test_a_card_whose_steps_cannot_be_undone(adder, tmp_path) -> None:
     np.testing.assert_allclose(found, 9.5)
 
 
+def test_a_card_that_would_blur_the_image_first(tmp_path) -> None:
+    path = write_restorer(tmp_path, "coarse", grid={"spacing": [1.0, 1.0], "unit": "micrometer"})
+    with pytest.raises(CardError, match="would blur"):
+        run(Image(_pixels((9, 9))), path)
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
