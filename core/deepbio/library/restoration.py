@@ -59,7 +59,7 @@ class Restoration:
         """
         if card.deepbio.get("grid"):
             raise CardError(
-                f"The card '{card.name}' restores images and asks for a grid to work on; interpolation would blur them.",
+                f"The card '{card.name}' restores images and asks for a grid: interpolation would blur them.",
                 "Remove 'grid' from the card.",
             )
         return check_restoration(card.deepbio.get("restore", {}), card.ndim, card.input.steps)
