@@ -90,7 +90,7 @@ def score_cases(
 ) -> Report:
     """As :func:`evaluate_cases`, on cases; without a truth among them there are no scores."""
     rule = Restoration.from_card(model.card)
-    usable = [case for case in cases if case.target is not None or not _needs_target(rule)]
+    usable = [case for case in cases if not _needs_target(rule) or (case.image and case.target)]
     options = (options or RunOptions()).replace(output=("image",))
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(usable):

@@ -57,6 +57,11 @@ class Restoration:
         CardError
             If its entries contradict each other.
         """
+        if card.deepbio.get("grid"):
+            raise CardError(
+                f"The card '{card.name}' restores images and asks for a grid: interpolation would blur them.",
+                "Remove 'grid' from the card.",
+            )
         return check_restoration(card.deepbio.get("restore", {}), card.ndim, card.input.steps)
 
 

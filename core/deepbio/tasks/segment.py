@@ -162,6 +162,7 @@ class _Job:
     counted: tuple[int | None, int] = (None, 0)
     found: int | None = None  # objects of the only frame, where they were found while they were measured
     normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
+    looked: tuple[tuple[int, ...], FrameSource] | None = None  # the frame that was looked at last
 
     def measure_sizes(self) -> None:
         """Find objects without a zoom, and zoom for all frames where they are not what the card says."""
@@ -170,15 +171,21 @@ class _Job:
             self.found = self._find(frame)
             estimate = self.sizing.of_whole(self._labels_of(frame))
         else:
+            before = self.seconds.get("open", 0.0)
             with self._timed("sizes"):
                 estimate = self.sizing.sample(self._look)
+            self.seconds["sizes"] -= self.seconds.get("open", 0.0) - before
+        self.looked = None
         if self.sizing.settle(estimate):
             self.found = None
 
     def _look(self, frame: Frame, window: Window) -> np.ndarray:
         """Labels of a window on the working grid."""
-        _, source = self._source(frame)
+        if self.looked is None or self.looked[0] != frame.index:
+            self.looked = frame.index, self._source(frame)[1]
+        source = self.looked[1]
         self.normalisers[frame.index] = source.normalise
+        window = window.within(source.shape[1:])
         piece, labels = WindowSource(source, window), np.zeros(window.shape, np.int32)
         decoder = self.decoder
         assert decoder is not None  # noqa: S101 - for the type checker

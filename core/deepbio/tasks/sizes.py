@@ -160,6 +160,12 @@ class Window:
         """Pixels along each axis."""
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
 
+    def within(self, shape: Sequence[int]) -> Window:
+        """The window moved, and made smaller where need be, to lie in a frame that was cropped."""
+        start = tuple(max(min(a, n - e), 0) for a, e, n in zip(self.start, self.shape, shape, strict=True))
+        stop = tuple(min(a + e, n) for a, e, n in zip(start, self.shape, shape, strict=True))
+        return Window(self.frame, start, stop)
+
 
 class WindowSource:
     """A window of another source."""

@@ -21,7 +21,7 @@ from deepbio.tasks.sizes import Estimate, Sizes, Window, diameters_of, is_small,
 __all__ = ["Look", "Sizing"]
 
 Look = Callable[[Frame, Window], np.ndarray]
-"""Gives the labels of a window, on the working grid without a zoom."""
+"""Gives the labels of a window, on the working grid without a zoom; fewer where that was cropped."""
 
 
 @dataclass
@@ -94,11 +94,9 @@ class Sizing:
         for window in sample_windows(len(self.frames) // slices, slices, working.shape):
             frame = self.frames[window.frame]
             sides = zip(window.start, window.stop, working.shape, strict=True)
-            found = diameters_of(
-                look(frame, window),
-                Grid(window.shape, working.spacing, unit=working.unit),
-                [(start > 0, stop < n) for start, stop, n in sides],
-            )
+            cut = [(start > 0, stop < n) for start, stop, n in sides]
+            labels = look(frame, window)
+            found = diameters_of(labels, Grid(labels.shape, working.spacing, unit=working.unit), cut)
             names = dict.fromkeys((*estimate.frames, *filter(None, [frame.name])))
             diameters = (*estimate.diameters, *(diameter / self._ratio for diameter in found))
             estimate = Estimate(diameters, tuple(names), estimate.windows + 1)

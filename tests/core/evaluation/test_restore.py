@@ -85,5 +85,9 @@ def test_without_a_truth(tmp_path, rng) -> None:
     (tmp_path / "images").mkdir()
     io.write(tmp_path / "images" / "a.tif", Image(rng.poisson(50, (13, 17)).astype(np.uint16)))
     model = load_model(write_restorer(tmp_path, "same"))
+    clean = RestoreCase(
+        None, tmp_path / "images" / "a.tif", "val"
+    )  # it cannot be made noisy the same way twice
+    assert score_cases(model, [clean], "val").summary == []
     with pytest.raises(ImageError, match="has a target"):
         evaluate_cases(model, tmp_path / "images", "all", RunOptions())

@@ -1,6 +1,7 @@
 """The way of an image through a restorer that adds a constant: intensities and places must be exact."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,17 @@ from deepbio.engine.steps import prepare
 from deepbio.errors import Cancelled, CardError, InputMismatch
 from deepbio.events import Event, Progress
 from deepbio.image import RGB, Grid, Image
+from deepbio.io import read
 from deepbio.library import Step
+from deepbio.metrics.restoration import fit_intensity, psnr
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run, run_tensors
 from deepbio.tasks.finer import Folded, finer_grid, fold_pixels, unfold_pixels
 from deepbio.tasks.restore import Denormaliser
 from tests.conftest import make_grid
 from tests.core.tasks.restorers import MEAN_STD, write_restorer
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +240,12 @@ def test_a_card_whose_steps_cannot_be_undone(adder, tmp_path) -> None:
     np.testing.assert_allclose(found, 9.5)
 
 
+def test_a_card_that_would_blur_the_image_first(tmp_path) -> None:
+    path = write_restorer(tmp_path, "coarse", grid={"spacing": [1.0, 1.0], "unit": "micrometer"})
+    with pytest.raises(CardError, match="would blur"):
+        run(Image(_pixels((9, 9))), path)
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -248,3 +259,16 @@ def test_a_card_whose_steps_cannot_be_undone(adder, tmp_path) -> None:
 def test_cards_that_make_no_sense(tmp_path, entry, said) -> None:
     with pytest.raises(CardError, match=said.replace("[", r"\[")):
         write_restorer(tmp_path, "bad", restore=entry)
+
+
+def test_the_model_that_ships_is_better_than_filters() -> None:
+    rng = np.random.default_rng(7)
+    clean = np.asarray(read(ROOT / "examples" / "fluorescence.tif").plane(0).array, np.float64)[:192, :192]
+    light = (clean - clean.min()) / (clean.max() - clean.min()) * 30  # photons
+    noisy = rng.poisson(light) * 4 + 100 + rng.normal(0, 6, light.shape)
+    found = run(Image(noisy.astype(np.float32)), "denoise").image.numpy()
+    truth = light * 4 + 100
+    filters = [ndimage.gaussian_filter(noisy, sigma) for sigma in (0.7, 1.0, 1.4, 2.0)]
+    best = max(psnr(fit_intensity(one, truth), truth) for one in filters)
+    assert psnr(fit_intensity(found, truth), truth) > best + 1
+    assert psnr(found, truth) > best  # in the units of the image, without any fit

@@ -116,6 +116,12 @@ def test_what_is_small() -> None:
     assert not is_small(2, (64, 64))
 
 
+def test_a_window_moves_into_a_smaller_frame() -> None:
+    window = Window(3, (40, 10), (104, 74))
+    assert window.within((200, 300)) == window
+    assert window.within((90, 50)) == Window(3, (26, 0), (90, 50))
+
+
 def test_a_window_reads_its_own_part() -> None:
     pixels = np.arange(2 * 11 * 13).reshape(2, 11, 13)
     source = WindowSource(ArraySource(pixels), Window(0, (3, 4), (9, 13)))

@@ -31,6 +31,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]:
         "asked": (2, {"sizes": SIZES}),
         "auto": (2, {"sizes": {**SIZES, "auto": True}}),
         "auto3d": (3, {"sizes": {**SIZES, "auto": True}}),
+        "cropped": (2, {"sizes": {**SIZES, "auto": True}, "grid": {"crop": "nonzero"}}),
         "grid": (2, {"sizes": SIZES, "grid": {"spacing": [0.5, 0.5], "unit": "micrometer"}}),
     }
     made: dict[str, Model] = {}
@@ -155,6 +156,18 @@ def test_a_large_image_is_sampled(models, monkeypatch: pytest.MonkeyPatch) -> No
     tiled = models("auto").run(Image(pixels), RunOptions(tile=32))
     assert tiled.record["diameter"] == result.record["diameter"]
     np.testing.assert_array_equal(tiled.labels.numpy(), result.labels.numpy())
+
+
+def test_windows_lie_in_what_is_cropped(models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_WHOLE", 1000)
+    monkeypatch.setitem(module._EDGE, 2, 64)
+    pixels = np.zeros((300, 280), np.int16)
+    pixels[40:110, 90:140] = _spots((70, 50), 4, 14)
+    pixels[40, 90] = pixels[109, 139] = 1  # corners of the box
+    result = models("cropped").run(Image(pixels))
+    assert result.record["diameter"] == pytest.approx(8, abs=0.5)
+    assert (result.record["zoom"], result.record["working"]["shape"]) == (2.0, [140, 100])
+    assert result.labels.numpy().max() == 15
 
 
 def test_a_series_has_one_zoom(models) -> None:
