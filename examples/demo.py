@@ -12,7 +12,7 @@ JOBS = (
     ("hippocampus", ("hippocampus/hippocampus_311.nii.gz",), ("overlay", "labels")),
     ("heart-lv", ("heart_cine.nii.gz",), ("overlay", "labels")),
     ("blood-cells", ("blood_cells/monocyte.jpg", "blood_cells/neutrophil.jpg"), ("overlay", "table")),
-    ("denoise", ("fluorescence.tif",), ("overlay", "image")),
+    ("denoise", ("noisy_mitochondria.png",), ("overlay", "image")),
 )
 SUFFIXES = {"overlay": ".png", "table": ".csv"}
 
