@@ -30,7 +30,24 @@ def _ensemble(**arguments: Any) -> nn.Module:
     return Ensemble(**arguments)
 
 
-NETWORKS: dict[str, Callable[..., Any]] = {"unet": _unet, "ensemble": _ensemble}
+def _sequence_unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceUNet
+
+    return SequenceUNet(**arguments)
+
+
+def _sequence_classifier(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceClassifier
+
+    return SequenceClassifier(**arguments)
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {
+    "unet": _unet,
+    "ensemble": _ensemble,
+    "sequence_unet": _sequence_unet,
+    "sequence_classifier": _sequence_classifier,
+}
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
