@@ -247,8 +247,13 @@ def _tensor(
 def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | None) -> list[dict[str, Any]]:
     shape = tensor.test.shape[2:]
     axes: list[dict[str, Any]] = []
-    for k, name in enumerate(SPATIAL[len(SPATIAL) - len(shape) :]):
-        axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
+    spatial = SPATIAL[len(SPATIAL) - len(shape) + tensor.time :]
+    for k, name in enumerate((*(("time",) if tensor.time else ()), *spatial)):
+        kind = "time" if name == "time" else "space"
+        axis: dict[str, Any] = {"type": kind, "id": name, "size": int(shape[k])}
+        if kind == "time" and (follows is not None or not tensor.step or not tensor.step[k]):
+            axes.append(axis)
+            continue
         if follows is not None:
             axis["size"] = {"tensor_id": follows, "axis_id": name}
             halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
