@@ -109,6 +109,10 @@ class RunOptions(Options):
         low=0.0,
         high=1.0,
     )
+    track: bool = option(
+        False,
+        "follow objects through the frames of a movie: one label is one object, and the table tells its track",
+    )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )

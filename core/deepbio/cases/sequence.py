@@ -205,8 +205,8 @@ def _marks(case: SequenceCase, image: Image, labels: LabelMap) -> np.ndarray:
     for axis, word in (("T", "frames"), ("Z", "slices"), ("Y", "rows"), ("X", "columns")):
         if image.size(axis) != sizes.get(axis, 1):
             raise InputMismatch(
-                f"{str(case.image)!r} has {image.size(axis)} {word}, its labels have {sizes.get(axis, 1)}; they must be "
-                "equal.",
+                f"{str(case.image)!r} has {image.size(axis)} {word}, its labels have {sizes.get(axis, 1)}; "
+                "they must be equal.",
                 "Frames without labels are empty in the label image; the column 'frames' names those that have some.",
             )
     array = labels.numpy().astype(np.int16)

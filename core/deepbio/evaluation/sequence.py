@@ -218,7 +218,10 @@ def _summary(rows: Sequence[Mapping[str, Any]], split: str, command: str) -> lis
     for metric, found in (
         ("jitter of the curve", [row["jitter"] for row in rows]),
         ("jitter of the curve, labelled slices", [row["jitter_labelled_slices"] for row in rows]),
-        ("error of the ejection fraction", [abs(row["ejection_fraction"] - row["reference"]) for row in rows]),
+        (
+            "error of the ejection fraction",
+            [abs(row["ejection_fraction"] - row["reference"]) for row in rows],
+        ),
     ):
         good = [value for value in found if math.isfinite(value)]
         if good:

@@ -81,9 +81,7 @@ class SequenceUNet(nn.Module):
         )
         stages = len(features)
         if len(levels) != len(hidden) or not levels or len(set(levels)) != len(levels):
-            raise ValueError(
-                f"levels and hidden need one entry each per memory, found {levels} and {hidden}"
-            )
+            raise ValueError(f"levels and hidden need one entry each per memory, found {levels} and {hidden}")
         if not all(0 <= level < stages for level in levels):
             raise ValueError(f"levels must lie in 0 to {stages - 1}, found {levels}")
         self.levels, self.bidirectional = tuple(levels), bidirectional
@@ -186,7 +184,7 @@ class SequenceClassifier(nn.Module):
     torch.Size([2, 3, 6])
     """
 
-    def __init__(  # noqa: PLR0913 - a card names them one by one
+    def __init__(
         self,
         in_channels: int,
         out_channels: int,

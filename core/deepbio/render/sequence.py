@@ -70,8 +70,8 @@ def picture(image: Image | None, result: Result, card: ModelCard | None, title: 
 def _montage(image: Image, labels: LabelMap) -> Picture.Image:
     """Evenly spread frames of the slice that has most of the labels."""
     array = labels.numpy()
-    z = int(array.any((2, 3)).sum(0).argmax()) if "Z" in labels.axes else None
-    if z is not None:
+    z: int | None = None
+    if "Z" in labels.axes:
         z = int(np.count_nonzero(array, axis=(0, 2, 3)).argmax())
         array = array[:, z]
     shown = np.unique(np.linspace(0, len(array) - 1, min(_FRAMES, len(array))).round().astype(int))

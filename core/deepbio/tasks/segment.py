@@ -28,6 +28,7 @@ from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.track import followed
 
 __all__ = ["Opener", "decoder_of", "segment"]
 
@@ -90,6 +91,13 @@ def segment(
         object, or each class, of a frame or slice; of linked slices, for each object of the stack),
         ``scores``.
     """
+    if options.track:
+        return followed(
+            image,
+            card,
+            options,
+            lambda how: segment(image, card, open_runtime, first, how, listener=listener),
+        )
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
     spec = spec_for(card, image.grid, listener)

@@ -21,6 +21,7 @@ from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.library.following import Following, check_sequence
 from deepbio.options import RunOptions
+from deepbio.tasks.carry import Carrier, can_carry
 from deepbio.tasks.curve import volume_curve
 from deepbio.tasks.decode import Decoder
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, split_frames
@@ -130,7 +131,9 @@ class _Job:
             start = time.perf_counter()
             runtime = self.open_runtime(rung, self.listener)
             self.facts["runtime"] = runtime
-            if self.following.kind == "segment":
+            if self._carries(movie, rung):
+                found = self._carried(movie, rung)
+            elif self.following.kind == "segment":
                 found = self._windows(movie, runtime, rung, frames[0])
             else:
                 found = _answers(movie, runtime, self.following)
@@ -145,6 +148,25 @@ class _Job:
         else:
             self._tell(frames[0], probability)
         return ladder[len(used) - 1 :]
+
+    def _carries(self, movie: _Movie, rung: Rung) -> bool:
+        """Whether the network goes through the movie from its first frame to its last, remembering all."""
+        known = self.following
+        whole = all(n <= t for n, t in zip(movie.shape[2:], rung.tile, strict=True))
+        return known.kind != "per-sequence" and not known.bidirectional and whole and can_carry(self.card)
+
+    def _carried(self, movie: _Movie, rung: Rung) -> np.ndarray:
+        """Scores, shape (K, T, y, x) or (K, T), window after window with the state handed on."""
+        length, size = movie.shape[1], self.following.frames
+        carrier = Carrier(self.card, rung.device)
+        self.facts |= {"window": size, "carried": True}
+        stage = Stage(self.listener, "predict", length)
+        parts = []
+        for start in range(0, length, size):
+            stop = min(start + size, length)
+            parts.append(carrier.scores(movie.read((start, 0, 0), (stop, *movie.shape[2:]))))
+            stage.step(stop - start)
+        return np.concatenate(parts, axis=1)
 
     def _windows(self, movie: _Movie, runtime: Runtime, rung: Rung, first: Frame) -> np.ndarray:
         """Scores of all frames, shape (K, T, y, x): time is cut into windows as space into tiles."""
@@ -178,7 +200,9 @@ class _Job:
         if self.labels is None:
             shape = tuple(self.image.size(axis) for axis in self._axes)
             self.labels = allocate(shape, np.uint8)
-        placed.label(iter([(0, probability.shape[1], probability)]), decoder, placed.inside(self.labels[frame.index]))
+        placed.label(
+            iter([(0, probability.shape[1], probability)]), decoder, placed.inside(self.labels[frame.index])
+        )
         if "scores" in self.options.output:
             if self.scores is None:
                 sizes = [self.image.size(axis) for axis in self._axes]

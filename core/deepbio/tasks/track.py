@@ -8,14 +8,19 @@ doi:10.1038/nmeth.1237). A track that has ended may go on after a gap of some fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepbio.image import Grid, Table
+from deepbio.errors import InputMismatch
+from deepbio.image import Grid, Image, Table
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
+from deepbio.tasks.result import Result
 
-__all__ = ["Tracking", "smoothed_path", "track_labels", "track_table"]
+__all__ = ["Tracking", "followed", "smoothed_path", "track_labels", "track_table"]
 
 _NEVER = 1e6
 _OVERLAPS = 0.5  # how far in radii a pair that overlaps may lie beyond `reach`
@@ -49,7 +54,64 @@ class _Track:
     area: float
 
 
-def track_labels(frames: np.ndarray, tracking: Tracking = Tracking()) -> np.ndarray:  # noqa: B008 - frozen
+def followed(
+    image: Image, card: ModelCard, options: RunOptions, segment: Callable[[RunOptions], Result]
+) -> Result:
+    """Segment a movie frame by frame and follow its objects.
+
+    Parameters
+    ----------
+    image : Image
+        With frames and without slices.
+    card : ModelCard
+        A model of objects.
+    options : RunOptions
+        With `track`.
+    segment : callable
+        Segments the image with other options.
+
+    Returns
+    -------
+    Result
+        ``labels`` with one number for one object, and ``table``, see `track_table`.
+
+    Raises
+    ------
+    InputMismatch
+        If there is nothing to follow.
+    """
+    hint = "Leave 'track' out."
+    if image.size("T") < 2:
+        raise InputMismatch(
+            f"track follows objects through time; the image has {image.size('T')} frame (axes {image.axes}).",
+            hint,
+        )
+    if image.size("Z") > 1:
+        raise InputMismatch(f"track is for movies of single slices; the image has {image.size('Z')}.", hint)
+    if card.classes:
+        raise InputMismatch(
+            f"The model '{card.name}' gives classes, not objects that could be followed.", hint
+        )
+    wanted = options.output or ("labels", "table")
+    output = tuple(dict.fromkeys(("labels", *(kind for kind in wanted if kind != "table"))))
+    result = segment(options.replace(track=False, output=output))
+    if result.labels is None:
+        raise InputMismatch(f"The model '{card.name}' gives no labels that could be followed.", hint)
+    array = result.labels.numpy()
+    tracks = track_labels(array.reshape(len(array), *array.shape[-2:])).reshape(array.shape)
+    labels = replace(result.labels, array=tracks)
+    flat = tracks.reshape(len(array), *array.shape[-2:])
+    table = track_table(flat, image.grid, image.frame_interval)
+    record = {**result.record, "tracks": int(tracks.max(initial=0))}
+    return replace(
+        result,
+        labels=labels if "labels" in wanted else None,
+        table=table if "table" in wanted else None,
+        record=record,
+    )
+
+
+def track_labels(frames: np.ndarray, tracking: Tracking = Tracking()) -> np.ndarray:
     """Number objects so that one number is one object through time.
 
     Parameters
@@ -84,7 +146,12 @@ def track_labels(frames: np.ndarray, tracking: Tracking = Tracking()) -> np.ndar
         for row, column in zip(*linear_sum_assignment(cost), strict=True):
             if row < len(open_tracks) and column < len(ids):
                 one = open_tracks[row]
-                one.frame, one.label, one.centre, one.area = t, int(ids[column]), centres[column], areas[column]
+                one.frame, one.label, one.centre, one.area = (
+                    t,
+                    int(ids[column]),
+                    centres[column],
+                    areas[column],
+                )
                 numbers[ids[column]] = one.number
                 taken.add(int(column))
         for column in range(len(ids)):
@@ -148,7 +215,9 @@ def _shared(before: np.ndarray, labels: np.ndarray) -> dict[tuple[int, int], int
     return {(int(a), int(b)): int(c) for (a, b), c in zip(pairs.T, counts, strict=True)}
 
 
-def track_table(tracks: np.ndarray, grid: Grid, frame_interval: float | None = None, smooth: float = 1.0) -> Table:
+def track_table(
+    tracks: np.ndarray, grid: Grid, frame_interval: float | None = None, smooth: float = 1.0
+) -> Table:
     """A row for each object of each frame, ordered by track.
 
     Parameters
@@ -210,8 +279,6 @@ def smoothed_path(places: np.ndarray, frames: np.ndarray, smooth: float) -> np.n
     mean_t = weight @ frames / total
     mean_p = weight @ places / total[:, None]
     spread = (weight * (frames[None] - mean_t[:, None]) ** 2).sum(1)
-    moved = np.einsum(
-        "ij,ijk->ik", weight * (frames[None] - mean_t[:, None]), places[None] - mean_p[:, None]
-    )
+    moved = np.einsum("ij,ijk->ik", weight * (frames[None] - mean_t[:, None]), places[None] - mean_p[:, None])
     slope = np.divide(moved, spread[:, None], out=np.zeros_like(moved), where=spread[:, None] > 1e-12)
     return np.asarray(mean_p + slope * (frames - mean_t)[:, None])

@@ -209,9 +209,7 @@ def _padded(frames: Tensor, network: Any) -> Tensor:
     return F.pad(frames, [0, short[1], 0, short[0]], mode="replicate") if any(short) else frames
 
 
-def _held_out(
-    output: Path, cases: Sequence[SequenceCase], data: Path, job: Job
-) -> list[dict[str, Any]]:
+def _held_out(output: Path, cases: Sequence[SequenceCase], data: Path, job: Job) -> list[dict[str, Any]]:
     """Scores of the finished package, by the same code as ``deepbio evaluate``: of all movies, or of some stills."""
     from deepbio.evaluation.sequence import evaluate_sequences
     from deepbio.options import RunOptions

@@ -139,10 +139,7 @@ def _clip(source: Ready, plan: Plan, rng: np.random.Generator, *, still: bool) -
 def _window(source: Ready, plan: Plan, rng: np.random.Generator) -> list[int]:
     """Frames of a clip with a labelled one in it."""
     total, length = len(source.frames), plan.clip
-    if not source.known:
-        anchor = int(rng.integers(total))
-    else:
-        anchor = int(rng.choice(source.known))
+    anchor = int(rng.integers(total)) if not source.known else int(rng.choice(source.known))
     start = anchor - int(rng.integers(length))
     if plan.cyclic:
         return [(start + k) % total for k in range(length)]

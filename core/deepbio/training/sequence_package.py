@@ -28,7 +28,9 @@ _TILE, _OVERLAP = 512, 0.125
 
 
 @contextmanager
-def sequence_content(network: nn.Module, plan: Plan, sample: Clip, about: Description) -> Iterator[PackageContent]:
+def sequence_content(
+    network: nn.Module, plan: Plan, sample: Clip, about: Description
+) -> Iterator[PackageContent]:
     """Prepare a trained network for `write_package`; its files last as long as the context.
 
     Parameters
@@ -60,7 +62,9 @@ def sequence_content(network: nn.Module, plan: Plan, sample: Clip, about: Descri
         inputs = TensorContent(
             test=raw[None],
             sample=raw[None],
-            channels=RGB if plan.channels == 3 else tuple(f"channel_{i + 1}" for i in range(plan.channels))
+            channels=RGB
+            if plan.channels == 3
+            else tuple(f"channel_{i + 1}" for i in range(plan.channels))
             if plan.channels > 1
             else ("intensity",),
             time=True,

@@ -202,9 +202,7 @@ def _classes(clips: Sequence[Clip], kind: str, names: dict[int, str]) -> tuple[s
     return found
 
 
-def _network(
-    kind: str, channels: int, classes: int, wishes: Wishes
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _network(kind: str, channels: int, classes: int, wishes: Wishes) -> tuple[dict[str, Any], dict[str, Any]]:
     memory = {"cell": wishes.cell, "bidirectional": wishes.bidirectional}
     if kind != "segment":
         if wishes.start:
@@ -226,8 +224,8 @@ def _network(
         card, known = started_from(wishes.start)
         if known["out_channels"] != classes + 1 or known["in_channels"] != channels:
             raise OptionError(
-                f"The model {wishes.start!r} takes {known['in_channels']} channels and knows {known['out_channels'] - 1} "
-                f"classes; the data has {channels} and {classes}."
+                f"The model {wishes.start!r} takes {known['in_channels']} channels and knows "
+                f"{known['out_channels'] - 1} classes; the data has {channels} and {classes}."
             )
         arguments = {k: v for k, v in known.items() if k not in ("dims", "deep_supervision")}
         steps = [{"id": s.id, "kwargs": dict(s.kwargs)} for s in card.input.steps if s.id != "ensure_dtype"]
