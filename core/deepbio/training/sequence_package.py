@@ -29,7 +29,7 @@ _TILE, _OVERLAP = 512, 0.125
 
 @contextmanager
 def sequence_content(
-    network: nn.Module, plan: Plan, sample: Clip, about: Description
+    network: nn.Module, plan: Plan, sample: Clip, about: Description, *, onnx: bool = True
 ) -> Iterator[PackageContent]:
     """Prepare a trained network for `write_package`; its files last as long as the context.
 
@@ -43,6 +43,8 @@ def sequence_content(
         Frames (of the val part) for the self-test; cut to a small piece.
     about : Description
         What people should know.
+    onnx : bool
+        Whether to write the ONNX twin too.
 
     Yields
     ------
@@ -56,7 +58,7 @@ def sequence_content(
     divisor = network.divisor
     raw = _piece(sample, plan, divisor)
     steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
-    with weight_files(name, arguments, state, raw.shape, fixed=(1,)) as files:
+    with weight_files(name, arguments, state, raw.shape, onnx=onnx, fixed=(1,)) as files:
         expected = _scores_of(files.network, raw, steps)
         sizes = plan.kind == "segment"
         inputs = TensorContent(
@@ -113,13 +115,17 @@ def _config(plan: Plan, about: Description) -> dict[str, Any]:
         "smooth": plan.smooth,
         "ejection": plan.ejection,
     }
-    config: dict[str, Any] = {"sequence": sequence, "classes": classes, "training": asdict(plan)}
+    config: dict[str, Any] = {
+        "sequence": sequence,
+        "classes": classes,
+        "training": asdict(plan),
+        "per_slice": True,
+    }
     if plan.kind == "segment":
         config |= {
             "decode": {"method": "classes", "largest": list(range(1, len(plan.classes) + 1))},
             "tile": {"size": [_TILE, _TILE], "overlap": _OVERLAP},
             "grid": plan.grid,
-            "per_slice": True,
         }
     return config
 

@@ -142,13 +142,14 @@ def test_smoothing_in_time_goes_round_where_the_movie_does():
     assert smoothed(values, check_sequence({})) is values
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the validator leaves files open
 def test_the_package_passes_its_own_test_and_keeps_the_format(bright, causal):
     for model in (bright, causal):
         report = check_package(model.card, run_tensors)
         assert report.passed, report.outputs
         assert {one.format for one in model.card.weights} == {"safetensors", "onnx"}
         assert model.card.input.axis_ids == ("batch", "channel", "time", "y", "x")
-    assert validate_package(bright.card.root) is None or True
+    assert validate_package(bright.card.root) == ()
 
 
 @pytest.mark.parametrize(
