@@ -69,6 +69,7 @@ def told(found: np.ndarray, truth: np.ndarray, size: float) -> dict[str, float]:
 
 
 def main(cine: Path, data: Path, plan_file: Path, out: Path, patients: list[str]) -> None:
+    """Write ``OUT/PATIENT/scores.json`` for each patient."""
     plan = read_plan(plan_file)
     for patient in patients:
         folder = out / patient

@@ -1,6 +1,7 @@
-"""CSV of heart-cine and of its leave-one-patient-out folds: python make_csv.py CINE LV OUT"""
+"""CSV of heart-cine and of its leave-one-patient-out folds: ``python make_csv.py CINE LV OUT``."""
 
-import csv, sys
+import csv
+import sys
 from pathlib import Path
 
 cine, lv, out = (Path(p).resolve() for p in sys.argv[1:4])

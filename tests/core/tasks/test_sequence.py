@@ -8,15 +8,15 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from deepbio import RunOptions, load_model  # noqa: E402
-from deepbio.errors import CardError, InputMismatch  # noqa: E402
-from deepbio.image import Image  # noqa: E402
-from deepbio.library.check import check_package, validate_package  # noqa: E402
-from deepbio.library.following import check_sequence  # noqa: E402
-from deepbio.predict import run_tensors  # noqa: E402
-from deepbio.tasks.sequence import smoothed  # noqa: E402
-from deepbio.tasks.stream import SequenceStream  # noqa: E402
-from tests.core.tasks.sequences import SPACING, beating, package  # noqa: E402
+from deepbio import RunOptions, load_model
+from deepbio.errors import CardError, InputMismatch
+from deepbio.image import Image
+from deepbio.library.check import check_package, validate_package
+from deepbio.library.following import check_sequence
+from deepbio.predict import run_tensors
+from deepbio.tasks.sequence import smoothed
+from deepbio.tasks.stream import SequenceStream
+from tests.core.tasks.sequences import SPACING, beating, package
 
 
 @pytest.fixture(scope="module")
