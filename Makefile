@@ -43,5 +43,5 @@ $(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing DeepBio, PyTorch and the tools for tests (the first time this takes some minutes)"
-	@$(PIP) -e ".[dev,train,openvino,zarr,zoo,dicom,web,fiji]"
+	@$(PIP) -e ".[dev,train,openvino,zarr,zoo,dicom,web,fiji,explain,parquet,retrieval]"
 	@touch $@ $(VENV)/.base

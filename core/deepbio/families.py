@@ -29,8 +29,12 @@ class Family:
         One line for people.
     outputs : tuple of str
         Parts of a result that a run gives unless it is asked for others.
+    gives : tuple of str
+        All parts that it can give.
     run : str
         ``run(image, card, open_runtime, first, options, listener=...) -> Result``.
+    check : str
+        ``check(image, card, options)`` raises what a run would raise at once, without looking at pixels.
     train : str
         Module with ``Wishes``, ``Plan``, ``make_plan``, ``train_plan`` and ``matches``; see
         `deepbio.training.families.Trainer`.
@@ -44,13 +48,15 @@ class Family:
     verb: str
     summary: str
     outputs: tuple[str, ...]
+    gives: tuple[str, ...]
     run: str
+    check: str
     train: str
     evaluate: str
     picture: str
 
     def load(self, part: str) -> Any:
-        """Import a part: ``"run"``, ``"train"``, ``"evaluate"`` or ``"picture"``.
+        """Import a part: ``"run"``, ``"check"``, ``"train"``, ``"evaluate"`` or ``"picture"``.
 
         Examples
         --------
@@ -62,13 +68,15 @@ class Family:
         return getattr(found, attribute) if attribute else found
 
 
-def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...]) -> Family:
+def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...], *more: str) -> Family:
     return Family(
         name,
         verb,
         summary,
         outputs,
+        (*outputs, *more),
         run=f"tasks.{name}:{name}",
+        check=f"tasks.{name}:check_input",
         train="training.run" if name == "segment" else f"training.{name}",
         evaluate="evaluation.running" if name == "segment" else f"evaluation.{name}",
         picture=f"render.{name}:picture",
@@ -78,11 +86,26 @@ def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...]) -> Fam
 FAMILIES: dict[str, Family] = {
     one.name: one
     for one in (
-        _family("segment", "Segment", "outlines objects, or labels each pixel's class", ("labels", "table")),
-        _family("classify", "Classify", "says what an image, or each object in it, is", ("table",)),
+        _family(
+            "segment",
+            "Segment",
+            "outlines objects, or labels each pixel's class",
+            ("labels", "table"),
+            "scores",
+        ),
+        _family(
+            "classify",
+            "Classify",
+            "says what an image, or each object in it, is",
+            ("table",),
+            "image",
+            "labels",
+        ),
         _family("restore", "Restore", "takes noise away, or adds resolution", ("image",)),
-        _family("sequence", "Sequence", "follows frames through time", ("labels", "table")),
-        _family("generate", "Generate", "makes images of a class, or from a mask", ("image",)),
+        _family("sequence", "Sequence", "follows frames through time", ("labels", "table"), "scores"),
+        _family(
+            "generate", "Generate", "makes images of a class, or from a mask", ("image",), "labels", "table"
+        ),
     )
 }
 """Every family by its task, in the order in which people are told of them."""

@@ -8,9 +8,10 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,14 +22,19 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError
+from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
-from deepbio.image import Image
+from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.library.card import TensorSpec
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepbio.tasks.segment import Opener
 
 __all__ = ["Model", "load_model", "run", "run_tensors"]
 
@@ -63,10 +69,18 @@ class Model:
         self.opened = 0
         self._untried_pixels = 0
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+        self._modules: dict[str, nn.Module] = {}
         self._release: weakref.finalize[[], Model] | None = None
+        self._finder: Model | None = None  # of the objects that a classifier is asked about
 
     def run(
-        self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent
+        self,
+        image: Image,
+        options: RunOptions | None = None,
+        *,
+        objects: LabelMap | None = None,
+        opener: Opener | None = None,
+        on_progress: Listener = silent,
     ) -> Result:
         """Run the model on an image.
 
@@ -76,6 +90,10 @@ class Model:
             What to analyse; large images may be array-likes that slice.
         options : RunOptions, optional
             How.
+        objects : LabelMap, optional
+            For a classifier, the objects to classify; instead of the option of this name.
+        opener : callable, optional
+            Opens another network in place of the model's own: that one with changed images, say.
         on_progress : Listener
             Hears tiles, frames and notices; may raise `Cancelled`.
 
@@ -98,6 +116,12 @@ class Model:
             )
         options = options or RunOptions()
         family = family_of(self.card.task)
+        with_objects = bool(options.objects) or objects is not None
+        if with_objects and family.name != "classify":
+            raise OptionError(
+                f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {family.name!r}.",
+                "Leave it out.",
+            )
         start = time.perf_counter()
         trial = self._decide_trial(image)
         device = self._choose_device(options)
@@ -105,17 +129,88 @@ class Model:
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
 
+        open_for = opener or self.opener(options, trial=trial)
+        more = {"objects": self._objects(image, options, objects, on_progress)} if with_objects else {}
+        asked = options.output or family.outputs
+        # an uncertainty of objects needs the labels that the rows of the table are of
+        needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
+        wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
+        result: Result = family.load("run")(
+            image, self.card, open_for, first, wanted, listener=on_progress, **more
+        )
+        if options.explain or options.uncertainty or options.layer:
+            from deepbio.explanation import with_maps
+
+            result = with_maps(image, self, options, result, on_progress, **more)
+            if needed and "labels" not in asked:
+                result = replace(result, labels=None)
+        record = self._record(dict(result.record), options, time.perf_counter() - start)
+        return replace(result, record=record)
+
+    def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
+        """What opens the network for a rung, as a run with these options does.
+
+        Parameters
+        ----------
+        options : RunOptions
+            Names the runtime.
+        trial : bool
+            Whether ``runtime="auto"`` may try the runtimes.
+        """
+
         def open_for(rung: Rung, listener: Listener) -> Runtime:
             return self._open(rung, options.runtime, trial, listener)
 
-        wanted = options.replace(output=options.output or family.outputs)
-        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
-        record = self._record(dict(result.record), options, time.perf_counter() - start)
-        return replace(result, record=record)
+        return open_for
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the model."""
+        return {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.weights_hash,
+        }
+
+    def device_for(self, options: RunOptions | None = None) -> Device:
+        """The device that a run with these options computes on."""
+        return self._choose_device(options or RunOptions())
+
+    def module(self, options: RunOptions | None = None) -> nn.Module:
+        """The network as a torch module: to look into its layers, and for gradients.
+
+        Parameters
+        ----------
+        options : RunOptions, optional
+            Names the device.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode, without gradients of its parameters; kept until :meth:`close`.
+
+        Raises
+        ------
+        CardError
+            If the package has no weights of a network of ours.
+        MissingPackage
+            If torch is not installed.
+        """
+        if find_spec("torch") is None:
+            raise MissingPackage("torch", "Looking into a network", extra="torch")
+        from deepbio.engine.runtimes.inside import open_module
+
+        device = self.device_for(options)
+        if device.name not in self._modules:
+            self._modules[device.name] = open_module(self.card, device)
+        return self._modules[device.name]
 
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
+        self._modules.clear()
+        if self._finder is not None:
+            self._finder.close()
+            self._finder = None
         if self._release is not None:
             self._release()
             self._release = None
@@ -127,6 +222,31 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _objects(
+        self, image: Image, options: RunOptions, given: LabelMap | None, listener: Listener
+    ) -> LabelMap:
+        """The objects to classify: as given, from a label image, or found by another model."""
+        if given is not None:
+            return given
+        path = Path(options.objects)
+        if path.is_file():
+            from deepbio.io import read_labels
+
+            return read_labels(path)
+        finder = self._finder
+        if finder is None or options.objects not in (finder.card.name, str(finder.card.root)):
+            finder = self._finder = load_model(options.objects, device=self.device)
+        how = RunOptions(
+            device=options.device,
+            runtime=options.runtime,
+            per_slice=options.per_slice and finder.card.ndim == 2,
+            output=("labels",),
+        )
+        labels = finder.run(image, how, on_progress=listener).labels
+        if labels is None:
+            raise OptionError(f"The model '{finder.card.name}' finds no objects.", "Choose another one.")
+        return labels
 
     def _choose_device(self, options: RunOptions) -> Device:
         asked = options.device if options.device != "auto" else self.device
@@ -167,9 +287,7 @@ class Model:
         defaults = asdict(RunOptions())
         chosen = {k: v for k, v in asdict(options).items() if v != defaults[k]}
         return {
-            "model": self.card.name,
-            "model_version": self.card.version,
-            "weights_sha256": self.card.weights_hash,
+            **self.describe(),
             "task": self.card.task or "segment",
             **(describe_runtime(runtime) if runtime is not None else {}),
             **record,

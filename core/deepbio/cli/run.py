@@ -18,6 +18,8 @@ from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
     from deepbio.batch import Row
+    from deepbio.inputs import Input
+    from deepbio.predict import Model
 
 ModelArgument = Annotated[
     str,
@@ -67,22 +69,45 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     stopped run can be started again. summary.csv lists all files. Each series of a folder of DICOM
     files is one image.
     """
-    from deepbio.batch import run_many
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
 
     kinds = [word.strip() for word in (save or "").split(",") if word.strip()]
     if save is not None and not kinds:
         raise OptionError("Cannot save nothing.", f"Save any of {', '.join(SAVES)}.")
-    files = find_inputs(inputs, output, series)
-    loaded = load_model(model, device=options.device)
+    run_files(
+        load_model(model, device=options.device),
+        find_inputs(inputs, output, series),
+        output,
+        options,
+        save=kinds,
+        overwrite=overwrite,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def run_files(
+    loaded: Model,
+    files: Sequence[Input],
+    output: Path,
+    options: RunOptions,
+    *,
+    save: Sequence[str],
+    overwrite: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Run a model on files, tell of each, and leave with an exit code that says how it went."""
+    from deepbio.batch import run_many
+
     with listening(json=json, quiet=quiet) as listener:
         rows = run_many(
             loaded,
             files,
             output,
             options,
-            save=kinds,
+            save=save,
             overwrite=overwrite,
             on_progress=listener,
             on_file=_teller(json=json, quiet=quiet, alone=len(files) == 1),

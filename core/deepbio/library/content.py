@@ -42,6 +42,8 @@ class TensorContent:
         For an output, pixels at each side that other programs should cut off when they tile;
         empty for none. The input's `minimum` is raised to leave something (which the format
         wants), as far as the size of `test` allows; beyond that the halo is made smaller.
+    scale : tuple of int
+        For an output, its pixels for each of the first input, along each spatial axis; empty for one.
     steps : sequence of Step
         Pre-processing of an input, post-processing of an output.
     description : str
@@ -57,6 +59,7 @@ class TensorContent:
     minimum: tuple[int, ...] = ()
     step: tuple[int, ...] = ()
     halo: tuple[int, ...] = ()
+    scale: tuple[int, ...] = ()
     steps: Sequence[Step] = ()
     description: str = ""
     sample: np.ndarray | None = None
@@ -169,6 +172,6 @@ def _check_tensor(tensor: TensorContent, spatial: int) -> None:
             f"The test array has shape {shape}; expected (1, {len(tensor.channels)}, ...) for the channels "
             f"{', '.join(tensor.channels)}."
         )
-    for sizes in (tensor.minimum, tensor.step, tensor.halo):
+    for sizes in (tensor.minimum, tensor.step, tensor.halo, tensor.scale):
         if sizes and len(sizes) != spatial:
             raise CardError(f"The tensor has {spatial} spatial axes, but {len(sizes)} sizes are given.")

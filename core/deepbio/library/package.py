@@ -257,7 +257,11 @@ def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | No
             continue
         if follows is not None:
             axis["size"] = {"tensor_id": follows, "axis_id": name}
-            halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
+            times = tensor.scale[k] if tensor.scale else 1
+            if times != 1:  # size = size of the input * 1 / scale
+                axis["scale"] = 1 / times
+            # the format wants whole pixels of the input
+            halo = times * min(tensor.halo[k] // times, (_smallest(first, k) - 1) // 2) if tensor.halo else 0
             if halo:
                 axis["halo"] = halo
         elif tensor.minimum:
@@ -276,7 +280,11 @@ def _with_room(content: PackageContent) -> TensorContent:
     The format wants ``minimum > 2 * halo``; but the test input must stay one of the sizes.
     """
     first = content.inputs[0]
-    halos = [tensor.halo for tensor in content.outputs if tensor.halo]
+    halos = [
+        tuple(-(-edge // times) for edge, times in zip(tensor.halo, tensor.scale or (1,) * 3, strict=False))
+        for tensor in content.outputs
+        if tensor.halo
+    ]
     if not first.minimum or not halos:
         return first
     minimum = []

@@ -42,11 +42,39 @@ def _sequence_classifier(**arguments: Any) -> nn.Module:
     return SequenceClassifier(**arguments)
 
 
+def _classifier(**arguments: Any) -> nn.Module:
+    from deepbio.networks.classifier import Classifier
+
+    return Classifier(**arguments)
+
+
+def _restorer(**arguments: Any) -> nn.Module:
+    from deepbio.networks.restorer import Restorer
+
+    return Restorer(**arguments)
+
+
+def _autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import Autoencoder
+
+    return Autoencoder(**arguments)
+
+
+def _variational_autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import VariationalAutoencoder
+
+    return VariationalAutoencoder(**arguments)
+
+
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
     "sequence_unet": _sequence_unet,
     "sequence_classifier": _sequence_classifier,
+    "classifier": _classifier,
+    "restorer": _restorer,
+    "autoencoder": _autoencoder,
+    "variational_autoencoder": _variational_autoencoder,
 }
 
 

@@ -18,13 +18,21 @@ class Result:
     Attributes
     ----------
     labels : LabelMap or None
-        Objects or classes, on the grid of the input.
+        Objects or classes, on the grid of the input; of a classifier always where objects are classified.
     table : Table or None
-        Measurements of the objects.
+        Measurements of the objects, or the answers of a classifier.
     image : Image or None
-        A restored or generated image.
+        A restored or generated image; of a classifier always where tiles are classified: the map.
     scores : Image or None
         What the network gave, after the card's post-processing, one channel each.
+    features : Table or None
+        Vectors of the image or of its objects (`deepbio.features`).
+    maps : Image or None
+        Feature maps on their own coarser grid, one channel for each feature.
+    explanation : Image or None
+        How much each pixel speaks for a class; on the grid of the input.
+    uncertainty : Image or None
+        How unsure the model is at each pixel; on the grid of the input.
     record : mapping
         How the result came about: model, version, weights hash, device, runtime, precision,
         tile, overlap, seconds of each stage, versions. Plain values only.
@@ -34,4 +42,8 @@ class Result:
     table: Table | None = None
     image: Image | None = None
     scores: Image | None = None
+    features: Table | None = None
+    maps: Image | None = None
+    explanation: Image | None = None
+    uncertainty: Image | None = None
     record: Mapping[str, Any] = field(default_factory=dict)

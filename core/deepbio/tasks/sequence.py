@@ -30,7 +30,7 @@ from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 from deepbio.tasks.storage import allocate
 
-__all__ = ["following_of", "sequence", "smoothed", "softmax"]
+__all__ = ["check_input", "following_of", "sequence", "smoothed", "softmax"]
 
 _OVERLAP = 0.125
 
@@ -44,6 +44,27 @@ def following_of(card: ModelCard) -> Following:
         If the card's entries cannot be understood.
     """
     return check_sequence(card.deepbio.get("sequence", {}))
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image has no frames, or is otherwise not what the model takes.
+    CardError
+        If the card's entries cannot be understood.
+    """
+    following_of(card)
+    if image.size("T") < 2:
+        raise InputMismatch(
+            f"The model '{card.name}' follows frames through time; the image has {image.size('T')} frame "
+            f"(axes {image.axes}).",
+            "Give it a movie: at least 2 frames. If the file has one, its axes may be told wrongly (Z for T).",
+        )
+    split_frames(image, card, options)
+    spec_for(card, image.grid)
 
 
 def sequence(
@@ -83,13 +104,8 @@ def sequence(
     InputMismatch
         If the image has no frames, or is otherwise not what the model takes.
     """
+    check_input(image, card, options)
     following = following_of(card)
-    if image.size("T") < 2:
-        raise InputMismatch(
-            f"The model '{card.name}' follows frames through time; the image has {image.size('T')} frame "
-            f"(axes {image.axes}).",
-            "Give it a movie: at least 2 frames. If the file has one, its axes may be told wrongly (Z for T).",
-        )
     movies: dict[int | None, list[Frame]] = {}
     for frame in split_frames(image, card, options):
         movies.setdefault(frame.z, []).append(frame)

@@ -20,9 +20,10 @@ from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.result import Result
 
-__all__ = ["Tracking", "followed", "smoothed_path", "track_labels", "track_table"]
+__all__ = ["Tracking", "check_followed", "followed", "smoothed_path", "track_labels", "track_table"]
 
 _NEVER = 1e6
+_HINT = "Leave 'track' out."
 _OVERLAPS = 0.5  # how far in radii a pair that overlaps may lie beyond `reach`
 
 
@@ -54,6 +55,27 @@ class _Track:
     area: float
 
 
+def check_followed(image: Image, card: ModelCard) -> None:
+    """See that there is something to follow.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is no movie of single slices, or the model gives classes.
+    """
+    if image.size("T") < 2:
+        raise InputMismatch(
+            f"track follows objects through time; the image has {image.size('T')} frame (axes {image.axes}).",
+            _HINT,
+        )
+    if image.size("Z") > 1:
+        raise InputMismatch(f"track is for movies of single slices; the image has {image.size('Z')}.", _HINT)
+    if card.classes:
+        raise InputMismatch(
+            f"The model '{card.name}' gives classes, not objects that could be followed.", hint
+        )
+
+
 def followed(
     image: Image, card: ModelCard, options: RunOptions, segment: Callable[[RunOptions], Result]
 ) -> Result:
@@ -80,23 +102,12 @@ def followed(
     InputMismatch
         If there is nothing to follow.
     """
-    hint = "Leave 'track' out."
-    if image.size("T") < 2:
-        raise InputMismatch(
-            f"track follows objects through time; the image has {image.size('T')} frame (axes {image.axes}).",
-            hint,
-        )
-    if image.size("Z") > 1:
-        raise InputMismatch(f"track is for movies of single slices; the image has {image.size('Z')}.", hint)
-    if card.classes:
-        raise InputMismatch(
-            f"The model '{card.name}' gives classes, not objects that could be followed.", hint
-        )
+    check_followed(image, card)
     wanted = options.output or ("labels", "table")
     output = tuple(dict.fromkeys(("labels", *(kind for kind in wanted if kind != "table"))))
     result = segment(options.replace(track=False, output=output))
     if result.labels is None:
-        raise InputMismatch(f"The model '{card.name}' gives no labels that could be followed.", hint)
+        raise InputMismatch(f"The model '{card.name}' gives no labels that could be followed.", _HINT)
     array = result.labels.numpy()
     tracks = track_labels(array.reshape(len(array), *array.shape[-2:])).reshape(array.shape)
     labels = replace(result.labels, array=tracks)

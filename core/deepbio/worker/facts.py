@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
+from deepbio.families import FAMILIES
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard, is_bundled, scan_models
 from deepbio.options import RunOptions
@@ -56,6 +57,7 @@ def _option(option: Field[Any], devices: list[str]) -> dict[str, Any]:
         "choices": choices,
         "low": rules.get("low"),
         "high": rules.get("high"),
+        "tasks": list(rules.get("tasks", ())),
     }
 
 
@@ -75,11 +77,14 @@ def card_values(card: ModelCard) -> dict[str, Any]:
     """All of a card that a form or a scene may need."""
     from deepbio.tasks.frames import input_channels
 
+    family = FAMILIES.get(card.task or "segment")  # a foreign card may be for what nobody here runs
     return {
         **plain(card.describe()),
         "ndim": card.ndim,
         "channels": input_channels(card),
         "per_slice": card.deepbio.get("per_slice") is True,
+        "usual": list(family.outputs) if family else [],
+        "gives": list(family.gives) if family else [],
         "classes": class_values(card),
         "bundled": is_bundled(card),
         "documentation": _documentation(card),
@@ -131,13 +136,10 @@ def fits(image: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
 def _reason(image: Image, card: ModelCard, options: RunOptions) -> str:
     """The error that the model would raise for this image, by the checks of the run itself."""
     from deepbio.predict import Model
-    from deepbio.tasks.frames import split_frames
-    from deepbio.tasks.placed import spec_for
 
     try:
         Model(card)  # checks the task
-        split_frames(image, card, options)
-        spec_for(card, image.grid)
+        FAMILIES[card.task or "segment"].load("check")(image, card, options)
     except DeepBioError as error:
         return str(error)
     return ""

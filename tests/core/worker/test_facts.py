@@ -39,17 +39,24 @@ def test_options_say_their_kind_range_and_default() -> None:
         "tile": "int",
         "overlap": "float",
         "batch": "int",
+        "diameter": "float",
         "channel": "text",
         "per_slice": "bool",
         "link_slices": "float",
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",
+        "classify": "choice",
+        "objects": "text",
+        "explain": "choice",
+        "target": "text",
+        "layer": "text",
+        "uncertainty": "choice",
         "output": "list",
     }
     assert (options["overlap"]["low"], options["overlap"]["high"]) == (0.0, 0.9)
     assert options["tile"]["default"] is None
-    assert options["output"]["default"] == ["labels", "table"]
+    assert options["output"]["default"] == []  # what the task gives
     assert all(option["help"] for option in options.values())
 
 
