@@ -1,10 +1,17 @@
 """For all tests and doctests: no network, and nothing of this user's own library or caches."""
 
+import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    # processes beside each other share the cores: before torch is imported, and for what tests start
+    _share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(_share))
 
 _connect = socket.socket.connect
 
@@ -16,6 +23,25 @@ def _guarded(self: socket.socket, address: object) -> None:
     if not local:
         raise RuntimeError(f"A test tried to reach {address!r}: DeepBio and its tests need no network.")
     _connect(self, address)  # type: ignore[arg-type]
+
+
+class _Schedule:
+    """Registered where tests run in several processes: those of a file in one, and those of Java in one."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        from xdist.scheduler import LoadScopeScheduling
+
+        class ByFile(LoadScopeScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                file = nodeid.split("::", 1)[0]
+                return "java" if file.startswith(("tests/imagej", "tests/agreement/test_fiji")) else file
+
+        return ByFile(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_Schedule(), "deepbio-schedule")
 
 
 @pytest.fixture(autouse=True, scope="session")

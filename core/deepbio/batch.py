@@ -24,6 +24,7 @@ from deepbio.errors import (
     WeightsError,
 )
 from deepbio.events import Listener, Progress, silent
+from deepbio.families import family_of
 from deepbio.inputs import RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
 from deepbio.io import atomic, list_series, read
 from deepbio.io.rois import check_rois
@@ -38,6 +39,8 @@ __all__ = ["Row", "run_many"]
 
 SUMMARY = "summary.csv"
 
+# A picture of a segmentation shows its labels alone; measuring is then not asked for.
+_SHOWN = {"": ("labels",), "segment": ("labels",)}
 # What a file wrong in itself raises is told in its row; these would meet every other file too.
 _STOPS = (Cancelled, OutputError, WeightsError, CardError, BrokenPipeError)
 
@@ -79,7 +82,7 @@ def run_many(
     output_dir: str | Path,
     options: RunOptions | None = None,
     *,
-    save: Sequence[str] = ("labels", "table"),
+    save: Sequence[str] = (),
     overwrite: bool = False,
     on_progress: Listener = silent,
     on_file: Callable[[Row], None] | None = None,
@@ -102,8 +105,8 @@ def run_many(
     options : RunOptions, optional
         How the model is run; its ``output`` follows from `save`.
     save : sequence of {"labels", "table", "rois", "overlay", "image", "scores", "seg"}
-        What to write; ``"rois"`` are outlines for ImageJ's ROI Manager, ``"seg"`` is a DICOM
-        segmentation, of inputs that are DICOM.
+        What to write, by default what the model's family gives; ``"rois"`` are outlines for
+        ImageJ's ROI Manager, ``"seg"`` is a DICOM segmentation, of inputs that are DICOM.
     overwrite : bool
         Compute again what is done, and replace files that no run has made.
     on_progress : Listener
@@ -131,7 +134,8 @@ def run_many(
     Cancelled
         If `on_progress` raised it.
     """
-    job = _Job(model, Path(output_dir), options or RunOptions(), tuple(save), overwrite)
+    kinds = tuple(save) or family_of(model.card.task).outputs
+    job = _Job(model, Path(output_dir), options or RunOptions(), kinds, overwrite)
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
     model.many = model.many or len(names) > 1
@@ -167,10 +171,8 @@ class _Job:
     def check(self, names: Mapping[Input, str]) -> None:
         """Refuse what would fail, or do harm, for every file."""
         unknown = [word for word in self.save if word not in SAVES]
-        if unknown or not self.save:
-            raise OptionError(
-                f"Cannot save {', '.join(unknown) or 'nothing'}.", f"Save any of {', '.join(SAVES)}."
-            )
+        if unknown:
+            raise OptionError(f"Cannot save {', '.join(unknown)}.", f"Save any of {', '.join(SAVES)}.")
         if "rois" in self.save:
             check_rois()
         taken = {file.path.resolve() for file in names}
@@ -215,7 +217,7 @@ class _Job:
             if "seg" in self.save:
                 check_seg(file)
             image = read(file.path, lazy=True, series=file.series)
-            options = self.options.replace(output=_needed(self.save))
+            options = self.options.replace(output=_needed(self.save, self.model.card.task))
             result = self.model.run(image, options, on_progress=on_progress)
             objects = None
             if result.labels is not None and not result.labels.names:  # classes are no objects
@@ -289,9 +291,10 @@ def _pixel_suffix(file: Input) -> str:
     )
 
 
-def _needed(save: Sequence[str]) -> tuple[str, ...]:
+def _needed(save: Sequence[str], task: str) -> tuple[str, ...]:
     """What the model has to return for what is to be saved."""
-    return tuple(dict.fromkeys("labels" if kind in ("rois", "overlay", "seg") else kind for kind in save))
+    behind = {"rois": ("labels",), "seg": ("labels",), "overlay": _SHOWN.get(task, family_of(task).outputs)}
+    return tuple(dict.fromkeys(part for kind in save for part in behind.get(kind, (kind,))))
 
 
 class _Exists(OutputError):

@@ -17,6 +17,7 @@ __all__ = [
     "OptionError",
     "OutOfMemory",
     "OutputError",
+    "TrainingError",
     "UnknownModel",
     "WeightsError",
 ]
@@ -116,6 +117,12 @@ class OutputError(DeepBioError, OSError):
 
     def __str__(self) -> str:  # OSError has its own idea of two arguments
         return DeepBioError.__str__(self)
+
+
+class TrainingError(DeepBioError, ArithmeticError):
+    """Training went astray: the loss is no longer a number."""
+
+    exit_code = 10
 
 
 class Cancelled(DeepBioError):

@@ -114,7 +114,9 @@ class RunOptions(Options):
     )
     threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
-    output: tuple[str, ...] = option(("labels", "table"), "what to return", choices=OUTPUTS)
+    output: tuple[str, ...] = option(
+        (), "what to return; nothing named: what the task gives", choices=OUTPUTS
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

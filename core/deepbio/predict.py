@@ -7,7 +7,7 @@ import platform
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,15 +23,13 @@ from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import CardError, ImageError
 from deepbio.events import Listener, silent
+from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
-from deepbio.tasks.segment import segment
 
 __all__ = ["Model", "load_model", "run", "run_tensors"]
-
-_TASKS = {"segment": segment, "": segment}  # a foreign card does not name its task
 
 
 class Model:
@@ -53,10 +51,10 @@ class Model:
     """
 
     def __init__(self, card: ModelCard, device: str = "auto") -> None:
-        if card.task not in _TASKS:
+        if card.task not in ("", *FAMILIES):
             raise CardError(
                 f"The model '{card.name}' is for the task {card.task!r}; "
-                f"this version runs {sorted(filter(None, _TASKS))}."
+                f"this version runs {', '.join(FAMILIES)}."
             )
         self.card = card
         self.device = device
@@ -98,6 +96,7 @@ class Model:
                 "Use deepbio.read(path) or deepbio.Image(array, axes).",
             )
         options = options or RunOptions()
+        family = family_of(self.card.task)
         start = time.perf_counter()
         trial = self._decide_trial(image)
         device = self._choose_device(options)
@@ -108,9 +107,10 @@ class Model:
         def open_for(rung: Rung, listener: Listener) -> Runtime:
             return self._open(rung, options.runtime, trial, listener)
 
-        result = _TASKS[self.card.task](image, self.card, open_for, first, options, listener=on_progress)
+        wanted = options.replace(output=options.output or family.outputs)
+        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
         record = self._record(dict(result.record), options, time.perf_counter() - start)
-        return Result(result.labels, result.table, result.image, result.scores, record)
+        return replace(result, record=record)
 
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from deepbio import __version__
 from deepbio.errors import OptionError
+from deepbio.families import family_of
 from deepbio.inputs import Input
 from deepbio.io import atomic, check_seg_source, write, write_dicom_seg
 from deepbio.io.rois import is_hyperstack, write_rois
-from deepbio.render import overlay
 
 if TYPE_CHECKING:
     from deepbio.image import Image
@@ -72,7 +72,7 @@ def save_result(
         for kind, path in outputs.items():
             temporary = files.enter_context(atomic(path))
             if kind == "overlay":
-                _write_overlay(temporary, image, result, title)
+                _write_picture(temporary, image, result, card, title)
             elif kind == "rois":
                 write_rois(temporary, _part(result, "labels"), hyperstack=is_hyperstack(image))
             elif kind == "seg":
@@ -123,5 +123,6 @@ def _part(result: Result, kind: str) -> Any:
     return part
 
 
-def _write_overlay(path: Path, image: Image, result: Result, title: str) -> None:
-    overlay(image, _part(result, "labels"), title=title).save(path, format="PNG")
+def _write_picture(path: Path, image: Image, result: Result, card: ModelCard | None, title: str) -> None:
+    draw = family_of(card.task if card is not None else "").load("picture")
+    draw(image, result, card, title).save(path, format="PNG")

@@ -333,7 +333,7 @@ def test_a_broken_model_stops_the_batch(threshold_model: Path, images: list[Path
         run_many(load_model(broken), images, tmp_path / "out", OPTIONS)
 
 
-@pytest.mark.parametrize("save", [("cake",), ()])
+@pytest.mark.parametrize("save", [("cake",), ("labels", "cake")])
 def test_unknown_kind_to_save(
     model: Model, images: list[Path], tmp_path: Path, save: tuple[str, ...]
 ) -> None:

@@ -15,6 +15,7 @@ BUILTINS = {
     errors.WeightsError: ValueError,
     errors.OutOfMemory: MemoryError,
     errors.OutputError: OSError,
+    errors.TrainingError: ArithmeticError,
     errors.MissingPackage: ImportError,
     errors.Cancelled: Exception,
 }

@@ -27,7 +27,7 @@ TERMINATED = 128 + signal.SIGTERM
 EXIT_CODES = (
     "0 all went well; 1 some of many files failed; 2 wrong option; 3 the image cannot be read; "
     "4 the image does not fit the model; 5 unknown model; 6 broken model package or weights; "
-    "7 a package is missing; 8 out of memory; 9 the result cannot be written; "
+    "7 a package is missing; 8 out of memory; 9 the result cannot be written; 10 training went astray; "
     f"{BUG} an error in DeepBio itself; 130 stopped by Ctrl-C; {TERMINATED} stopped by SIGTERM."
 )
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_run_options
+from deepbio.cli.report import evaluate_family
 from deepbio.cli.run import ModelArgument, QuietOption
 from deepbio.errors import OptionError, OutputError
 from deepbio.options import RunOptions
@@ -26,7 +27,8 @@ DataArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="Folder with images/ and labels/, or a CSV with the columns image,label[,split,group].",
+        help="Folder with images/ and labels/, or a CSV with the columns image,label[,split,group]; "
+        "what other tasks take: docs/train.md.",
         show_default=False,
     ),
 ]
@@ -59,13 +61,15 @@ def evaluate(
     quiet: QuietOption = False,
     options: RunOptions,
 ) -> None:
-    """Run MODEL on images whose labels are known, and score it.
+    """Run MODEL on images whose truth is known, and score it.
 
     Of models of classes: Dice, the Hausdorff distance at the 95th percentile and the normalised
     surface distance (part of the surfaces that agrees within the tolerance), in physical units.
 
     Of models of objects: AP is the average precision, TP / (TP + FP + FN), one prediction to one
     object, as in the 2018 Data Science Bowl: at intersection over union 0.5, and its mean from 0.5 to 0.9.
+
+    Models of other tasks have measures of their own: see the documentation of each.
     """
     from deepbio.cases import read_cases
     from deepbio.evaluation import choose_split, class_means, group_scores
@@ -74,8 +78,13 @@ def evaluate(
 
     if output is not None:
         _check_output(output)
-    cases = choose_split(read_cases(data), split)
     loaded = load_model(model, device=options.device)
+    if loaded.card.task not in ("", "segment"):
+        if tolerance is not None:
+            raise OptionError("--tolerance is for models that segment.", "Leave it out.")
+        evaluate_family(loaded, data, split, options, output, json=json, quiet=quiet)
+        return
+    cases = choose_split(read_cases(data), split)
     with listening(json=json, quiet=quiet) as listener:
         scores = score(loaded, cases, options, tolerance=tolerance, on_progress=listener)
     groups, means = group_scores(scores), class_means(scores)

@@ -12,6 +12,7 @@ from rich.text import Text
 from deepbio.cli.common import JsonOption, command, describe, err, out, print_json
 from deepbio.cli.listeners import listening, tell
 from deepbio.cli.options import with_run_options
+from deepbio.errors import OptionError
 from deepbio.inputs import SAVES
 from deepbio.options import RunOptions
 
@@ -45,8 +46,11 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     ],
     *,
     save: Annotated[
-        str, typer.Option("--save", help=f"What to write, of {','.join(SAVES)}.")
-    ] = "labels,table",
+        str | None,
+        typer.Option(
+            "--save", help=f"What to write, of {','.join(SAVES)}; default: what the model's task gives."
+        ),
+    ] = None,
     series: Annotated[
         str,
         typer.Option("--series", help="One series of a DICOM folder: its UID, or #1, #2, ... of the list."),
@@ -67,7 +71,9 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
 
-    kinds = [word.strip() for word in save.split(",") if word.strip()]
+    kinds = [word.strip() for word in (save or "").split(",") if word.strip()]
+    if save is not None and not kinds:
+        raise OptionError("Cannot save nothing.", f"Save any of {', '.join(SAVES)}.")
     files = find_inputs(inputs, output, series)
     loaded = load_model(model, device=options.device)
     with listening(json=json, quiet=quiet) as listener:

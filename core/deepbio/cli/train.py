@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +13,7 @@ from deepbio.cli.evaluate import DataArgument
 from deepbio.cli.listeners import listening
 from deepbio.cli.run import QuietOption
 from deepbio.errors import OptionError
-
-if TYPE_CHECKING:
-    from deepbio.training import Plan
+from deepbio.families import FAMILIES
 
 _PLAN = "What is trained"
 
@@ -32,6 +31,24 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         ),
     ],
     *,
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="|".join(("auto", *FAMILIES)),
+            help="What is learned; auto: as the data looks.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the task's plan (docs/train.md lists them); may be repeated.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None,
     plan: Annotated[
         Path | None, typer.Option("--plan", help="Follow this plan (YAML).", rich_help_panel=_PLAN)
     ] = None,
@@ -101,14 +118,14 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model on images and labels, and write it as a package that 'deepbio run' takes.
+    """Train a model, and write it as a package that 'deepbio run' takes.
 
     The plan (network, patches, normalisation, augmentation) follows from the data; it is written
     to OUT.training/plan.yaml, where it can be read and edited. A run that was stopped goes on
     when the command is started again. With --folds, each fold is trained and their ensemble is
     the model.
     """
-    from deepbio.training import Wishes, propose_plan, read_description, read_plan
+    from deepbio.training import guess_task, propose_plan, read_description, read_plan
     from deepbio.training import train as train_model
 
     asked = {
@@ -121,17 +138,20 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         "seed": seed,
     }
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if plan is not None and given:
+    if plan is not None and (given or settings):
+        named = [f"--{name}" for name in given] + ["--set"] * bool(settings)
         raise OptionError(
-            f"--plan says everything; --{' and --'.join(given)} are for a new plan.", "Edit the plan."
+            f"--plan says everything; {' and '.join(named)} are for a new plan.", "Edit the plan."
         )
+    task = guess_task(data) if task == "auto" and plan is None else task
+    wishes = _wishes(task, given, settings or ()) if given or settings else None
     words = read_description(about) if about is not None else None
-    chosen: Plan | None = None
+    chosen: Any = None
     written = output.with_name(f"{output.name}.training") / "plan.yaml"
     if plan is not None:
         chosen = read_plan(plan)
-    elif plan_only or given:
-        chosen = propose_plan(data, Wishes(**given), about=words, save=written if plan_only else None)
+    elif plan_only or wishes is not None:
+        chosen = propose_plan(data, wishes, task=task, about=words, save=written if plan_only else None)
     if plan_only:
         out.print(written.read_text(encoding="utf-8").rstrip())
         return
@@ -139,6 +159,7 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         package = train_model(
             data,
             output,
+            task=task,
             plan=chosen,
             about=words,
             device=device,
@@ -150,6 +171,21 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         print_json({"event": "model", "folder": str(package)})
     elif not quiet:
         out.print(f"The model is in {package}; use it with: deepbio run {package} IMAGE -o OUT")
+
+
+def _wishes(task: str, given: dict[str, Any], settings: Sequence[str]) -> Any:
+    """What is asked of a new plan: options of segmentation, or settings of another task."""
+    from deepbio.training import Wishes, wishes_of
+
+    if task == "segment" and not settings:
+        return Wishes(**given)
+    texts = {name: str(value) for name, value in given.items()}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise OptionError(f"--set {setting!r} has no value.", "Write it as --set name=value.")
+        texts[name.strip()] = value
+    return wishes_of(task, texts)
 
 
 def register(app: typer.Typer) -> None:

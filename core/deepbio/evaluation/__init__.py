@@ -1,5 +1,6 @@
 """How well a model does on images whose labels are known: per image, per class, and per group of images."""
 
+from deepbio.evaluation.report import Report, score_row
 from deepbio.evaluation.running import TOLERANCES, choose_split, evaluate
 from deepbio.evaluation.scores import (
     CaseScore,
@@ -17,9 +18,11 @@ __all__ = [
     "ClassMean",
     "ClassScore",
     "GroupScore",
+    "Report",
     "card_rows",
     "choose_split",
     "class_means",
     "evaluate",
     "group_scores",
+    "score_row",
 ]

@@ -8,16 +8,18 @@ except ImportError as error:
     raise MissingPackage("torch", "Training", extra="train") from error
 
 from deepbio.training.description import Description, read_description
-from deepbio.training.plan import Plan, Wishes, read_plan, write_plan
-from deepbio.training.run import propose_plan, train
+from deepbio.training.families import guess_task, propose_plan, read_plan, train, wishes_of
+from deepbio.training.plan import Plan, Wishes, write_plan
 
 __all__ = [
     "Description",
     "Plan",
     "Wishes",
+    "guess_task",
     "propose_plan",
     "read_description",
     "read_plan",
     "train",
+    "wishes_of",
     "write_plan",
 ]

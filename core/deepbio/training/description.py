@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from deepbio.errors import OptionError
+from deepbio.library.content import PackageContent, TensorContent, check_content
 
-__all__ = ["Description", "read_description"]
+__all__ = ["Description", "check_description", "read_description"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Description:
         Of the model.
     """
 
-    title: str = "Segmentation model"
+    title: str = "Model without a title"
     summary: str = "Trained with deepbio train."
     license: str = "CC-BY-4.0"
     authors: Sequence[Mapping[str, str]] = ({"name": "unknown"},)
@@ -114,6 +116,23 @@ def _check_class(label: object, entry: Mapping[str, Any]) -> None:
     )
     if not good:
         raise OptionError(f"The description has the class {label!r}: {dict(entry)}; {expected}.")
+
+
+def check_description(about: Description, task: str) -> None:
+    """Find at once what would be refused once everything is trained.
+
+    Raises
+    ------
+    CardError
+        If the description is not what a card can hold.
+    """
+    tensor = TensorContent(np.zeros((1, 1, 1, 1), np.float32), ("any",))
+    content = PackageContent(
+        title=about.title, description=about.summary, task=task, license=about.license,
+        authors=about.authors, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path(),
+        citations=about.citations,
+    )  # fmt: skip
+    check_content(content)
 
 
 def read_description(path: Path) -> Description:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from deepbio.errors import MissingPackage
 from deepbio.image import RGB
 from deepbio.library.card import Step
 from deepbio.library.content import PackageContent, TensorContent
-from deepbio.networks import build
 from deepbio.networks.ensemble import Ensemble
 from deepbio.networks.unet import UNet, fold_norms
 from deepbio.tasks.decode import Decoder
 from deepbio.training.description import Description
 from deepbio.training.plan import Plan
 from deepbio.training.targets import channel_names
+from deepbio.training.weights import OPSET, weight_files
 
-__all__ = ["export_onnx", "package_content"]
+__all__ = ["package_content"]
 
-_OPSET = 18
 # In 2D 64 pixels: large tiles waste less of it and cost no more per pixel. In 3D as nnU-Net: nothing
 # smaller was seen to be as accurate (benchmarks/).
 _OVERLAP = {2: 0.0625, 3: 0.5}
@@ -66,18 +59,11 @@ def package_content(
         Without scores.
     """
     name, arguments, state = _folded(network, plan)
-    rounded = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    final = build(name, arguments).eval()
-    final.load_state_dict({key: value.float() for key, value in rounded.items()})
     steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
     raw = _sample_piece(sample, network.divisor)
     tile, overlap = _tile(plan, network.divisor)
-    expected = _scores_of(final, raw, steps, plan)
-    with tempfile.TemporaryDirectory(prefix="deepbio-package-") as temporary:
-        weights = Path(temporary) / "weights.safetensors"
-        save_file({key: value.contiguous() for key, value in rounded.items()}, weights)
-        onnx = Path(temporary) / "weights.onnx"
-        export_onnx(final, raw.shape, onnx)
+    with weight_files(name, arguments, state, raw.shape) as files:
+        expected = _scores_of(files.network, raw, steps, plan)
         inputs = TensorContent(
             test=raw[None],
             sample=raw[None],
@@ -105,9 +91,9 @@ def package_content(
             outputs=[outputs],
             network=name,
             arguments=arguments,
-            safetensors=weights,
-            onnx=onnx,
-            opset=_OPSET,
+            safetensors=files.safetensors,
+            onnx=files.onnx,
+            opset=OPSET,
             documentation=about.documentation,
             citations=about.citations,
             tags=about.tags,
@@ -197,87 +183,3 @@ def _scores_of(network: nn.Module, raw: np.ndarray, steps: Sequence[Step], plan:
     with torch.inference_mode():
         scores: np.ndarray = network(torch.from_numpy(pixels)[None])[0].numpy()
     return scores
-
-
-def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> None:
-    """Write a network as ONNX for any image size, its weights in float16.
-
-    The weights are stored as float16 and cast to float32 at their use, so a network whose
-    weights are float16 numbers computes with the same ones.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In evaluation mode.
-    shape : sequence of int, (C, [z,] y, x)
-        An input that it takes.
-    path : Path
-        File to write.
-
-    Raises
-    ------
-    MissingPackage
-        If onnx or onnxscript are not installed.
-    """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 - the exporter needs it and says so late
-    except ImportError as error:
-        raise MissingPackage(error.name or "onnx", "Writing a model package", extra="train") from error
-    dynamic = torch.export.Dim.DYNAMIC
-    # two images, since an axis of size 1 would be taken as constant
-    example = torch.zeros(2, *shape)
-    axes = {0: dynamic} | dict.fromkeys(range(2, example.ndim), dynamic)
-    with warnings.catch_warnings(), _Quiet("torch.onnx"):
-        # torch's own exporter uses what torch has deprecated
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-            opset_version=_OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_shapes=(axes,),
-        )
-    assert program is not None  # noqa: S101 - for the type checker: dynamo always returns it
-    model = program.model_proto
-    _store_as_half(model.graph, onnx)
-    del model.metadata_props[:]
-    for node in model.graph.node:
-        del node.metadata_props[:]  # source lines of this machine
-        node.doc_string = ""
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def _store_as_half(graph: Any, onnx: Any) -> None:
-    """Replace float32 initialisers by float16 ones, each followed by a cast to float32."""
-    casts = []
-    for tensor in graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = onnx.numpy_helper.to_array(tensor)
-        name = tensor.name
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
-
-
-class _Quiet:
-    """Keep a logger at errors for a while."""
-
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
-
-    def __enter__(self) -> None:
-        self._level = self._logger.level
-        self._logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *error: object) -> None:
-        self._logger.setLevel(self._level)

@@ -14,12 +14,11 @@ from deepbio.cases import Case, fold_cases, read_cases, split_cases
 from deepbio.engine.device import Device, choose_device
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice, silent
-from deepbio.library.content import PackageContent, TensorContent, check_content
 from deepbio.library.package import write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
-from deepbio.training.description import Description
+from deepbio.training.description import Description, check_description
 from deepbio.training.facts import CaseFacts, check_labels, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
@@ -161,7 +160,7 @@ def train(
     output = Path(output)
     work = output.with_name(f"{output.name}.training")
     about = about or Description(title=f"Model {output.name}"[:128])
-    _check_description(about)
+    check_description(about, "segment")
     cases = read_cases(data)
     plan = _settle_plan(cases, work / "plan.yaml", plan, about, on_progress)
     if not plan.folds:
@@ -183,17 +182,6 @@ def train(
         return folders[fold].package
     sample = job.sample(fold_cases(cases, plan.folds)[0][1])
     return package_ensemble(folders, plan, about, sample, output, Path(data))
-
-
-def _check_description(about: Description) -> None:
-    """Find at once what would be refused once everything is trained."""
-    tensor = TensorContent(np.zeros((1, 1, 1, 1), np.float32), ("any",))
-    content = PackageContent(
-        title=about.title, description=about.summary, task="segment", license=about.license,
-        authors=about.authors, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path(),
-        citations=about.citations,
-    )  # fmt: skip
-    check_content(content)
 
 
 def _settle_plan(

@@ -1,10 +1,9 @@
-"""Cases for training and evaluation: an image, its labels, and which part it belongs to."""
+"""Cases of segmentation: an image, its labels, and which part it belongs to."""
 
 from __future__ import annotations
 
 import csv
 import glob
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,12 @@ from deepbio import io
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image
 
-__all__ = ["Case", "Sample", "check_grids", "fold_cases", "load_sample", "read_cases", "split_cases"]
+__all__ = ["Case", "Sample", "check_grids", "load_sample", "read_cases"]
 
 _IMAGE_COLUMNS = ("image", "images", "img")
 _LABEL_COLUMNS = ("label", "labels", "mask", "masks", "truth")
 _GROUP_COLUMNS = ("group", "kind", "modality", "class")
 _PATIENT_COLUMNS = ("patient", "subject")
-_VAL_FRACTION = 0.15
 _ROUNDING = 1e-3  # of a voxel: grids that differ by less differ by how files round
 _IN_MILLIMETERS = {"millimeter": 1.0, "micrometer": 1e-3}
 
@@ -55,6 +53,11 @@ class Case:
     def name(self) -> str:
         """File name of the image without its suffix."""
         return self.image.name.split(".")[0]
+
+    @property
+    def key(self) -> str:
+        """What cases are sorted by."""
+        return str(self.image)
 
 
 @dataclass(frozen=True)
@@ -203,89 +206,6 @@ def _by_id(index: Path, name: str) -> tuple[Path, Path]:
 
 def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in columns), None)
-
-
-def split_cases(cases: Sequence[Case]) -> tuple[list[Case], list[Case]]:
-    """Divide cases into train and val; a test part is left out.
-
-    Where the data set does not say, 15 % go to val, chosen by a hash of the patient or else of
-    the file name, so the split stays the same when cases are added.
-
-    Raises
-    ------
-    ImageError
-        If either part is empty, or a patient is in both.
-    """
-    if any(case.split for case in cases):
-        train = [case for case in cases if case.split == "train"]
-        val = [case for case in cases if case.split in ("val", "valid", "validation")]
-    else:
-        held = max(1, round(_VAL_FRACTION * len(cases)))
-        train, val = [], []
-        for together in _by_hash(cases):
-            (val if len(val) < held else train).extend(together)
-    if not train or not val:
-        raise ImageError(
-            f"Training needs cases in both parts; found {len(train)} for train and {len(val)} for val.",
-            "Add cases, or a column 'split' with train and val.",
-        )
-    both = {case.patient for case in train if case.patient} & {case.patient for case in val}
-    if both:
-        raise ImageError(
-            f"{len(both)} patients are in train and in val, the first is {min(both)!r}.",
-            "Put all images of a patient into one part: else the held-out scores mean nothing.",
-        )
-    return _sorted(train), _sorted(val)
-
-
-def fold_cases(cases: Sequence[Case], folds: int) -> list[tuple[list[Case], list[Case]]]:
-    """Divide cases for cross-validation: each is held out in exactly one fold.
-
-    Patients, or cases without one, are dealt out in the order of a hash of their name, each to
-    the smallest fold; so the folds depend on names alone. A test part is left out.
-
-    Parameters
-    ----------
-    cases : sequence of Case
-        Of train and val alike.
-    folds : int
-        At least 2.
-
-    Returns
-    -------
-    list of (train, val)
-        One pair per fold.
-
-    Raises
-    ------
-    ImageError
-        If there are fewer patients (or cases) than folds.
-    """
-    groups = _by_hash([case for case in cases if case.split != "test"])
-    if not 2 <= folds <= len(groups):
-        raise ImageError(
-            f"{len(groups)} patients or cases cannot be divided into {folds} folds.",
-            f"Choose 2 to {len(groups)} folds." if len(groups) > 1 else "Add cases.",
-        )
-    held: list[list[Case]] = [[] for _ in range(folds)]
-    for together in groups:
-        min(held, key=len).extend(together)
-    return [
-        (_sorted([case for other in held if other is not val for case in other]), _sorted(val))
-        for val in held
-    ]
-
-
-def _by_hash(cases: Sequence[Case]) -> list[list[Case]]:
-    """Cases that belong together, in the order of a hash of their patient or name."""
-    together: dict[str, list[Case]] = {}
-    for case in cases:
-        together.setdefault(case.patient or case.name, []).append(case)
-    return [together[name] for name in sorted(together, key=lambda n: hashlib.sha256(n.encode()).hexdigest())]
-
-
-def _sorted(cases: Sequence[Case]) -> list[Case]:
-    return sorted(cases, key=lambda case: str(case.image))
 
 
 def load_sample(case: Case, channels: int | None = None) -> Sample:
