@@ -16,6 +16,7 @@ from deepbio.errors import OptionError
 __all__ = ["OUTPUTS", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
+CLASSIFY = ("auto", "whole", "tiles", "objects")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
@@ -114,6 +115,16 @@ class RunOptions(Options):
     )
     threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
     min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    classify: str = option(
+        "auto",
+        "of a classifier: one answer for the whole image, for each tile (a heat map), or for each object; "
+        "auto: objects where they are given, else whole",
+        choices=CLASSIFY,
+    )
+    objects: str = option(
+        "",
+        "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+    )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS
     )

@@ -21,10 +21,10 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError
+from deepbio.errors import CardError, ImageError, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
-from deepbio.image import Image
+from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
@@ -65,7 +65,12 @@ class Model:
         self._release: weakref.finalize[[], Model] | None = None
 
     def run(
-        self, image: Image, options: RunOptions | None = None, *, on_progress: Listener = silent
+        self,
+        image: Image,
+        options: RunOptions | None = None,
+        *,
+        objects: LabelMap | None = None,
+        on_progress: Listener = silent,
     ) -> Result:
         """Run the model on an image.
 
@@ -75,6 +80,8 @@ class Model:
             What to analyse; large images may be array-likes that slice.
         options : RunOptions, optional
             How.
+        objects : LabelMap, optional
+            For a classifier, the objects to classify; instead of the option of this name.
         on_progress : Listener
             Hears tiles, frames and notices; may raise `Cancelled`.
 
@@ -97,6 +104,12 @@ class Model:
             )
         options = options or RunOptions()
         family = family_of(self.card.task)
+        asked = bool(options.objects) or objects is not None
+        if asked and family.name != "classify":
+            raise OptionError(
+                f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {family.name!r}.",
+                "Leave it out.",
+            )
         start = time.perf_counter()
         trial = self._decide_trial(image)
         device = self._choose_device(options)
@@ -108,7 +121,10 @@ class Model:
             return self._open(rung, options.runtime, trial, listener)
 
         wanted = options.replace(output=options.output or family.outputs)
-        result: Result = family.load("run")(image, self.card, open_for, first, wanted, listener=on_progress)
+        more = {"objects": self._objects(image, options, objects, on_progress)} if asked else {}
+        result: Result = family.load("run")(
+            image, self.card, open_for, first, wanted, listener=on_progress, **more
+        )
         record = self._record(dict(result.record), options, time.perf_counter() - start)
         return replace(result, record=record)
 
@@ -126,6 +142,29 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _objects(
+        self, image: Image, options: RunOptions, given: LabelMap | None, listener: Listener
+    ) -> LabelMap:
+        """The objects to classify: as given, from a label image, or found by another model."""
+        if given is not None:
+            return given
+        path = Path(options.objects)
+        if path.is_file():
+            from deepbio.io import read_labels
+
+            return read_labels(path)
+        finder = load_model(options.objects, device=self.device)
+        how = RunOptions(
+            device=options.device,
+            runtime=options.runtime,
+            per_slice=options.per_slice and finder.card.ndim == 2,
+            output=("labels",),
+        )
+        labels = finder.run(image, how, on_progress=listener).labels
+        if labels is None:
+            raise OptionError(f"The model '{finder.card.name}' finds no objects.", "Choose another one.")
+        return labels
 
     def _choose_device(self, options: RunOptions) -> Device:
         asked = options.device if options.device != "auto" else self.device

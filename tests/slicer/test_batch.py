@@ -43,7 +43,7 @@ def test_one_that_fails_does_not_stop_the_others(logic: Any, cards: Any, nodes: 
         ("flat", "failed"),
         ("two", "done"),
     ]
-    assert "segments 3D stacks" in batch.items[1].message
+    assert "takes 3D stacks" in batch.items[1].message
     assert batch.progress.text == "Done: 2 done, 1 failed"
     assert [fraction for fraction, _ in seen] == sorted(fraction for fraction, _ in seen)
     assert any(text.startswith("two (3 of 3): ") for _, text in seen)

@@ -30,7 +30,17 @@ def _ensemble(**arguments: Any) -> nn.Module:
     return Ensemble(**arguments)
 
 
-NETWORKS: dict[str, Callable[..., Any]] = {"unet": _unet, "ensemble": _ensemble}
+def _classifier(**arguments: Any) -> nn.Module:
+    from deepbio.networks.classifier import Classifier
+
+    return Classifier(**arguments)
+
+
+NETWORKS: dict[str, Callable[..., Any]] = {
+    "unet": _unet,
+    "ensemble": _ensemble,
+    "classifier": _classifier,
+}
 
 
 def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -161,7 +161,7 @@ def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | No
         )
     if card.ndim == 3 and not depth:
         raise InputMismatch(
-            f"The model '{card.name}' segments 3D stacks; the image is 2D ({_sizes(image)}).",
+            f"The model '{card.name}' takes 3D stacks; the image is 2D ({_sizes(image)}).",
             "Give it a stack, or choose a 2D model.",
         )
     if card.ndim == 3 or not depth:

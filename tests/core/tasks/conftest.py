@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.core.tasks.bright import write_bright_model
+
 
 def write_threshold_model(folder: Path, name: str, dims: int, **config: object) -> Path:
     """A package whose network gives its input less 1: pixels above 1000 are foreground."""
@@ -56,3 +58,15 @@ def spots2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spots3d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 3D threshold model."""
     return write_threshold_model(tmp_path_factory.mktemp("spots"), "spots3d", 3)
+
+
+@pytest.fixture(scope="session")
+def bright2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 2D classifier by brightness."""
+    return write_bright_model(tmp_path_factory.mktemp("bright"), 2, mirror=[1])
+
+
+@pytest.fixture(scope="session")
+def bright3d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 3D classifier by brightness."""
+    return write_bright_model(tmp_path_factory.mktemp("bright"), 3)

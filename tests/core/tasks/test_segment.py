@@ -102,7 +102,7 @@ def test_what_the_model_does_not_take_is_told(spots2d, image, options, message) 
 
 
 def test_a_plane_given_to_a_3d_model_is_told(spots3d) -> None:
-    with pytest.raises(InputMismatch, match="segments 3D stacks; the image is 2D"):
+    with pytest.raises(InputMismatch, match="takes 3D stacks; the image is 2D"):
         run(Image(np.ones((8, 9), np.uint8)), load_model(spots3d))
 
 

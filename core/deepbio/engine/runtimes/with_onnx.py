@@ -51,18 +51,17 @@ class OnnxRuntime:
         self._input, self._dtype = inputs[0].name, _TYPES[inputs[0].type]
         self._output = session.get_outputs()[0].name
         self._scores: np.ndarray | None = None
+        self._size: tuple[int, ...] = ()
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Scores, float32 ``(N, K, *tile)``; valid until the next call."""
         for n, one in enumerate(batch):
-            if (
-                self._scores is None
-                or self._scores.shape[2:] != batch.shape[2:]
-                or len(self._scores) < len(batch)
-            ):
+            # by the input's size: that of the scores may differ, or a classifier's have none
+            if self._scores is None or self._size != batch.shape[2:] or len(self._scores) < len(batch):
                 first = self._run(one[None])
                 self._scores = np.empty((len(batch), *first.shape[1:]), np.float32)
                 self._scores[n] = first[0]
+                self._size = batch.shape[2:]
             else:
                 self._run_into(one[None], self._scores[n : n + 1])
         assert self._scores is not None  # noqa: S101

@@ -1,0 +1,370 @@
+"""Classification: what an image, each tile of a large one, or each object in it is."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+from scipy.special import softmax
+
+from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.planning import ladder_for
+from deepbio.engine.runtimes import Runtime
+from deepbio.engine.statistics import check_finite
+from deepbio.engine.steps import apply_steps
+from deepbio.errors import CardError, InputMismatch, OptionError
+from deepbio.events import Listener, Notice, Stage, silent
+from deepbio.image import Image, LabelMap, Table
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
+from deepbio.tasks.fitted import cut_box, fit_size
+from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
+from deepbio.tasks.heat import heat_map, mean_map
+from deepbio.tasks.measure import measure_objects
+from deepbio.tasks.result import Result
+from deepbio.tasks.segment import Opener
+
+__all__ = ["classify", "input_size", "names_of"]
+
+_AT_ONCE = 16  # inputs of a batch
+_MARGIN = 1.4  # edge of what is cut out around an object, over its longest extent
+_SMALLEST = 8  # pixels of that edge
+_MUCH_LARGER = 8  # than the network's input, where shrinking an image may lose what matters
+_OVERLAP = 0.5  # of tiles, where neither user nor card says
+
+Cut = Callable[[int], np.ndarray]
+
+
+def names_of(card: ModelCard) -> tuple[str, ...]:
+    """Names of the classes in the order of the network's scores."""
+    classes = card.classes
+    count = len(card.output.channels)
+    if classes and (not count or len(classes) == count):
+        return tuple(classes[number] for number in sorted(classes))
+    return card.output.channels
+
+
+def input_size(card: ModelCard) -> tuple[int, ...]:
+    """Size that every image is resampled to: the card's only one, or else that of its tile.
+
+    Raises
+    ------
+    CardError
+        If the card names neither.
+    """
+    fixed = tuple(axis.size for axis in card.input.spatial)
+    told = card.deepbio.get("tile", {}).get("size") or (None,) * card.ndim
+    size = tuple(only or given for only, given in zip(fixed, told, strict=True))
+    if None in size:
+        raise CardError(f"The card '{card.name}' does not say in what size its images come.")
+    return tuple(int(n) for n in size if n is not None)
+
+
+def classify(
+    image: Image,
+    card: ModelCard,
+    open_runtime: Opener,
+    first: Rung,
+    options: RunOptions,
+    *,
+    objects: LabelMap | None = None,
+    listener: Listener = silent,
+) -> Result:
+    """Classify an image with a model.
+
+    Parameters
+    ----------
+    image : Image
+        Any size: it is resampled to the network's.
+    card : ModelCard
+        What the network takes and gives.
+    open_runtime : callable
+        Gives the network on the device and in the precision of a rung.
+    first : Rung
+        Device, precision and batch to begin with.
+    options : RunOptions
+        ``classify`` says whether the whole image, its tiles or its objects are classified; ``tile`` is
+        the edge of what is cut out for one answer, in pixels of the image.
+    objects : LabelMap, optional
+        The objects to classify, on the pixels of the image.
+    listener : Listener
+        Hears frames, tiles and objects; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        ``table``: a row for each image (frame, slice), tile or object, with its class, the probability
+        of that class, and one column ``p_...`` for each. Of tiles also ``image``, a map of the
+        probabilities with a channel for each class, one pixel for each step of the tiles. Of objects
+        also ``labels``, where every object has the number of its class.
+
+    Raises
+    ------
+    InputMismatch
+        If image or objects are not what the model takes.
+    OptionError
+        If objects are wanted and none are given.
+    """
+    mode = _settle_mode(options, objects)
+    if objects is not None:
+        _check_objects(image, objects)
+    frames = list(split_frames(image, card, options))
+    job = _Job(image, card, open_runtime, options, listener, list(ladder_for(card, first)), objects)
+    stage = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
+    for frame in frames:
+        {"whole": job.whole, "tiles": job.tiles, "objects": job.objects_of}[mode](frame)
+        if stage:
+            stage.step()
+    return job.result(mode)
+
+
+def _settle_mode(options: RunOptions, objects: LabelMap | None) -> str:
+    mode = options.classify
+    if mode == "auto":
+        return "whole" if objects is None else "objects"
+    if mode == "objects" and objects is None:
+        raise OptionError(
+            "classify=objects needs the objects.",
+            "Name a label image, or a model that finds them, with the option 'objects'.",
+        )
+    if mode != "objects" and objects is not None:
+        raise OptionError(
+            f"Objects are given, but classify={mode} does not use them.", "Leave one of them out."
+        )
+    return mode
+
+
+def _check_objects(image: Image, objects: LabelMap) -> None:
+    wanted = {axis: image.size(axis) for axis in image.axes if axis != "C"}
+    found = dict(zip(objects.axes, objects.shape, strict=True))
+    if wanted != found:
+        told = [" x ".join(f"{axis}={n}" for axis, n in one.items()) for one in (found, wanted)]
+        raise InputMismatch(
+            f"The objects have {told[0]}; the image has {told[1]}.", "Give labels of this very image."
+        )
+
+
+@dataclass
+class _Job:
+    """One image and the answers about it."""
+
+    image: Image
+    card: ModelCard
+    open_runtime: Opener
+    options: RunOptions
+    listener: Listener
+    ladder: list[Rung]
+    objects: LabelMap | None = None
+    tables: list[Table] = field(default_factory=list)
+    maps: list[np.ndarray] = field(default_factory=list)
+    labels: np.ndarray | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    inputs: int = 0
+
+    def __post_init__(self) -> None:
+        self.size, self.names = input_size(self.card), names_of(self.card)
+        self.flips = _flips(self.card, self.options)
+
+    # --- what is asked about --------------------------------------------------------------------
+
+    def whole(self, frame: Frame) -> None:
+        """One answer about a frame."""
+        shape = frame.view.shape[1:]
+        ratio = max(n / s for n, s in zip(shape, self.size, strict=True))
+        if ratio > _MUCH_LARGER and not self.facts:
+            self.listener(
+                Notice(
+                    f"The image is {ratio:.0f} times as large as what '{self.card.name}' looks at; it is shrunk. "
+                    "For an answer about each part of it set classify=tiles."
+                )
+            )
+        probabilities = self._ask(lambda _: np.asarray(frame.view[...]), 1, frame)
+        self._tell(frame, probabilities, {})
+
+    def tiles(self, frame: Frame) -> None:
+        """An answer about every tile of a frame, and their mean on each step of the tiles."""
+        shape = frame.view.shape[1:]
+        edge, step = self._tile_and_step(shape)
+        counts = [max(1, -(-(n - e) // s) + 1) for n, e, s in zip(shape, edge, step, strict=True)]
+        places = list(np.ndindex(*counts))
+        starts = np.array(places).reshape(-1, len(shape)) * step
+
+        def cut(number: int) -> np.ndarray:
+            return cut_box(frame.view, starts[number].tolist(), edge)
+
+        probabilities = self._ask(cut, len(places), frame, "tiles")
+        grid = frame_grid(self.image, frame)
+        centres = (starts + (np.array(edge) - 1) / 2) * grid.spacing
+        columns = {f"{axis}": centres[:, k] for k, axis in enumerate("zyx"[3 - len(shape) :])}
+        self._tell(frame, probabilities, columns, dict.fromkeys(columns, grid.unit))
+        self.maps.append(mean_map(probabilities, counts, shape, edge, step))
+        self.facts |= {"tile": list(edge), "step": list(step), "tiles": len(places)}
+
+    def objects_of(self, frame: Frame) -> None:
+        """An answer about every object of a frame."""
+        assert self.objects is not None, "the mode is settled"  # noqa: S101
+        labels = np.asarray(self.objects.array[frame.index] if frame.index else self.objects.array[...])
+        if self.labels is None:
+            kind = np.uint8 if len(self.names) < 256 else np.uint16
+            self.labels = np.zeros(self.objects.shape, kind)
+        grid = frame_grid(self.image, frame)
+        table = measure_objects(labels, None, grid)
+        size = "area" if grid.ndim == 2 else "volume"
+        numbers = np.asarray(table["label"], np.int64)
+        pixels = np.rint(table[size] / np.prod(grid.spacing))
+        kept = np.flatnonzero(pixels >= (self.options.min_size or 0))
+        numbers = numbers[kept]
+        order, inverse = _compact(labels, numbers)
+        boxes = find_objects(order)
+        probabilities = self._ask(
+            lambda k: cut_box(frame.view, *self._around(boxes[k])), len(numbers), frame, "objects"
+        )
+        classes = np.concatenate(([0], probabilities.argmax(1) + 1)).astype(self.labels.dtype)
+        self.labels[frame.index] = classes[order]
+        columns = {"label": inverse}
+        columns |= {
+            name: table[name][kept]
+            for name in (size, *(f"centroid_{axis}" for axis in "zyx"[3 - grid.ndim :]))
+        }
+        units = {name: table.units[name] for name in columns if name in table.units}
+        self._tell(frame, probabilities, columns, units)
+
+    def _around(self, box: Sequence[slice]) -> tuple[list[int], list[int]]:
+        """Start and size of what is cut out around an object: a square in y and x."""
+        extent = [part.stop - part.start for part in box]
+        edge = self.options.tile or max(_SMALLEST, round(_MARGIN * max(extent[-2:])))
+        size = [*(max(1, round(_MARGIN * n)) for n in extent[:-2]), edge, edge]
+        start = [(part.start + part.stop - n) // 2 for part, n in zip(box, size, strict=True)]
+        return start, size
+
+    def _tile_and_step(self, shape: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Edges of a tile, and the steps from one to the next: a whole part of them."""
+        overlap = self.options.overlap
+        if overlap is None:
+            overlap = self.card.deepbio.get("tile", {}).get("overlap", _OVERLAP)
+        wanted = [self.options.tile or n for n in self.size]
+        if len(wanted) == 3:
+            wanted[0] = min(wanted[0], shape[0])
+        parts = max(1, round(1 / (1 - overlap)))
+        step = [-(-n // parts) for n in wanted]
+        return [s * parts for s in step], step
+
+    # --- the network ----------------------------------------------------------------------------
+
+    def _ask(self, cut: Cut, count: int, frame: Frame, told: str = "") -> np.ndarray:
+        """Probabilities, float64 of shape (count, classes), for `count` raw pieces of an image."""
+        start = time.perf_counter()
+        used: list[Rung] = []
+
+        def attempt(rung: Rung) -> np.ndarray:
+            used.append(rung)
+            runtime = self.open_runtime(rung, self.listener)
+            self.facts["runtime"] = runtime
+            stage = Stage(self.listener, told, count, item=frame.name) if told else None
+            rows = []
+            at_once = self.options.batch or max(rung.batch, min(_AT_ONCE, count))
+            for first in range(0, count, at_once):
+                numbers = range(first, min(first + at_once, count))
+                batch = np.stack([self._ready(cut(number)) for number in numbers])
+                rows.append(self._probabilities(runtime, batch))
+                if stage:
+                    stage.step(len(numbers))
+            return np.concatenate(rows) if rows else np.zeros((0, len(self.names)))
+
+        found = with_ladder(attempt, self.ladder, self.listener)
+        self.ladder = self.ladder[len(used) - 1 :]
+        self.inputs += count
+        self.seconds["predict"] = self.seconds.get("predict", 0.0) + time.perf_counter() - start
+        return found
+
+    def _ready(self, raw: np.ndarray) -> np.ndarray:
+        """A raw piece in the network's size, normalised as the card says."""
+        if raw.dtype.kind == "f":
+            check_finite(raw)
+        pixels = fit_size(raw, self.size)
+        pixels = apply_steps(pixels, ("channel", *"zyx"[3 - len(self.size) :]), self.card.input.steps)
+        return np.broadcast_to(pixels, (input_channels(self.card), *pixels.shape[1:]))
+
+    def _probabilities(self, runtime: Runtime, batch: np.ndarray) -> np.ndarray:
+        """The mean over mirror images of what the network says."""
+        total = np.zeros((len(batch), len(self.names)))
+        for flip in self.flips:
+            given: Any = runtime(np.ascontiguousarray(np.flip(batch, flip) if flip else batch))
+            scores = np.array(given if isinstance(given, np.ndarray) else given.cpu().numpy(), np.float32)
+            scores = scores.reshape(len(batch), -1)
+            if scores.shape[1] != len(self.names):
+                raise CardError(
+                    f"The network of '{self.card.name}' gives {scores.shape[1]} scores; its card names "
+                    f"{len(self.names)} classes."
+                )
+            total += _as_probabilities(scores, self.card)
+        return total / len(self.flips)
+
+    # --- the answers ----------------------------------------------------------------------------
+
+    def _tell(
+        self,
+        frame: Frame,
+        probabilities: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        units: Mapping[str, str] | None = None,
+    ) -> None:
+        count = len(probabilities)
+        where = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
+        best = probabilities.argmax(1)
+        rows: dict[str, Any] = {word: np.full(count, at) for word, at in where.items()}
+        rows |= columns
+        rows["class"] = np.array([self.names[k] for k in best], dtype=str)
+        rows["probability"] = probabilities.max(1, initial=0.0)
+        rows |= {f"p_{name.replace(' ', '_')}": probabilities[:, k] for k, name in enumerate(self.names)}
+        self.tables.append(Table(rows, units or {}))
+
+    def result(self, mode: str) -> Result:
+        image = self.image
+        labels = heat = None
+        if self.labels is not None and self.objects is not None:
+            names = dict(enumerate(self.names, start=1))
+            labels = LabelMap(self.labels, self.objects.axes, image.grid, names, image.frame_interval)
+        if self.maps:
+            heat = heat_map(self.image, self.maps, self.facts["step"], self.names)
+        facts = {"classify": mode, "inputs": self.inputs, "input_size": list(self.size), **self.facts}
+        if len(self.flips) > 1:
+            facts["mirror"] = sorted({axis for flip in self.flips for axis in flip})
+        facts["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
+        return Result(labels=labels, table=Table.concatenate(self.tables), image=heat, record=facts)
+
+
+def _flips(card: ModelCard, options: RunOptions) -> list[tuple[int, ...]]:
+    """Axes of a batch along which it is mirrored, for each mirror image."""
+    if not options.mirror:
+        return [()]
+    axes = [axis + 2 for axis in card.deepbio.get("mirror", ())]
+    if not axes:
+        raise InputMismatch(
+            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
+            "Leave 'mirror' off.",
+        )
+    return [one for count in range(len(axes) + 1) for one in itertools.combinations(axes, count)]
+
+
+def _as_probabilities(scores: np.ndarray, card: ModelCard) -> np.ndarray:
+    """Scores after the card's post-processing; of a card that ends in none, their softmax."""
+    ready = apply_steps(scores, ("batch", "channel"), card.output.steps).astype(np.float64)
+    if any(step.id in ("softmax", "sigmoid") for step in card.output.steps):
+        return ready
+    told = ready.min(initial=0.0) >= 0 and np.allclose(ready.sum(1), 1, atol=1e-3)
+    return ready if told else np.asarray(softmax(ready, axis=1))
+
+
+def _compact(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels as 1, 2, 3... in the order of `numbers` (others 0), and the numbers."""
+    place = np.searchsorted(numbers, labels)
+    place = np.minimum(place, max(len(numbers) - 1, 0))
+    known = numbers[place] == labels if len(numbers) else np.zeros(labels.shape, bool)
+    return np.where(known, place + 1, 0).astype(np.int32), numbers

@@ -1,0 +1,343 @@
+"""The plan of a classifier's training, from the data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepbio.cases import split_cases
+from deepbio.cases.classify import ClassCase, class_names, load_pixels, read_class_cases
+from deepbio.errors import ImageError, InputMismatch, OptionError
+from deepbio.options import Options, option
+from deepbio.training.classify_data import Variation
+from deepbio.training.classify_losses import BALANCES
+from deepbio.training.description import Description
+
+__all__ = ["Plan", "Wishes", "make_plan"]
+
+_LARGEST = {2: 224, 3: 64}  # edge of the images that a network is given
+_WIDTHS = (32, 64, 128, 192)
+_BLOCKS = (1, 2, 2, 2)
+_PASSES = 40  # through the training images
+_STEPS = (600, 20000)
+_BATCH = {2: 64, 3: 8}
+_UPRIGHT = ("CR", "DX", "CT", "MR", "PT", "MG", "US", "NM", "XA")  # DICOM: bodies lie one way up
+_UNEVEN = 2.0  # largest class over smallest, from which on something is done about it
+_COARSE = 0.7  # of the steps, where images are
+_LARGE_ENOUGH = 64  # pixels
+_MEASURED = 1000  # images whose intensities are measured
+_VALIDATIONS = 14
+
+
+@dataclass(frozen=True)
+class Wishes(Options):
+    """What a user may ask of a plan; None and "auto" follow from the data."""
+
+    steps: int | None = option(None, "training steps", low=1, high=10**7)
+    seed: int = option(0, "of every random draw", low=0, high=2**31)
+    names: tuple[str, ...] = option((), "better names for the data's classes, such as 0=normal,1=pneumonia")
+    balance: str = option(
+        "auto",
+        "what is done about rare classes; auto: logits where they are uneven",
+        choices=("auto", *BALANCES),
+    )
+    smoothing: float = option(0.1, "label smoothing", low=0.0, high=0.5)
+    size: int | None = option(None, "longest edge of the network's input", low=16, high=512)
+    view: str = option(
+        "auto",
+        "how images lie: upright ones are hardly turned, others freely; auto: by the modality",
+        choices=("auto", "any", "upright"),
+    )
+    normalise: str = option(
+        "auto",
+        "by the data set's intensities, or each image's own; auto: dataset for 8-bit images",
+        choices=("auto", "dataset", "image"),
+    )
+    width: float = option(1.0, "factor on the network's feature maps", low=0.25, high=2.0)
+    batch: int | None = option(None, "images of a batch", low=2, high=1024)
+    learning_rate: float = option(2e-3, "largest", low=1e-6, high=1.0)
+    weight_decay: float = option(5e-2, "of AdamW", low=0.0, high=1.0)
+    coarse: float | None = option(
+        None, "part of the steps in which images are taken at two thirds of their size", low=0.0, high=0.95
+    )
+    dropout: float = option(0.1, "part of the last vector that is set to 0", low=0.0, high=0.9)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the classes, on the card.
+    labels : tuple of str
+        What the data calls them, in the same order.
+    counts : tuple of int
+        Training images of each.
+    dims, channels : int
+        Spatial axes and channels of the images.
+    size : tuple of int
+        What every image is resampled to.
+    normalise : str
+        ``"dataset"``: by `mean` and `std` of each channel; ``"image"``: each image by its own.
+    mean, std : tuple of float
+        Of the training images.
+    network : dict
+        Name in NETWORKS and arguments.
+    variation : Variation
+        How strongly training images vary.
+    balance : str
+        One of `classify_losses.BALANCES`.
+    smoothing : float
+        Label smoothing.
+    batch, steps : int
+        Images of a batch, and batches.
+    coarse_steps : int
+        In the first ones images are taken at two thirds of their size, which is faster.
+    learning_rate, weight_decay, ema : float
+        See `deepbio.training.loop.Schedule`.
+    validate_every, seed : int
+        Likewise.
+    """
+
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+    dims: int
+    channels: int
+    size: tuple[int, ...]
+    normalise: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    network: dict[str, Any]
+    variation: Variation = field(default_factory=Variation)
+    balance: str = "none"
+    smoothing: float = 0.1
+    batch: int = 64
+    steps: int = 2000
+    coarse_steps: int = 0
+    learning_rate: float = 2e-3
+    weight_decay: float = 5e-2
+    ema: float = 0.998
+    validate_every: int = 250
+    seed: int = 0
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dict[str, Any]]:
+    """Measure a data set's training part and plan from it.
+
+    Parameters
+    ----------
+    data : path
+        As in `read_class_cases`.
+    wishes : Wishes
+        What the plan is to follow.
+    about : Description
+        Its classes name those of the data; its modality says how images lie.
+
+    Raises
+    ------
+    ImageError
+        If there is but one class, or one has no training images.
+    InputMismatch
+        If images have different channels or axes.
+    """
+    train, val = split_cases(read_class_cases(data))
+    labels, classes = _classes(train, val, about, wishes.names)
+    tally = Counter(case.class_name for case in train)
+    counts = tuple(tally[label] for label in labels)
+    facts = _measure(train)
+    dims, channels, size = facts["dims"], facts["channels"], _size(facts["median_size"], wishes.size)
+    normalise = wishes.normalise
+    if normalise == "auto":
+        normalise = "dataset" if facts["type"] == "uint8" else "image"
+    if normalise == "dataset" and facts["type"] != "uint8":
+        raise OptionError(f"The images are {facts['type']}; normalise=dataset is for 8-bit images.")
+    balance = wishes.balance
+    if balance == "auto":
+        balance = "logits" if max(counts) >= _UNEVEN * min(counts) else "none"
+    batch = wishes.batch or max(2, min(_BATCH[dims], len(train) // 4))
+    steps = wishes.steps or int(np.clip(_PASSES * len(train) // batch, *_STEPS))
+    coarse = wishes.coarse
+    if coarse is None:
+        coarse = _COARSE if min(size[-2:]) >= _LARGE_ENOUGH else 0.0
+    plan = Plan(
+        classes=classes,
+        labels=labels,
+        counts=counts,
+        dims=dims,
+        channels=channels,
+        size=size,
+        normalise=normalise,
+        mean=facts["mean"],
+        std=facts["std"],
+        network=_network(dims, channels, len(classes), size, wishes),
+        variation=_variation(dims, channels, _upright(wishes.view, about)),
+        balance=balance,
+        smoothing=wishes.smoothing,
+        batch=batch,
+        steps=steps,
+        coarse_steps=round(coarse * steps),
+        learning_rate=wishes.learning_rate,
+        weight_decay=wishes.weight_decay,
+        validate_every=max(1, steps // _VALIDATIONS),
+        seed=wishes.seed,
+    )
+    told = {"train": len(train), "val": len(val), "classes": dict(zip(classes, counts, strict=True)), **facts}
+    return plan, told
+
+
+def _classes(
+    train: Sequence[ClassCase], val: Sequence[ClassCase], about: Description, names: Sequence[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the data calls the classes, and what the card will."""
+    labels = class_names([*train, *val])
+    if len(labels) < 2:
+        raise ImageError(
+            f"The data set has the one class {labels[0]!r}; a classifier needs at least two.",
+            "Add images of another class.",
+        )
+    missing = sorted(set(labels) - {case.class_name for case in train})
+    if missing:
+        raise ImageError(
+            f"The class {missing[0]!r} has no training images; it is in the held-out part only.",
+            "Add training images of it, or leave it out of the data set.",
+        )
+    if names:
+        return labels, _renamed(labels, names)
+    told = tuple(name for _, name in sorted(about.names.items()))
+    if not told or set(told) == set(labels):
+        return (told or labels), (told or labels)
+    if len(told) == len(labels) and all(label.isdigit() for label in labels):
+        return labels, told
+    absent = sorted(set(told) - set(labels))
+    if absent and set(labels) < set(told):
+        raise ImageError(
+            f"The class {absent[0]!r} of the description has no cases; the data set has {', '.join(labels)}.",
+            "Add images of it, or take it out of the description.",
+        )
+    raise ImageError(
+        f"The description has the classes {', '.join(told)}; the data set has {', '.join(labels)}."
+    )
+
+
+def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The labels, with better names for some.
+
+    Examples
+    --------
+    >>> _renamed(["0", "1"], ["1=pneumonia"])
+    ('0', 'pneumonia')
+    """
+    better = {}
+    for pair in names:
+        label, equals, name = (part.strip() for part in pair.partition("="))
+        if not equals or not name or label not in labels:
+            raise OptionError(
+                f"The setting 'names' has {pair!r}; expected one of the classes {', '.join(labels)}, '=' and a name."
+            )
+        better[label] = name
+    return tuple(better.get(label, label) for label in labels)
+
+
+def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
+    """Sizes of all images, and the intensities of some."""
+    first: tuple[int, int] | None = None
+    sizes, types = [], set()
+    every = max(1, len(cases) // _MEASURED)
+    sums: list[np.ndarray] = []
+    for number, case in enumerate(cases):
+        pixels = load_pixels(case)
+        found = (pixels.shape[0], pixels.ndim - 1)
+        if first is not None and found != first:
+            raise InputMismatch(
+                f"{_told(cases[0])} has {_kind(*first)}, {_told(case)} has {_kind(*found)}; all images of a "
+                "data set must be of one kind.",
+                "Convert them to the same, all grey or all colour.",
+            )
+        first = found
+        sizes.append(pixels.shape[1:])
+        types.add(str(pixels.dtype))
+        if number % every == 0:
+            flat = pixels.reshape(found[0], -1).astype(np.float64)
+            sums.append(np.stack((flat.mean(1), (flat**2).mean(1))))
+    assert first is not None, "split_cases gives at least one case"  # noqa: S101
+    mean, square = np.mean(sums, axis=0)
+    std = np.sqrt(np.maximum(square - mean**2, 1e-12))
+    return {
+        "channels": first[0],
+        "dims": first[1],
+        "median_size": tuple(int(n) for n in np.median(sizes, axis=0)),
+        "smallest_size": tuple(int(n) for n in np.min(sizes, axis=0)),
+        "largest_size": tuple(int(n) for n in np.max(sizes, axis=0)),
+        "type": types.pop() if len(types) == 1 else "mixed",
+        "mean": tuple(round(float(one), 3) for one in mean),
+        "std": tuple(round(float(one), 3) for one in std),
+    }
+
+
+def _told(case: ClassCase) -> str:
+    return f"{str(case.image)!r}" + (f" ({case.name})" if case.index >= 0 else "")
+
+
+def _kind(channels: int, dims: int) -> str:
+    return f"{channels} channel{'s' * (channels > 1)} in {dims}D"
+
+
+def _size(median: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
+    """The network's input: like most images, but no larger than what can be trained."""
+    limit = wanted or _LARGEST[len(median)]
+    edge = max(median)
+    factor = min(1.0, limit / edge) if wanted is None else limit / edge
+    inner = [max(8, round(n * factor)) for n in median[-2:]]
+    depth = [min(n, limit) for n in median[:-2]]
+    return (*depth, *inner)
+
+
+def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wishes: Wishes) -> dict[str, Any]:
+    """Stages until the maps are about as small as 4 to 7 pixels; thin axes are not reduced further."""
+    # small images are not reduced before the first stage
+    strides: list[list[int]] = []
+    left = list(size)
+    for stage in range(len(_WIDTHS)):
+        keep = stage == 0 and max(size) < 64
+        step = [1 if keep or n < 8 else 2 for n in left]
+        if stage and set(step) == {1}:
+            break
+        strides.append(step)
+        left = [-(-n // s) for n, s in zip(left, step, strict=True)]
+    widths = [max(8, round(w * wishes.width / 8) * 8) for w in _WIDTHS[: len(strides)]]
+    if dims == 3:
+        widths = [max(8, w // 2) for w in widths]
+    return {
+        "name": "classifier",
+        "arguments": {
+            "dims": dims,
+            "in_channels": channels,
+            "out_channels": classes,
+            "features": widths,
+            "blocks": list(_BLOCKS[: len(strides)]),
+            "strides": strides,
+            "dropout": wishes.dropout,
+        },
+    }
+
+
+def _upright(view: str, about: Description) -> bool:
+    return view == "upright" or (view == "auto" and any(one in _UPRIGHT for one in about.modality))
+
+
+def _variation(dims: int, channels: int, upright: bool) -> Variation:
+    colour = 0.15 if channels == 3 else 0.0
+    if upright:
+        return Variation(rotation=12.0, zoom=1.15, shift=0.08, colour=colour)
+    return Variation(flip=tuple(range(dims)), rotation=180.0, colour=colour)
