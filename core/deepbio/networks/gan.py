@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["StyleDiscriminator", "StyleGenerator"]
+__all__ = ["PatchDiscriminator", "StyleDiscriminator", "StyleGenerator"]
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU
@@ -236,3 +236,36 @@ def _spread(x: Tensor, group: int = 4) -> Tensor:
     groups = x.float().view(size, -1, *x.shape[1:])
     spread = (groups.var(0, correction=0) + _EPS).sqrt().mean((1, 2, 3))
     return spread.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:]).to(x.dtype)
+
+
+class PatchDiscriminator(nn.Module):
+    """Real or made up, for each patch of an image (Isola et al. 2017, doi:10.1109/CVPR.2017.632).
+
+    Parameters
+    ----------
+    in_channels : int
+        Channels of the image and of what it was made from.
+    features : sequence of int
+        Channels after each halving of the edge; three give patches of 38 pixels.
+
+    Examples
+    --------
+    >>> PatchDiscriminator(6, (8, 8))(torch.zeros(2, 6, 32, 48)).shape
+    torch.Size([2, 1, 8, 12])
+    """
+
+    def __init__(self, in_channels: int, features: Sequence[int] = (32, 64, 128)) -> None:
+        super().__init__()
+        inputs = (in_channels, *features[:-1])
+        self.down = nn.ModuleList(
+            [nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, features, strict=True)]
+        )
+        self.last = nn.Conv2d(features[-1], features[-1], 3, padding=1)
+        self.real = nn.Conv2d(features[-1], 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, 1, y / n, x / n) of being real."""
+        for layer in self.down:
+            x = _active(layer(x))
+        logits: Tensor = self.real(_active(self.last(x)))
+        return logits

@@ -24,7 +24,7 @@ from deepbio.engine.memory import keep_pages
 from deepbio.errors import WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
-from deepbio.training.fit import _half_precision
+from deepbio.training.loop import half_precision
 
 __all__ = ["Adversarial", "AdversarialFit", "AdversarialSchedule", "Game", "random_of"]
 
@@ -152,7 +152,7 @@ class Adversarial:
             "generator": self._adam(self.generator, 1),
             "discriminator": self._adam(self.discriminator, schedule.r1_every if schedule.r1 else 1),
         }
-        self.precision = _half_precision(device)
+        self.precision = half_precision(device)
         if self.precision == torch.float16:  # whose range the losses leave
             self.precision = torch.float32
         self.state = AdversarialFit(0, -math.inf, [])
