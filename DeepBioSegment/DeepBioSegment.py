@@ -40,6 +40,7 @@ EXIT_CODES = {
     "WorkerNotStarted": 7,
     "OutOfMemory": 8,
     "OutputError": 9,
+    "TrainingError": 10,
     "Cancelled": 130,
 }
 BUG = 70

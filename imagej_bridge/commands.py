@@ -16,6 +16,7 @@ from deepbio import run_many
 from deepbio.batch import SUMMARY
 from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
 from deepbio.events import Notice
+from deepbio.families import FAMILIES
 from deepbio.image import Image, Table
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
@@ -33,12 +34,12 @@ from imagej_bridge.options import (
 )
 
 __all__ = [
-    "AUTO",
     "COMMANDS",
-    "GIVES",
     "Command",
-    "find_command",
+    "auto",
     "execute",
+    "find_command",
+    "gives",
 ]
 
 TASKS = {  # the word of a command -> task on the card
@@ -49,16 +50,23 @@ TASKS = {  # the word of a command -> task on the card
     "Generate": "generate",
     "Features": "features",
 }
-GIVES = {"segment": ("labels", "rois", "overlay", "table", "scores")}  # by task, where it is known
-AUTO = ("labels", "table")  # what models that segment give where nothing else is asked for
-_DOING = {
-    "segment": "finds objects or regions",
-    "restore": "removes noise or blur",
-    "sequence": "follows what it sees through time",
-    "classify": "says what an image shows",
-    "generate": "makes images",
-    "features": "describes images by numbers",
+_DOING = {name: family.summary for name, family in FAMILIES.items()} | {
+    "features": "describes images by numbers"
 }
+
+
+def auto(task: str) -> tuple[str, ...]:
+    """What models of a task give where nothing else is asked for."""
+    return FAMILIES[task or "segment"].outputs if task in ("", *FAMILIES) else ()
+
+
+def gives(task: str) -> tuple[str, ...]:
+    """All that models of a task can give, also what ImageJ makes of labels."""
+    if task not in FAMILIES:
+        return ()
+    parts = FAMILIES[task].gives
+    at = parts.index("labels") + 1 if "labels" in parts else 0
+    return (*parts[:at], *(("rois", "overlay") if at else ()), *parts[at:])
 
 
 @dataclass(frozen=True)
@@ -156,16 +164,15 @@ def _run_card(
 
 def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     """The outputs that are meant, without repetition."""
-    auto = AUTO if card.task in ("segment", "") else ("image", "table")
-    spelt = [kind for word in output for kind in (auto if word == "auto" else (word,))]
+    spelt = [kind for word in output for kind in (auto(card.task) if word == "auto" else (word,))]
     if not spelt:
         raise OptionError(
             "The option 'output' is empty.", "Leave it out, or name what you want: output=labels."
         )
-    gives = GIVES.get(card.task or "segment")
+    known = gives(card.task or "segment")
     for kind in spelt:
-        if gives is not None and kind not in gives:
-            raise OptionError(f"The model '{card.name}' gives no {kind}.", f"Choose of: {', '.join(gives)}.")
+        if kind not in known:
+            raise OptionError(f"The model '{card.name}' gives no {kind}.", f"Choose of: {', '.join(known)}.")
     if {"rois", "overlay"} & set(spelt):
         check_rois()
     return tuple(dict.fromkeys(spelt))

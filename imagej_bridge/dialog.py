@@ -6,7 +6,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 from deepbio.library import list_models
-from imagej_bridge.commands import AUTO, GIVES, Command
+from imagej_bridge.commands import Command, auto, gives
 from imagej_bridge.java import java
 from imagej_bridge.options import format_words
 
@@ -106,7 +106,7 @@ def _dialog(
 
 def _ticks(one: Field[Any], command: Command) -> tuple[str, ...]:
     """The kinds of output to tick, where it is known which there are."""
-    return GIVES.get(command.task, ()) if one.name == "output" else ()
+    return gives(command.task) if one.name == "output" else ()
 
 
 def _add(dialog: Any, one: Field[Any], models: list[str], command: Command) -> None:
@@ -114,7 +114,7 @@ def _add(dialog: Any, one: Field[Any], models: list[str], command: Command) -> N
     if one.name == "model" and models:
         dialog.addChoice("model", models, models[0])
     elif ticks:
-        dialog.addCheckboxGroup(1, len(ticks), list(ticks), [tick in AUTO for tick in ticks])
+        dialog.addCheckboxGroup(1, len(ticks), list(ticks), [tick in auto(command.task) for tick in ticks])
     elif kind == "bool":
         dialog.addCheckbox(one.name, bool(one.default))
     elif kind == "choice":
@@ -130,7 +130,7 @@ def _next(dialog: Any, one: Field[Any], models: list[str], command: Command) -> 
     kind, ticks = kind_of(one), _ticks(one, command)
     if ticks:
         chosen = tuple(tick for tick in ticks if dialog.getNextBoolean())
-        return default_text(one) if chosen == AUTO else ",".join(chosen)
+        return default_text(one) if chosen == auto(command.task) else ",".join(chosen)
     if kind == "bool":
         return bool(dialog.getNextBoolean())
     if kind == "choice" or (one.name == "model" and models):

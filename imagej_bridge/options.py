@@ -53,7 +53,7 @@ class ImageOptions(RunOptions):
 
     output: tuple[str, ...] = option(
         ("auto",),
-        "what to make of it, with commas between; auto: labels and table, or what the model gives",
+        "what to make of it, with commas between; auto: what the model's task gives, as labels and table",
         choices=OUTPUTS,
     )
     model: str = option(
@@ -76,13 +76,15 @@ class ImageOptions(RunOptions):
 class BatchOptions(RunOptions):
     """Options of ``DeepBio Batch``: files in a folder, results in another."""
 
-    output: tuple[str, ...] = option(("labels", "table"), "follows from save", choices=OUTPUTS)
+    output: tuple[str, ...] = option((), "follows from save", choices=OUTPUTS)
     model: str = option("", "name or folder of the model")
     input: str = option("", "folder with images, an image, or a pattern")
     output_dir: str = option("", "folder for the results; made if missing")
     pattern: str = option("", "only files in the folder whose names match, such as *.tif")
     save: tuple[str, ...] = option(
-        ("labels", "table"), "what to write, with commas between; csv is the table", choices=(*SAVES, "csv")
+        (),
+        "what to write, with commas between; csv is the table; nothing named: what the model gives",
+        choices=(*SAVES, "csv"),
     )
     overwrite: bool = option(False, "compute again what is done")
     log: str = option("normal", "debug also writes tracebacks to the Log", choices=("normal", "debug"))

@@ -95,7 +95,7 @@ class Batch:
         return batch
 
     @classmethod
-    def of_files(cls, logic, inputs, output, model, options=None, save=("labels", "table")):
+    def of_files(cls, logic, inputs, output, model, options=None, save=()):
         """A batch of files, which the worker reads and writes; what is done already is skipped.
 
         Parameters

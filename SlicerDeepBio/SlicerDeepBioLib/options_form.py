@@ -84,7 +84,23 @@ class OptionsForm:
         """Show the rows that make sense for a model and an input; see :func:`relevant`."""
         for name, row in self._rows.items():
             row.set_shown(relevant(name, card, image))
+        if card is not None and "output" in self._rows:
+            self._show_outputs(self._rows["output"], card)
         self._ui.resetOptionsButton.enabled = bool(self._values)
+
+    def _show_outputs(self, row, card):
+        """Offer what the model gives, ticked as its task has it; a choice that it cannot give is dropped."""
+        gives = card.get("gives") or row.option["choices"]  # which the cards of an older DeepBio do not say
+        value = self._values.get("output")
+        asked = value and ",".join(name for name in value.split(",") if name in gives)
+        if value and not asked:
+            del self._values["output"]
+            asked = None
+        self._filling = True
+        row.offer(gives, ",".join(card.get("usual") or ("labels", "table")))
+        row.show_value(asked)
+        self._mark("output")
+        self._filling = False
 
     def reset(self):
         """Go back to the defaults."""
@@ -193,6 +209,12 @@ class _Row:
                 box.checked = name in chosen
         else:
             self.widget.text = "" if value == self.default else value
+
+    def offer(self, choices, default):
+        """Of a list: show the boxes of these choices only, with this default (names with commas)."""
+        self.default = default
+        for name, box in self._boxes.items():
+            box.visible = name in choices
 
     def set_shown(self, shown):
         """Show or hide the row."""

@@ -299,9 +299,9 @@ def _gathered(source):
 
 
 def _wanted(options):
-    """Outputs to ask for: those of the option, else labels and table."""
+    """Outputs to ask for: those of the option, else none by name, which is what the model's task gives."""
     asked = options.pop("output", "")
-    return [name.strip() for name in asked.split(",") if name.strip()] or ["labels", "table"]
+    return [name.strip() for name in asked.split(",") if name.strip()]
 
 
 def _out_of_memory(error):

@@ -29,6 +29,8 @@ class Family:
         One line for people.
     outputs : tuple of str
         Parts of a result that a run gives unless it is asked for others.
+    gives : tuple of str
+        All parts that it can give.
     run : str
         ``run(image, card, open_runtime, first, options, listener=...) -> Result``.
     train : str
@@ -44,6 +46,7 @@ class Family:
     verb: str
     summary: str
     outputs: tuple[str, ...]
+    gives: tuple[str, ...]
     run: str
     train: str
     evaluate: str
@@ -62,12 +65,13 @@ class Family:
         return getattr(found, attribute) if attribute else found
 
 
-def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...]) -> Family:
+def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...], *more: str) -> Family:
     return Family(
         name,
         verb,
         summary,
         outputs,
+        (*outputs, *more),
         run=f"tasks.{name}:{name}",
         train="training.run" if name == "segment" else f"training.{name}",
         evaluate="evaluation.running" if name == "segment" else f"evaluation.{name}",
@@ -78,11 +82,26 @@ def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...]) -> Fam
 FAMILIES: dict[str, Family] = {
     one.name: one
     for one in (
-        _family("segment", "Segment", "outlines objects, or labels each pixel's class", ("labels", "table")),
-        _family("classify", "Classify", "says what an image, or each object in it, is", ("table",)),
+        _family(
+            "segment",
+            "Segment",
+            "outlines objects, or labels each pixel's class",
+            ("labels", "table"),
+            "scores",
+        ),
+        _family(
+            "classify",
+            "Classify",
+            "says what an image, or each object in it, is",
+            ("table",),
+            "image",
+            "labels",
+        ),
         _family("restore", "Restore", "takes noise away, or adds resolution", ("image",)),
-        _family("sequence", "Sequence", "follows frames through time", ("labels", "table")),
-        _family("generate", "Generate", "makes images of a class, or from a mask", ("image",)),
+        _family("sequence", "Sequence", "follows frames through time", ("labels", "table"), "scores"),
+        _family(
+            "generate", "Generate", "makes images of a class, or from a mask", ("image",), "labels", "table"
+        ),
     )
 }
 """Every family by its task, in the order in which people are told of them."""

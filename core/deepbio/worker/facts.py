@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
+from deepbio.families import FAMILIES
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard, is_bundled, scan_models
 from deepbio.options import RunOptions
@@ -75,11 +76,14 @@ def card_values(card: ModelCard) -> dict[str, Any]:
     """All of a card that a form or a scene may need."""
     from deepbio.tasks.frames import input_channels
 
+    family = FAMILIES.get(card.task or "segment")  # a foreign card may be for what nobody here runs
     return {
         **plain(card.describe()),
         "ndim": card.ndim,
         "channels": input_channels(card),
         "per_slice": card.deepbio.get("per_slice") is True,
+        "usual": list(family.outputs) if family else [],
+        "gives": list(family.gives) if family else [],
         "classes": class_values(card),
         "bundled": is_bundled(card),
         "documentation": _documentation(card),

@@ -76,7 +76,7 @@ class Runs:
             inputs,
             output,
             parse_options(request.get("options")),
-            save=tuple(request.get("save") or ("labels", "table")),
+            save=tuple(request.get("save") or ()),
             overwrite=request.get("overwrite") is True,
             on_progress=updates,
             on_file=tell,
@@ -114,10 +114,7 @@ class Runs:
     def _answer(
         self, result: Result, card: ModelCard, options: RunOptions, updates: Updates
     ) -> dict[str, Any]:
-        from deepbio.tasks.segment import decoder_of
-
-        decoder = decoder_of(card, options)
-        instances = decoder is not None and decoder.instances
+        instances = _are_objects(result, card, options)
         labels = None
         if result.labels is not None:
             labels = {
@@ -146,6 +143,16 @@ class Runs:
             "frame_interval": image.frame_interval,
             **grid_values(image.grid),
         }
+
+
+def _are_objects(result: Result, card: ModelCard, options: RunOptions) -> bool:
+    """Whether labels are objects, and not classes."""
+    if card.task in ("", "segment"):
+        from deepbio.tasks.segment import decoder_of
+
+        decoder = decoder_of(card, options)
+        return decoder is not None and decoder.instances
+    return result.labels is not None and not result.labels.names
 
 
 def row_values(row: Row) -> dict[str, Any]:
