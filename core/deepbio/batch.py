@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Row", "run_many"]
 
 SUMMARY = "summary.csv"
+CLASSES = "classes.csv"
 
 # A picture of a segmentation shows its labels alone; measuring is then not asked for.
 _SHOWN = {"": ("labels",), "segment": ("labels",)}
@@ -90,7 +91,8 @@ def run_many(
     """Run a loaded model on many files and save what it finds.
 
     A file that fails does not stop the others. ``summary.csv`` in `output_dir` (file, status,
-    seconds, objects, message) is kept up to date while the batch runs.
+    seconds, objects, message) is kept up to date while the batch runs. Of a classifier ``classes.csv``
+    has the tables of all files below each other.
 
     Parameters
     ----------
@@ -155,6 +157,8 @@ def run_many(
             summary.save()
         raise
     summary.save()
+    if model.card.task == "classify" and "table" in kinds and len(names) > 1:
+        _join_tables(job.folder / CLASSES, summary.rows)
     return tuple(summary.rows)
 
 
@@ -311,6 +315,23 @@ def _refuse_existing(outputs: Mapping[str, Path]) -> None:
 
 def _all_there(outputs: Mapping[str, Path]) -> bool:
     return all(path.exists() for path in outputs.values())
+
+
+def _join_tables(path: Path, rows: Sequence[Row]) -> None:
+    """Write the tables of all files as one, with the file in front; those with other columns are left out."""
+    header: list[str] | None = None
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for row in rows:
+            if "table" not in row.outputs or not row.outputs["table"].exists():
+                continue
+            with row.outputs["table"].open(newline="", encoding="utf-8") as one:
+                lines = list(csv.reader(one))
+            if header is None and lines:
+                header = lines[0]
+                writer.writerow(["file", *header])
+            if lines and lines[0] == header:
+                writer.writerows([row.file, *line] for line in lines[1:])
 
 
 def _listed(value: Any) -> Any:

@@ -63,6 +63,7 @@ class Model:
         self._untried_pixels = 0
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
         self._release: weakref.finalize[[], Model] | None = None
+        self._finder: Model | None = None  # of the objects that a classifier is asked about
 
     def run(
         self,
@@ -131,6 +132,9 @@ class Model:
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
+        if self._finder is not None:
+            self._finder.close()
+            self._finder = None
         if self._release is not None:
             self._release()
             self._release = None
@@ -154,7 +158,9 @@ class Model:
             from deepbio.io import read_labels
 
             return read_labels(path)
-        finder = load_model(options.objects, device=self.device)
+        finder = self._finder
+        if finder is None or options.objects not in (finder.card.name, str(finder.card.root)):
+            finder = self._finder = load_model(options.objects, device=self.device)
         how = RunOptions(
             device=options.device,
             runtime=options.runtime,

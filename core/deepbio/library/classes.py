@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from deepbio.errors import CardError
 from deepbio.library.fields import Fields
 
-__all__ = ["CODES", "check_classes"]
+__all__ = ["CODES", "check_answers", "check_classes"]
 
 CODES = ("category", "type", "modifier")
 _KNOWN = ("name", "color", *CODES)
@@ -62,3 +62,40 @@ def _check_class(entry: Fields) -> None:
             code = entry.child(name)
             for part in ("scheme", "value", "meaning"):
                 code.text(part)
+
+
+def check_answers(ours: Fields, channels: int) -> None:
+    """Check what the card of a classifier says: a class for each score, and its calibration.
+
+    Parameters
+    ----------
+    ours : Fields
+        What stands under ``config: deepbio:``.
+    channels : int
+        Scores that the network gives.
+
+    Raises
+    ------
+    CardError
+        If the classes are not numbered from 1 to the number of scores, or the temperature is not
+        positive.
+
+    Examples
+    --------
+    >>> check_answers(Fields({"task": "classify", "classes": {1: "cat", 2: "dog"}}), 2)
+    >>> check_answers(Fields({"task": "classify", "classes": {1: "cat"}}), 2)
+    Traceback (most recent call last):
+        ...
+    deepbio.errors.CardError: The card's classes have the numbers [1]; the network gives 2 scores, expected 1 to 2.
+    """
+    if ours.text("task", "") != "classify":
+        return
+    numbers = sorted(int(label) for label in ours.mapping("classes", {}))
+    if numbers and numbers != list(range(1, channels + 1)):
+        raise CardError(
+            f"The card's {ours.place('classes')} have the numbers {numbers}; the network gives {channels} scores, "
+            f"expected 1 to {channels}."
+        )
+    calibration = ours.child("calibration")
+    if "temperature" in calibration and not calibration.number("temperature") > 0:
+        raise calibration.fail("temperature", "a number above 0")

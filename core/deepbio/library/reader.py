@@ -16,7 +16,7 @@ import yaml
 
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
-from deepbio.library.classes import check_classes
+from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
 from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
 from deepbio.networks import NETWORKS
@@ -119,7 +119,7 @@ def _card(fields: Fields, root: Path) -> ModelCard:
         inputs=inputs,
         outputs=outputs,
         weights=weights,
-        deepbio=_ours(ours, len(inputs[0].spatial)),
+        deepbio=_ours(ours, len(inputs[0].spatial), len(outputs[0].channels)),
         config=config.values,
         training_data=_training_data(fields, ours),
         documentation=_file_or_none(fields, "documentation", root),
@@ -159,7 +159,7 @@ def _training_data(fields: Fields, ours: Fields) -> str:
     return data.text("id", "") or data.text("name", "") or ours.text("training_data", "")
 
 
-def _ours(ours: Fields, ndim: int) -> Mapping[str, Any]:
+def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
     """``config: deepbio:`` with what the library itself shows, and what is said of space, checked."""
     list(ours.children("scores"))
     for name in ("tile", "decode", "classes", "training"):
@@ -171,6 +171,7 @@ def _ours(ours: Fields, ndim: int) -> Mapping[str, Any]:
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
     check_classes(ours)
+    check_answers(ours, channels)
     return ours.values
 
 

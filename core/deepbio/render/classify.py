@@ -27,6 +27,7 @@ _BARS = 5  # classes shown, at most
 _ROWS = 6  # frames or slices shown, at most
 _BAR, _NAMES, _LINE = 240, 210, 34
 _GAP, _STRIP, _LEAST = 12, 36, 560
+_ENTRY = 310  # width of a class in the legend
 _INK, _FAINT, _PAPER = (32, 34, 38), (225, 228, 232), (255, 255, 255)
 _STRONGEST = 0.6  # of a class's colour over the image, where it is certain
 
@@ -148,19 +149,21 @@ def _map_picture(image: Image, heat: Image, title: str) -> Picture.Image:
     painted = Picture.fromarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
     names = heat.channels or tuple(f"class {k + 1}" for k in range(len(chances)))
     present = [k for k in range(len(names)) if (best == k).any()]
-    page = Picture.new(
-        "RGB", (2 * plain.width + 3 * _GAP, _STRIP + plain.height + 2 * _GAP + 24 * len(present)), _PAPER
-    )
+    width = 2 * plain.width + 3 * _GAP
+    across = max(1, width // _ENTRY)
+    lines = -(-len(present) // across)
+    page = Picture.new("RGB", (width, _STRIP + plain.height + 2 * _GAP + 24 * lines), _PAPER)
     draw = ImageDraw.Draw(page)
     _text(draw, (_GAP, _STRIP // 2), _cut(title, page.width - 2 * _GAP, 16), 16)
     page.paste(plain, (_GAP, _STRIP))
     page.paste(painted, (2 * _GAP + plain.width, _STRIP))
-    for line, k in enumerate(present):
-        y = _STRIP + plain.height + _GAP + 24 * line
+    for number, k in enumerate(present):
+        x = _GAP + number % across * _ENTRY
+        y = _STRIP + plain.height + _GAP + 24 * (number // across)
         color = tuple(map(int, CLASS_COLORS[1 + k % (len(CLASS_COLORS) - 1)]))
-        draw.rectangle((_GAP, y + 4, _GAP + 16, y + 20), color)
-        share = 100 * float((best == k).mean())
-        _text(draw, (_GAP + 24, y + 12), f"{names[k]}: {share:.0f} % of the image", 15)
+        draw.rectangle((x, y + 4, x + 16, y + 20), color)
+        told = f"{names[k]}: {100 * float((best == k).mean()):.0f} % of the image"
+        _text(draw, (x + 24, y + 12), _cut(told, _ENTRY - 30, 15), 15)
     return page
 
 

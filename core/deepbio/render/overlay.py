@@ -30,10 +30,10 @@ PAPER = (255, 255, 255)
 # Of several channels without colours of their own: told apart by most colour-blind people too.
 CHANNEL_COLORS = ((255, 255, 255),), ((0, 255, 0), (255, 0, 255)), ((0, 170, 255), (0, 255, 0), (255, 60, 60))
 
-# Okabe & Ito's, for classes: told apart by nearly everybody, and seen on grey images.
+# Okabe & Ito's, for classes: told apart by nearly everybody, and seen on grey images; then three of Tol's.
 CLASS_COLORS = np.array(
     ((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167),
-     (0, 114, 178)), np.uint8
+     (0, 114, 178), (136, 34, 85), (153, 153, 51), (187, 187, 187)), np.uint8
 )  # fmt: skip
 
 

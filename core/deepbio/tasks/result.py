@@ -18,11 +18,11 @@ class Result:
     Attributes
     ----------
     labels : LabelMap or None
-        Objects or classes, on the grid of the input.
+        Objects or classes, on the grid of the input; of a classifier always where objects are classified.
     table : Table or None
-        Measurements of the objects.
+        Measurements of the objects, or the answers of a classifier.
     image : Image or None
-        A restored or generated image.
+        A restored or generated image; of a classifier always where tiles are classified: the map.
     scores : Image or None
         What the network gave, after the card's post-processing, one channel each.
     record : mapping

@@ -56,8 +56,7 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     network, state = fit(plan, pictures[0], pictures[1], job)
     job.listener(Notice(f"Best balanced accuracy on the val part: {state.best:.3f}."))
     scores = np.concatenate(list(_scores(network, pictures[1], plan.batch)))
-    # what is done about rare classes changes how frequent the network takes each to be
-    calibration = calibrate(scores, pictures[1].classes, with_bias=plan.balance != "none")
+    calibration = calibrate(scores, pictures[1].classes, with_bias=plan.calibration == "bias")
     job.listener(
         Notice(
             f"Temperature {calibration.temperature:.3f}: calibration error {calibration.before:.3f} before, "

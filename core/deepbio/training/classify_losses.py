@@ -46,7 +46,8 @@ def classification_loss(
     counts : sequence of int
         Training images of each class.
     smoothing : float
-        Part of the truth that is spread over all classes (label smoothing).
+        Part of the truth that is spread over all classes (label smoothing); with "logits" by their
+        frequencies, since an even spread would be shifted towards the rare ones.
 
     Returns
     -------
@@ -60,7 +61,10 @@ def classification_loss(
     def loss(scores: Tensor, classes: Tensor) -> Tensor:
         scores = scores.float()
         if balance == "logits":
-            scores = scores + shift.to(scores.device)
+            told = F.one_hot(classes, len(counts)) * (1 - smoothing) + smoothing * shift.exp().to(
+                scores.device
+            )
+            return F.cross_entropy(scores + shift.to(scores.device), told)
         if balance != "focal":
             return F.cross_entropy(scores, classes, label_smoothing=smoothing)
         entropy = F.cross_entropy(scores, classes, label_smoothing=smoothing, reduction="none")

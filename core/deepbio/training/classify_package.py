@@ -42,8 +42,8 @@ class Calibration:
     temperature : float
         Above 1 where the network was too sure.
     bias : tuple of float
-        For each class; empty for none. After a network has learned as if all classes were as frequent,
-        it says how frequent they are.
+        For each class; empty for none. It says how frequent the classes are where a network has learned
+        as if all were as frequent.
     before, after : float
         Expected calibration error without both, and with ones fitted to other held-out cases.
     """

@@ -43,10 +43,15 @@ class Wishes(Options):
     names: tuple[str, ...] = option((), "better names for the data's classes, such as 0=normal,1=pneumonia")
     balance: str = option(
         "auto",
-        "what is done about rare classes; auto: logits where they are uneven",
+        "what is done about rare classes; auto: sampling where they are uneven",
         choices=("auto", *BALANCES),
     )
     smoothing: float = option(0.1, "label smoothing", low=0.0, high=0.5)
+    calibration: str = option(
+        "temperature",
+        "of the probabilities, on held-out images; bias: also to how frequent the classes are there",
+        choices=("temperature", "bias"),
+    )
     size: int | None = option(None, "longest edge of the network's input", low=16, high=512)
     view: str = option(
         "auto",
@@ -96,6 +101,8 @@ class Plan:
         One of `classify_losses.BALANCES`.
     smoothing : float
         Label smoothing.
+    calibration : str
+        ``"temperature"``, or ``"bias"`` for a temperature and a bias of each class.
     batch, steps : int
         Images of a batch, and batches.
     coarse_steps : int
@@ -119,6 +126,7 @@ class Plan:
     variation: Variation = field(default_factory=Variation)
     balance: str = "none"
     smoothing: float = 0.1
+    calibration: str = "temperature"
     batch: int = 64
     steps: int = 2000
     coarse_steps: int = 0
@@ -164,7 +172,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         raise OptionError(f"The images are {facts['type']}; normalise=dataset is for 8-bit images.")
     balance = wishes.balance
     if balance == "auto":
-        balance = "logits" if max(counts) >= _UNEVEN * min(counts) else "none"
+        balance = "sampling" if max(counts) >= _UNEVEN * min(counts) else "none"
     batch = wishes.batch or max(2, min(_BATCH[dims], len(train) // 4))
     steps = wishes.steps or int(np.clip(_PASSES * len(train) // batch, *_STEPS))
     coarse = wishes.coarse
@@ -184,6 +192,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         variation=_variation(dims, channels, _upright(wishes.view, about)),
         balance=balance,
         smoothing=wishes.smoothing,
+        calibration=wishes.calibration,
         batch=batch,
         steps=steps,
         coarse_steps=round(coarse * steps),
@@ -220,14 +229,13 @@ def _classes(
     if len(told) == len(labels) and all(label.isdigit() for label in labels):
         return labels, told
     absent = sorted(set(told) - set(labels))
-    if absent and set(labels) < set(told):
+    if set(labels) < set(told):
         raise ImageError(
             f"The class {absent[0]!r} of the description has no cases; the data set has {', '.join(labels)}.",
             "Add images of it, or take it out of the description.",
         )
-    raise ImageError(
-        f"The description has the classes {', '.join(told)}; the data set has {', '.join(labels)}."
-    )
+    # names that are not the data's belong to a plan that renames them; see `Wishes.names`
+    return labels, labels
 
 
 def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

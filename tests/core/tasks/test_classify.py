@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deepbio.batch import run_many
 from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Notice
 from deepbio.image import RGB, Grid, Image, LabelMap
@@ -177,8 +178,10 @@ def test_objects_from_a_file_and_from_a_model(bright2d, spots2d, tmp_path) -> No
     image, model = Image(pixels), load_model(bright2d)
     table = model.run(image, RunOptions(objects=str(tmp_path / "labels.tif"))).table
     assert table["label"].tolist() == [7, 300]
-    table = model.run(image, RunOptions(objects=str(spots2d))).table  # one object: the bright half
-    assert table["class"].tolist() == ["bright"]
+    for _ in range(2):  # the second time it is open
+        table = model.run(image, RunOptions(objects=str(spots2d))).table  # one object: the bright half
+        assert table["class"].tolist() == ["bright"]
+    model.close()
 
 
 def test_small_objects_and_frames_without_any(bright2d) -> None:
@@ -215,6 +218,18 @@ def test_scores_without_softmax_become_probabilities(tmp_path) -> None:
     pixels = _noise((8, 8))
     table = load_model(folder).run(Image(pixels)).table
     assert table["p_bright"][0] == pytest.approx(p_bright(pixels.mean()), abs=1e-6)
+
+
+def test_a_batch_has_all_answers_in_one_table(bright2d, tmp_path) -> None:
+    for name, value in (("a", 400), ("b", 1700)):
+        write(tmp_path / f"{name}.tif", Image(np.full((8, 8), value, np.uint16)))
+    (tmp_path / "c.tif").write_bytes(b"no image")
+    rows = run_many(load_model(bright2d), [tmp_path / f"{name}.tif" for name in "abc"], tmp_path / "out")
+    assert [row.status for row in rows] == ["done", "done", "failed"]
+    lines = (tmp_path / "out" / "classes.csv").read_text().splitlines()
+    assert lines[0] == "file,class,probability,p_bright,p_rather_dark"
+    assert [line.split(",")[1] for line in lines[1:]] == ["rather dark", "bright"]
+    assert float(lines[2].split(",")[3]) == pytest.approx(p_bright(1700))
 
 
 def test_what_cannot_be(bright2d, bright3d, spots2d) -> None:
