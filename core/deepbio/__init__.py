@@ -55,6 +55,7 @@ _HOME = {  # public name -> the module that has it
     "read": "io",
     "read_labels": "io",
     "remove_model": "library",
+    "generate": "predict",
     "run": "predict",
     "run_many": "batch",
     "train": "training",

@@ -21,7 +21,7 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError, OptionError
+from deepbio.errors import CardError, ImageError, InputMismatch, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
@@ -29,7 +29,7 @@ from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
 
-__all__ = ["Model", "load_model", "run", "run_tensors"]
+__all__ = ["Model", "generate", "load_model", "run", "run_tensors"]
 
 
 class Model:
@@ -67,7 +67,7 @@ class Model:
 
     def run(
         self,
-        image: Image,
+        image: Image | None,
         options: RunOptions | None = None,
         *,
         objects: LabelMap | None = None,
@@ -77,8 +77,9 @@ class Model:
 
         Parameters
         ----------
-        image : Image
-            What to analyse; large images may be array-likes that slice.
+        image : Image or None
+            What to analyse; large images may be array-likes that slice. None for a generator that
+            needs none.
         options : RunOptions, optional
             How.
         objects : LabelMap, optional
@@ -98,7 +99,12 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if not isinstance(image, Image):
+        if image is None and family_of(self.card.task).name != "generate":
+            raise InputMismatch(
+                f"The model '{self.card.name}' needs an image; found none.",
+                "Only generators run without one.",
+            )
+        if image is not None and not isinstance(image, Image):
             raise ImageError(
                 f"Expected an Image, found {type(image).__name__}.",
                 "Use deepbio.read(path) or deepbio.Image(array, axes).",
@@ -112,7 +118,7 @@ class Model:
                 "Leave it out.",
             )
         start = time.perf_counter()
-        trial = self._decide_trial(image)
+        trial = image is not None and self._decide_trial(image)
         device = self._choose_device(options)
         first = first_rung(
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
@@ -122,7 +128,9 @@ class Model:
             return self._open(rung, options.runtime, trial, listener)
 
         wanted = options.replace(output=options.output or family.outputs)
-        more = {"objects": self._objects(image, options, objects, on_progress)} if asked else {}
+        more: dict[str, Any] = {}
+        if asked and image is not None:
+            more["objects"] = self._objects(image, options, objects, on_progress)
         result: Result = family.load("run")(
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
@@ -284,6 +292,35 @@ def run(
         image = read(image)
     loaded = model if isinstance(model, Model) else load_model(model)
     return loaded.run(image, options, on_progress=on_progress)
+
+
+def generate(
+    model: Model | str | Path, options: RunOptions | None = None, *, on_progress: Listener = silent
+) -> Result:
+    """Make images without one to begin with.
+
+    Parameters
+    ----------
+    model : Model, str or path
+        A generator: of classes, or of images with masks (then the masks are made too).
+    options : RunOptions, optional
+        ``count``, ``classes`` and ``seed`` say what to make.
+    on_progress : Listener
+        Hears batches and notices; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        ``image`` with the images along T, ``table`` with class and seed of each; of images with
+        masks also ``labels``.
+
+    Raises
+    ------
+    InputMismatch
+        If the model is no generator.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return loaded.run(None, options, on_progress=on_progress)
 
 
 def run_tensors(

@@ -249,7 +249,7 @@ def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | No
     axes: list[dict[str, Any]] = []
     for k, name in enumerate(SPATIAL[len(SPATIAL) - len(shape) :]):
         axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
-        if follows is not None:
+        if follows is not None and first.test.ndim > 2:  # what is made of a vector has a size of its own
             axis["size"] = {"tensor_id": follows, "axis_id": name}
             halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
             if halo:

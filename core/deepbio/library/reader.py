@@ -18,6 +18,7 @@ from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
+from deepbio.library.generator import check_generator
 from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
 from deepbio.networks import NETWORKS
 
@@ -171,6 +172,8 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
     check_classes(ours)
+    if "generator" in ours:
+        check_generator(ours.mapping("generator"))
     check_answers(ours, channels)
     return ours.values
 

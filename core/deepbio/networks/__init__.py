@@ -36,10 +36,31 @@ def _classifier(**arguments: Any) -> nn.Module:
     return Classifier(**arguments)
 
 
+def _style_generator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import StyleGenerator
+
+    return StyleGenerator(**arguments)
+
+
+def _style_discriminator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import StyleDiscriminator
+
+    return StyleDiscriminator(**arguments)
+
+
+def _patch_discriminator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import PatchDiscriminator
+
+    return PatchDiscriminator(**arguments)
+
+
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
     "classifier": _classifier,
+    "style_generator": _style_generator,
+    "style_discriminator": _style_discriminator,
+    "patch_discriminator": _patch_discriminator,
 }
 
 

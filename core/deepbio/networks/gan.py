@@ -28,17 +28,14 @@ _FIRST = 4  # edge of the first feature map
 class _Linear(nn.Module):
     """Linear layer whose weights are drawn with variance 1 and scaled when used (equalised rate)."""
 
-    def __init__(
-        self, inside: int, outside: int, *, bias: float = 0.0, rate: float = 1.0, gain: float = 1.0
-    ) -> None:
+    def __init__(self, inside: int, outside: int, *, bias: float = 0.0, gain: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outside, inside) / rate)
-        self.bias = nn.Parameter(torch.full((outside,), bias / rate))
-        self.scale = rate * gain / math.sqrt(inside)
-        self.rate = rate
+        self.weight = nn.Parameter(torch.randn(outside, inside))
+        self.bias = nn.Parameter(torch.full((outside,), bias))
+        self.scale = gain / math.sqrt(inside)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+        return F.linear(x, self.weight * self.scale, self.bias)
 
 
 class _Conv(nn.Module):
@@ -127,9 +124,7 @@ class StyleGenerator(nn.Module):
         self.patch = patch
         self.edge = _FIRST * 2 ** (len(features) - 1) * patch
         self.embed = _Linear(classes, latent)
-        self.mapping = nn.ModuleList(
-            [_Linear(n, style, rate=0.1, gain=_GAIN) for n in (2 * latent, style)]
-        )
+        self.mapping = nn.ModuleList([_Linear(n, style, gain=_GAIN) for n in (2 * latent, style)])
         self.start = nn.Parameter(torch.randn(1, features[0], _FIRST, _FIRST))
         self.first = _Modulated(features[0], features[0], style)
         pairs = list(zip(features, features[1:], strict=False))
@@ -166,10 +161,12 @@ class StyleGenerator(nn.Module):
 class StyleDiscriminator(nn.Module):
     """Real or made up, for each class, and which class it looks like.
 
+    As an encoder, its two outputs are mean and logarithmic variance of a code.
+
     Parameters
     ----------
     classes : int
-        Number of classes.
+        Number of classes, or length of the code.
     in_channels : int
         Channels of the image.
     features : sequence of int
@@ -257,9 +254,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, in_channels: int, features: Sequence[int] = (32, 64, 128)) -> None:
         super().__init__()
         inputs = (in_channels, *features[:-1])
-        self.down = nn.ModuleList(
-            [nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, features, strict=True)]
-        )
+        self.down = nn.ModuleList([nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, features, strict=True)])
         self.last = nn.Conv2d(features[-1], features[-1], 3, padding=1)
         self.real = nn.Conv2d(features[-1], 1, 1)
 

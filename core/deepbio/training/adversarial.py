@@ -56,7 +56,7 @@ class AdversarialSchedule:
         Of everything random.
     """
 
-    steps: int
+    steps: int = 6000
     learning_rate: float = 2e-3
     beta: float = 0.0
     r1: float = 1.0

@@ -1,8 +1,14 @@
-"""What a class-conditional generator is trained for: images of each class that pass for real ones."""
+"""What a class-conditional generator is trained for: images of each class that pass for real ones.
+
+Half of the images that it makes are of random latents, half of the codes that an encoder gives real
+images, which they are to be like (Larsen et al. 2016, arXiv:1512.09300). So it learns what cells look
+like from every image, needs far fewer steps than against a discriminator alone, and does not leave
+out what is seldom. The encoder is not part of the model.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,27 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepbio.tasks.generate import make_latents
 from deepbio.training.adversarial import Batch, Losses
 from deepbio.training.differentiable import change
 
-__all__ = ["ClassBatches", "ClassGame", "latents"]
+__all__ = ["ClassBatches", "ClassGame"]
 
 _SHEET = 8  # samples of each class on a sheet
-
-
-def latents(labels: Sequence[int] | np.ndarray, seeds: Sequence[int], latent: int, classes: int) -> np.ndarray:
-    """Inputs of a generator: for each image a latent from its seed, then its class as a 1 among zeros.
-
-    Examples
-    --------
-    >>> latents([2], [7], 3, 4).round(3).tolist()
-    [[0.0010000000474974513, 0.2989999949932098, -0.27399998903274536, 0.0, 0.0, 1.0, 0.0]]
-    """
-    inputs = np.zeros((len(seeds), latent + classes), np.float32)
-    for row, label, seed in zip(inputs, labels, seeds, strict=True):
-        row[:latent] = np.random.default_rng(seed).standard_normal(latent)
-        row[latent + int(label)] = 1
-    return inputs
 
 
 @dataclass(frozen=True)
@@ -91,6 +83,10 @@ class ClassGame:
         Differentiable augmentation, see `deepbio.training.differentiable`.
     naming : float
         Weight of the cross-entropy of naming the class.
+    likeness : float
+        Weight of the mean absolute difference of images made of codes from the real ones.
+    coding : float
+        Weight of how far codes are from random latents (Kullback-Leibler divergence).
     seed : int
         Of the sample sheet.
     """
@@ -99,19 +95,29 @@ class ClassGame:
     classes: int
     changes: tuple[str, ...]
     naming: float
+    likeness: float
+    coding: float
     seed: int
 
-    def _made(self, generator: nn.Module, labels: Tensor, random: torch.Generator) -> Tensor:
+    def _made(
+        self, networks: nn.ModuleDict, batch: Batch, random: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Images; and of the first half, made of codes, the difference and the divergence."""
+        labels, half = batch["labels"], len(batch["labels"]) // 2
         z = torch.randn(len(labels), self.latent, generator=random).to(labels.device)
-        images: Tensor = generator(torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1))
-        return images
+        real = batch["images"][:half]
+        mean, spread = networks["encoder"](_fast(real))
+        spread = spread.clamp(-8, 8)
+        divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1).mean()
+        z = torch.cat([mean + z[:half] * (0.5 * spread).exp(), z[half:]])
+        images = networks["generator"](torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1))
+        return images, (images[:half] - real).abs().mean(), divergence
 
     def _judged(
         self, discriminator: nn.Module, images: Tensor, labels: Tensor, random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Logits of being a real image of its class, and the loss of naming it."""
-        changed = change(images, random, self.changes).contiguous(memory_format=torch.channels_last)
-        real, named = discriminator(changed)
+        real, named = discriminator(_fast(change(images, random, self.changes)))
         return real.gather(1, labels[:, None])[:, 0], F.cross_entropy(named, labels)
 
     def discriminator_loss(
@@ -120,7 +126,7 @@ class ClassGame:
         """Tell real from made-up, and name the class of real ones."""
         labels = batch["labels"]
         with torch.no_grad():
-            made = self._made(generator, labels, random)
+            made, _, _ = self._made(_held(generator), batch, random)
         real, naming = self._judged(discriminator, batch["images"], labels, random)
         fake, _ = self._judged(discriminator, made, labels, random)
         loss = F.softplus(-real).mean() + F.softplus(fake).mean() + self.naming * naming
@@ -130,9 +136,11 @@ class ClassGame:
         self, generator: nn.Module, discriminator: nn.Module, batch: Batch, random: torch.Generator
     ) -> Losses:
         """Pass for real, and for the class asked for."""
-        made = self._made(generator, batch["labels"], random)
+        made, difference, divergence = self._made(_held(generator), batch, random)
         fake, naming = self._judged(discriminator, made, batch["labels"], random)
-        return {"loss": F.softplus(-fake).mean() + self.naming * naming, "naming": naming}
+        loss = F.softplus(-fake).mean() + self.naming * naming
+        loss = loss + self.likeness * difference + self.coding * divergence
+        return {"loss": loss, "naming": naming, "difference": difference, "divergence": divergence}
 
     def penalty(self, discriminator: nn.Module, batch: Batch) -> Tensor:
         """R1 on the batch's real images."""
@@ -147,12 +155,20 @@ class ClassGame:
         """Eight samples of each class, a row a class."""
         labels = np.repeat(np.arange(self.classes), _SHEET)
         seeds = [self.seed * 1000 + i for i in range(_SHEET)] * self.classes
-        inputs = torch.from_numpy(latents(labels, seeds, self.latent, self.classes))
+        inputs = torch.from_numpy(make_latents(labels, seeds, self.latent, self.classes))
         device = next(generator.parameters()).device
-        made = generator(inputs.to(device)).cpu().numpy()
+        made = _held(generator)["generator"](inputs.to(device)).cpu().numpy()
         pixels = np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
         rows = pixels.reshape(self.classes, _SHEET, *pixels.shape[1:])
         sheet = rows.transpose(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, pixels.shape[1])
         return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
 
 
+def _held(networks: nn.Module) -> nn.ModuleDict:
+    """The generator with its encoder, by their names."""
+    assert isinstance(networks, nn.ModuleDict)  # noqa: S101 - for the type checker
+    return networks
+
+
+def _fast(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
