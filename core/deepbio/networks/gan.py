@@ -9,6 +9,7 @@ says beside it which class it sees (auxiliary classifier).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -127,7 +128,7 @@ class StyleGenerator(nn.Module):
         self.mapping = nn.ModuleList([_Linear(n, style, gain=_GAIN) for n in (2 * latent, style)])
         self.start = nn.Parameter(torch.randn(1, features[0], _FIRST, _FIRST))
         self.first = _Modulated(features[0], features[0], style)
-        pairs = list(zip(features, features[1:], strict=False))
+        pairs = list(itertools.pairwise(features))
         self.up = nn.ModuleList([_Modulated(a, b, style) for a, b in pairs])
         self.same = nn.ModuleList([_Modulated(b, b, style) for _, b in pairs])
         self.colour = nn.ModuleList(
@@ -193,7 +194,7 @@ class StyleDiscriminator(nn.Module):
         widths = list(reversed(features))
         self.patch = patch
         self.enter = _Conv(in_channels * patch * patch, widths[0])
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(itertools.pairwise(widths))
         self.same = nn.ModuleList([_Conv(a, a) for a, _ in pairs])
         self.down = nn.ModuleList([_Conv(a, b, gain=_GAIN * _HALF) for a, b in pairs])
         self.skip = nn.ModuleList([_Conv(a, b, 1, gain=_HALF) for a, b in pairs])

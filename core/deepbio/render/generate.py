@@ -63,10 +63,7 @@ def _tiles(result: Result) -> list[np.ndarray]:
     assert result.image is not None  # noqa: S101 - seen by the caller
     image = result.image
     pixels = image.numpy()
-    if "C" in image.axes:
-        pixels = np.moveaxis(pixels, image.axes.index("C"), -1)
-    else:
-        pixels = pixels[..., None]
+    pixels = np.moveaxis(pixels, image.axes.index("C"), -1) if "C" in image.axes else pixels[..., None]
     pixels = pixels.reshape(-1, *pixels.shape[-3:])
     pixels = np.repeat(pixels, 3, -1) if pixels.shape[-1] == 1 else pixels[..., :3]
     if result.labels is None:

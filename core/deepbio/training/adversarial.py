@@ -42,6 +42,8 @@ class AdversarialSchedule:
         Steps of each network.
     learning_rate : float
         Of Adam; in the last fifth it falls to a tenth.
+    rival_rate : float
+        Learning rate of the discriminator over the generator's.
     beta : float
         Adam's first beta: 0 where only the discriminator leads, 0.5 with a loss to a target.
     r1 : float
@@ -58,6 +60,7 @@ class AdversarialSchedule:
 
     steps: int = 6000
     learning_rate: float = 2e-3
+    rival_rate: float = 1.0
     beta: float = 0.0
     r1: float = 1.0
     r1_every: int = 16
@@ -150,18 +153,22 @@ class Adversarial:
         self.average = deepcopy(self.generator).eval().requires_grad_(False)
         self.optimisers = {
             "generator": self._adam(self.generator, 1),
-            "discriminator": self._adam(self.discriminator, schedule.r1_every if schedule.r1 else 1),
+            "discriminator": self._adam(
+                self.discriminator, schedule.r1_every if schedule.r1 else 1, schedule.rival_rate
+            ),
         }
         self.precision = half_precision(device)
         if self.precision == torch.float16:  # whose range the losses leave
             self.precision = torch.float32
         self.state = AdversarialFit(0, -math.inf, [])
 
-    def _adam(self, network: nn.Module, every: int) -> torch.optim.Optimizer:
+    def _adam(self, network: nn.Module, every: int, factor: float = 1.0) -> torch.optim.Optimizer:
         """Adam whose memory is as long as without the steps that a lazy penalty adds."""
         ratio = every / (every + 1) if every > 1 else 1.0
         betas = (self.schedule.beta**ratio, 0.99**ratio)
-        return torch.optim.Adam(network.parameters(), lr=self.schedule.learning_rate * ratio, betas=betas)
+        return torch.optim.Adam(
+            network.parameters(), lr=self.schedule.learning_rate * factor * ratio, betas=betas
+        )
 
     def fit(
         self,

@@ -55,7 +55,7 @@ class Wishes(Options):
         None, "channels of the widest layers; default: 128 (class) or 64 (paired)", low=8, high=1024
     )
     likeness: float | None = option(
-        None, "weight of likeness to the real image; default: 4 (class) or 5 (paired)", low=0.0, high=1000.0
+        None, "weight of likeness to the real image; default: 4 (class) or 2 (paired)", low=0.0, high=1000.0
     )
     naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
     steps: int | None = option(
@@ -208,6 +208,7 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         schedule=AdversarialSchedule(
             wishes.steps or 3000,
             learning_rate=5e-4,
+            rival_rate=4.0,
             beta=0.5,
             r1=0.1,
             average_images=2000,
@@ -216,7 +217,7 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         changes=(),
         turn=True,
         naming=0.0,
-        likeness=5.0 if wishes.likeness is None else wishes.likeness,
+        likeness=2.0 if wishes.likeness is None else wishes.likeness,
         coding=0.0,
     )
     return plan, {"train": len(train), "val": len(val), "first_shape": list(pixels.shape)}

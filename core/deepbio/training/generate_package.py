@@ -102,8 +102,8 @@ def generator_content(
             version=about.version,
             training_data=about.training_data,
             config={**config, **_tile(plan), "training": _plain(asdict(plan))},
-            # a byte is 1 of 255; convolutions of vectors to pictures differ a little between runtimes
-            tolerance=(1e-3, 1e-1 if plan.kind == "class" else 1e-3),
+            # half a byte: the twin rounds products of weights once more
+            tolerance=(1e-3, 0.5 if plan.kind == "class" else 1e-3),
         )
 
 
