@@ -141,9 +141,10 @@ def _write_one(folder: Path, number: int, image: Image, result: Result) -> None:
     if result.labels is not None:
         targets = [(folder / part / f"made_{seed}_{number + 1:06d}.tif") for part in ("images", "labels")]
         labels = LabelMap(np.ascontiguousarray(result.labels.numpy()[number]), "YX", image.grid)
-        for path, part in zip(targets, (image, labels), strict=True):
+        for path in targets:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path, part)
+        write(targets[0], image)
+        write(targets[1], labels)
         return
     target = folder / str(result.table["class"][number]) / f"made_{seed:09d}.png"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -347,6 +347,10 @@ def run_tensors(
         raise CardError(f"The card's input is {spec.id!r}; found {sorted(tensors)}.")
     batch = np.array(tensors[spec.id], np.float32)
     axes = spec.axis_ids
+    if "channel" in axes and not spec.spatial and batch.shape[axes.index("channel")] != len(spec.channels):
+        raise InputMismatch(
+            f"The model '{card.name}' takes {len(spec.channels)} numbers for each image; found {batch.shape}."
+        )
     # each image of the batch has statistics of its own
     without = tuple(axis for axis in axes if axis != "batch")
     at = axes.index("batch") if "batch" in axes else None

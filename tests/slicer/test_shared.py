@@ -91,7 +91,9 @@ def test_masks_become_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.zeros(3, np.complex64), np.array(["a"]), np.array([object()])], ids=["complex", "text", "objects"]
+    "pixels",
+    [np.zeros(3, np.complex64), np.array(["a"]), np.array([object()])],
+    ids=["complex", "text", "objects"],
 )
 def test_what_is_no_pixel_is_refused(pixels: np.ndarray) -> None:
     with pytest.raises(TypeError, match="cannot be sent; expected one of uint8"):

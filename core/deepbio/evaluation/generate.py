@@ -50,7 +50,7 @@ class Judge:
         if weights is None or weights.network != "classifier":
             raise CardError(f"The model '{card.name}' is no classifier of ours: it cannot judge images.")
         weights.verify()
-        self._network = build(weights.network, weights.arguments).eval()
+        self._network: Any = build(weights.network, weights.arguments).eval()
         self._network.load_state_dict({k: v.float() for k, v in load_file(weights.path).items()})
         self.card, self._torch = card, torch
         self._size = tuple(int(axis.size or axis.minimum) for axis in card.input.spatial)

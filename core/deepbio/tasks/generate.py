@@ -132,7 +132,7 @@ def _of_classes(
     start = time.perf_counter()
     runtime = open_runtime(first, listener)
     stage = Stage(listener, "images", count)
-    made = []
+    made: list[np.ndarray] = []
     for at in range(0, count, _AT_ONCE):
         part = slice(at, at + _AT_ONCE)
         raw = np.array(runtime(make_latents(labels[part], seeds[part], latent, len(names))))
@@ -194,6 +194,7 @@ def _of_masks(
 ) -> Result:
     said = card.deepbio["generator"]
     count = options.count or 1
+    shape: tuple[int, ...]
     if image is None:
         style = MaskStyle.from_card(said["masks"])
         planes = [make_mask(style, np.random.default_rng([options.seed, i, 0])) for i in range(count)]
@@ -278,7 +279,7 @@ def _check_mask(plane: np.ndarray, card: ModelCard) -> None:
     if plane.min() < 0:
         raise InputMismatch(f"The mask has the label {plane.min()}; expected 0 or more.")
     values = len(np.unique(plane))
-    regions = int(label(plane, connectivity=2, background=-1).max())
+    regions = int(label(plane, connectivity=2, background=-1).max())  # type: ignore[no-untyped-call]
     if values > 2 and regions > 50 + _REGIONS * values:
         raise InputMismatch(
             f"The model '{card.name}' makes an image from a mask; found {values} values in {regions} regions, "

@@ -333,7 +333,7 @@ def _laid_out(network: nn.Module) -> nn.Module:
     """Weights of 2D convolutions in the order that is fast."""
     if any(p.ndim == 5 for p in network.parameters()):
         return network
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _write_sheet(path: Path, sheet: np.ndarray) -> None:
