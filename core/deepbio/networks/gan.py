@@ -258,6 +258,11 @@ class PatchDiscriminator(nn.Module):
         self.down = nn.ModuleList([nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, features, strict=True)])
         self.last = nn.Conv2d(features[-1], features[-1], 3, padding=1)
         self.real = nn.Conv2d(features[-1], 1, 1)
+        for layer in (*self.down, self.last, self.real):
+            assert isinstance(layer, nn.Conv2d)  # noqa: S101 - for the type checker
+            # torch's own start is so faint that it took hundreds of steps to see anything
+            nn.init.kaiming_normal_(layer.weight, _SLOPE)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, y / n, x / n) of being real."""

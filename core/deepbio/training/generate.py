@@ -167,7 +167,7 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         turn=wishes.turn,
         naming=wishes.naming,
         likeness=4.0 if wishes.likeness is None else wishes.likeness,
-        coding=0.02,
+        coding=0.002,
     )
     counts = {name: sum(case.class_name == name for case in train) for name in classes}
     return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
@@ -208,9 +208,9 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         schedule=AdversarialSchedule(
             wishes.steps or 3000,
             learning_rate=5e-4,
-            rival_rate=4.0,
+            rival_rate=2.0,
             beta=0.5,
-            r1=0.1,
+            r1=0.0,
             average_images=2000,
             seed=wishes.seed,
         ),

@@ -16,6 +16,7 @@ from deepbio.training.adversarial import Batch, Losses
 __all__ = ["Pair", "PairedBatches", "PairedGame"]
 
 _BRIGHTEST = 4.0  # of relative pixels; what lies above is dust or saturation
+_CLEAR, _FAINT = 4.0, 0.25  # what texture is to a discriminator, beside the outlines
 _SHOWN = 2.0  # relative brightness that is white on a sheet
 
 
@@ -121,7 +122,7 @@ class PairedGame:
             made = generator(batch["conditions"])
         real = discriminator(_both(batch["conditions"], batch["images"])).float()
         fake = discriminator(_both(batch["conditions"], made)).float()
-        loss = F.softplus(-real).mean() + F.softplus(fake).mean()
+        loss = _weighted(F.softplus(-real) + F.softplus(fake), batch["conditions"])
         return {"loss": loss, "real": real.mean(), "fake": fake.mean()}
 
     def generator_loss(
@@ -131,7 +132,8 @@ class PairedGame:
         made = generator(batch["conditions"]).float()
         fake = discriminator(_both(batch["conditions"], made)).float()
         difference = (made - batch["images"]).abs().mean()
-        return {"loss": F.softplus(-fake).mean() + self.likeness * difference, "difference": difference}
+        loss = _weighted(F.softplus(-fake), batch["conditions"])
+        return {"loss": loss + self.likeness * difference, "difference": difference}
 
     def penalty(self, discriminator: nn.Module, batch: Batch) -> Tensor:
         """R1 on the batch's real images, per pixel."""
@@ -153,4 +155,10 @@ class PairedGame:
 
 def _both(conditions: Tensor, images: Tensor) -> Tensor:
     """What the discriminator sees: the conditions without noise, and the image."""
-    return torch.cat([conditions[:, :-1].to(images.dtype), images], 1)
+    return torch.cat([_FAINT * conditions[:, :-1].to(images.dtype), _CLEAR * images], 1)
+
+
+def _weighted(losses: Tensor, conditions: Tensor) -> Tensor:
+    """Mean over the patches that have objects: empty background is the same in both, and is most of it."""
+    weights = F.adaptive_max_pool2d(conditions[:, :1], losses.shape[2:])
+    return (losses * weights).sum() / weights.sum().clamp(min=1)

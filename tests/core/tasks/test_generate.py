@@ -81,6 +81,7 @@ def test_self_test_of_a_latent(shades: Path, painter: Path) -> None:
         assert check_package(find_model(package), run_tensors).passed
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the validator leaves files open
 def test_packages_are_valid(shades: Path, painter: Path) -> None:
     pytest.importorskip("bioimageio.spec")
     for package in (shades, painter):
