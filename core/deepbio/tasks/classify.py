@@ -198,7 +198,7 @@ class _Job:
         def cut(number: int) -> np.ndarray:
             return cut_box(frame.view, starts[number].tolist(), edge)
 
-        probabilities = self._ask(cut, len(places), frame, "tiles")
+        probabilities = self._ask(cut, len(places), frame)
         grid = frame_grid(self.image, frame)
         centres = (starts + (np.array(edge) - 1) / 2) * grid.spacing
         columns = {f"{axis}": centres[:, k] for k, axis in enumerate("zyx"[3 - len(shape) :])}
@@ -222,9 +222,7 @@ class _Job:
         numbers = numbers[kept]
         order, inverse = _compact(labels, numbers)
         boxes = find_objects(order)
-        probabilities = self._ask(
-            lambda k: cut_box(frame.view, *self._around(boxes[k])), len(numbers), frame, "objects"
-        )
+        probabilities = self._ask(lambda k: cut_box(frame.view, *self._around(boxes[k])), len(numbers), frame)
         classes = np.concatenate(([0], probabilities.argmax(1) + 1)).astype(self.labels.dtype)
         self.labels[frame.index] = classes[order]
         columns = {"label": inverse}
@@ -257,7 +255,7 @@ class _Job:
 
     # --- the network ----------------------------------------------------------------------------
 
-    def _ask(self, cut: Cut, count: int, frame: Frame, told: str = "") -> np.ndarray:
+    def _ask(self, cut: Cut, count: int, frame: Frame) -> np.ndarray:
         """Probabilities, float64 of shape (count, classes), for `count` raw pieces of an image."""
         start = time.perf_counter()
         used: list[Rung] = []
@@ -266,15 +264,14 @@ class _Job:
             used.append(rung)
             runtime = self.open_runtime(rung, self.listener)
             self.facts["runtime"] = runtime
-            stage = Stage(self.listener, told, count, item=frame.name) if told else None
+            stage = Stage(self.listener, "predict", count, item=frame.name)
             rows = []
             at_once = self.options.batch or max(rung.batch, min(_AT_ONCE, count))
             for first in range(0, count, at_once):
                 numbers = range(first, min(first + at_once, count))
                 batch = np.stack([self._ready(cut(number)) for number in numbers])
                 rows.append(self._probabilities(runtime, batch))
-                if stage:
-                    stage.step(len(numbers))
+                stage.step(len(numbers))
             return np.concatenate(rows) if rows else np.zeros((0, len(self.names)))
 
         found = with_ladder(attempt, self.ladder, self.listener)

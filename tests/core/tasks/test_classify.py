@@ -5,7 +5,7 @@ import pytest
 
 from deepbio.batch import run_many
 from deepbio.errors import InputMismatch, OptionError
-from deepbio.events import Notice
+from deepbio.events import Notice, Progress
 from deepbio.image import RGB, Grid, Image, LabelMap
 from deepbio.io import write
 from deepbio.library.check import check_package, validate_package
@@ -109,7 +109,12 @@ def test_tiles_give_a_map_that_lies_on_the_image(bright2d, shape) -> None:
 
 def test_each_step_of_the_map_is_the_mean_of_the_tiles_over_it(bright2d) -> None:
     pixels = _noise((16, 12))
-    result = load_model(bright2d).run(Image(pixels), RunOptions(classify="tiles", overlap=0.5))
+    told = []
+    options = RunOptions(classify="tiles", overlap=0.5, batch=2)
+    result = load_model(bright2d).run(Image(pixels), options, on_progress=told.append)
+    assert [(one.stage, one.current, one.total) for one in told if isinstance(one, Progress)] == [
+        ("predict", done, 6) for done in (0, 2, 4, 6)
+    ]
     tiles = np.array([[p_bright(pixels[y : y + 8, x : x + 8].mean()) for x in (0, 4)] for y in (0, 4, 8)])
     np.testing.assert_allclose(result.table["p_bright"].reshape(3, 2), tiles, atol=1e-6)
     assert result.table["y"].tolist() == [3.5, 3.5, 7.5, 7.5, 11.5, 11.5]

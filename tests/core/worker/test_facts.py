@@ -45,6 +45,8 @@ def test_options_say_their_kind_range_and_default() -> None:
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",
+        "classify": "choice",
+        "objects": "text",
         "output": "list",
     }
     assert (options["overlap"]["low"], options["overlap"]["high"]) == (0.0, 0.9)
