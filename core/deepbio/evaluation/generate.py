@@ -124,13 +124,14 @@ def evaluate_cases(
 
 def _of_classes(model: Model, data: Path, split: str, options: RunOptions, listener: Listener) -> Report:
     names = class_names(model.card)
-    train, val, _ = read_class_parts(data, names)
+    labels = tuple(model.card.deepbio.get("training", {}).get("labels") or names)
+    train, val, _ = read_class_parts(data, labels)
     part = train if split == "train" else val
     edge, channels = int(model.card.output.spatial[0].size or 0), len(model.card.output.channels)
     random = np.random.default_rng(0)
     learned = [train[i] for i in sorted(random.permutation(len(train))[:_MOST_REAL].tolist())]
     real, known = (class_pixels(cases, edge, channels) for cases in (part, learned))
-    wanted = np.array([names.index(case.class_name) for case in part])
+    wanted = np.array([labels.index(case.class_name) for case in part])
     made, seeds = _made(model, names, wanted, options, listener)
     card = find_judge(model.card)
     look = _small if card is None else Judge(card).look

@@ -109,7 +109,7 @@ def make_conditions(
     from skimage.segmentation import find_boundaries
 
     inside = labels > 0
-    edge = find_boundaries(labels, mode="inner") & inside
+    edge = find_boundaries(labels, mode="inner") & inside  # type: ignore[no-untyped-call]
     depth = ndimage.distance_transform_edt(inside & ~edge).astype(np.float32)
     deepest = np.zeros(len(levels), np.float32)
     np.maximum.at(deepest, labels[inside], depth[inside])

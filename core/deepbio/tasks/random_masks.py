@@ -150,7 +150,7 @@ def measure_masks(masks: list[np.ndarray], edge: int) -> MaskStyle:
     areas, spreads, covers, ratios, touching = [], [], [], [], []
     for mask in masks:
         names = ("area", "axis_major_length", "axis_minor_length")
-        found = regionprops_table(mask, properties=names)
+        found = regionprops_table(mask, properties=names)  # type: ignore[no-untyped-call]
         size = found["area"]
         if not len(size):
             continue

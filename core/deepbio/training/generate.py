@@ -48,6 +48,7 @@ class Wishes(Options):
     size: int | None = option(
         None, "edge of the images (class: 16, 32, 64, 128 or 256) or pieces (paired)", low=16, high=256
     )
+    names: tuple[str, ...] = option((), "class: better names for the data's classes, such as 0=normal")
     group: str = option("", "paired: learn from this group of the cases only")
     turn: bool = option(True, "class: images may be turned and mirrored")
     batch: int | None = option(None, "images in a batch; default: 32 (class) or 8 (paired)", low=2, high=512)
@@ -73,7 +74,9 @@ class Plan:
     kind : {"class", "paired"}
         What is made of what.
     classes : tuple of str
-        Of a generator of classes.
+        Of a generator of classes, as on the card.
+    labels : tuple of str
+        What the data calls them, in the same order.
     group : str
         Of the cases of pairs.
     channels, size : int
@@ -96,6 +99,7 @@ class Plan:
 
     kind: str
     classes: tuple[str, ...]
+    labels: tuple[str, ...]
     group: str
     channels: int
     size: int
@@ -134,7 +138,8 @@ def make_plan(data: Path, wishes: Options, about: Description) -> tuple[Plan, di
 
 
 def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
-    train, val, classes = read_class_parts(data)
+    train, val, labels = read_class_parts(data)
+    classes = _renamed(labels, wishes.names)
     first = load_pixels(train[0])
     if first.ndim != 3 or first.shape[0] not in (1, 3):
         raise ImageError(
@@ -149,6 +154,7 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     plan = Plan(
         kind="class",
         classes=classes,
+        labels=labels,
         group="",
         channels=channels,
         size=size,
@@ -169,8 +175,19 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         likeness=4.0 if wishes.likeness is None else wishes.likeness,
         coding=0.002,
     )
-    counts = {name: sum(case.class_name == name for case in train) for name in classes}
+    counts = {name: sum(case.class_name == name for case in train) for name in labels}
     return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
+
+
+def _renamed(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names for the card."""
+    better = dict(name.partition("=")[::2] for name in names)
+    unknown = [label for label in better if label not in labels]
+    if unknown:
+        raise OptionError(
+            f"There is no class {unknown[0]!r} to rename.", f"The data has {', '.join(labels)}."
+        )
+    return tuple(better.get(label) or label for label in labels)
 
 
 def _features(size: int, width: int) -> tuple[int, ...]:
@@ -190,6 +207,7 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     plan = Plan(
         kind="paired",
         classes=(),
+        labels=(),
         group=wishes.group,
         channels=1,
         size=size,
@@ -260,7 +278,7 @@ Fitted = tuple[nn.Module, dict[str, Any], Pieces]
 
 
 def _fit_classes(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted:
-    train, _, _ = read_class_parts(data, plan.classes)
+    train, _, _ = read_class_parts(data, plan.labels)
     cache = job.work / f"images_{plan.size}.npy"
     if cache.exists():
         images = np.load(cache, allow_pickle=False)
@@ -270,7 +288,7 @@ def _fit_classes(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitt
         job.work.mkdir(parents=True, exist_ok=True)
         with atomic(cache) as temporary, temporary.open("wb") as file:
             np.save(file, images, allow_pickle=False)
-    labels = np.array([plan.classes.index(case.class_name) for case in train])
+    labels = np.array([plan.labels.index(case.class_name) for case in train])
     arguments = {**plan.rival["arguments"], "classes": plan.latent}
     both = nn.ModuleDict({"generator": generator, "encoder": build(plan.rival["name"], arguments)})
     rival = build(plan.rival["name"], plan.rival["arguments"])

@@ -73,7 +73,7 @@ class PairedBatches:
             yield {"images": images, "conditions": conditions}
 
     def _piece(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        pair = self.pairs[random.integers(len(self.pairs))]
+        pair = self.pairs[int(random.integers(len(self.pairs)))]
         # of several places the one with most objects is likelier: empty background teaches little
         places = [self._cut(pair, random) for _ in range(2)]
         pixels, labels = max(places, key=lambda place: float((place[1] > 0).mean()))
