@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard, add_model, find_model, list_models, remove_model
     from deepbio.loaded import LoadedModels
     from deepbio.options import RunOptions
-    from deepbio.predict import Model, load_model, run
+    from deepbio.predict import Model, generate, load_model, run
     from deepbio.tasks import Result
     from deepbio.training import train
 
@@ -50,12 +50,12 @@ _HOME = {  # public name -> the module that has it
     "Table": "image",
     "add_model": "library",
     "find_model": "library",
+    "generate": "predict",
     "list_models": "library",
     "load_model": "predict",
     "read": "io",
     "read_labels": "io",
     "remove_model": "library",
-    "generate": "predict",
     "run": "predict",
     "run_many": "batch",
     "train": "training",
@@ -80,6 +80,7 @@ __all__ = [
     "Table",
     "add_model",
     "find_model",
+    "generate",
     "list_models",
     "load_model",
     "read",

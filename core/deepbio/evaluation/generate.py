@@ -137,7 +137,7 @@ def _of_classes(model: Model, data: Path, split: str, options: RunOptions, liste
     look = _small if card is None else Judge(card).look
     told = "8 x 8 pixels" if card is None else f"features of '{card.name}'"
     listener(Notice(f"Compared in {told}."))
-    (f_real, _), (f_known, _), (f_made, answers) = (look(images) for images in (real, known, made))
+    (f_real, truth), (f_known, _), (f_made, answers) = (look(images) for images in (real, known, made))
     again = f_known[random.permutation(len(f_known))[: len(f_real)]]
     to_learned = nearest_distances(f_made, f_known)
     limit = float(np.quantile(nearest_distances(f_real, f_known), _COPY))
@@ -160,6 +160,8 @@ def _of_classes(model: Model, data: Path, split: str, options: RunOptions, liste
         right = taken == columns["class"]
         columns["taken_for"] = taken
         rows.insert(0, ("recognised", float(right.mean()), "all"))
+        known_right = np.array([order[i] for i in truth]) == columns["class"]
+        rows.insert(1, ("recognised, of real images", float(known_right.mean()), "all"))
         rows += [("recognised", float(right[wanted == i].mean()), name) for i, name in enumerate(names)]
     counts = {name: int((wanted == i).sum()) for i, name in enumerate(names)} | {"all": len(wanted)}
     summary = [
