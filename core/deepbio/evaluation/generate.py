@@ -12,7 +12,7 @@ from deepbio.cases.generate import class_pixels, load_pair, read_class_parts, re
 from deepbio.errors import CardError, UnknownModel
 from deepbio.evaluation.report import Report, score_row
 from deepbio.events import Listener, Notice, Stage, silent
-from deepbio.image import Image, LabelMap, Table
+from deepbio.image import RGB, Image, LabelMap, Table
 from deepbio.library import ModelCard, find_model
 from deepbio.metrics import IOU_THRESHOLDS, average_precision
 from deepbio.metrics.distributions import frechet_distance, kernel_distance, nearest_distances
@@ -114,7 +114,10 @@ def evaluate_cases(
     on_progress : Listener
         Hears stages.
     """
-    if model.card.deepbio["generator"]["kind"] == "class":
+    kind = model.card.deepbio["generator"]["kind"]
+    if kind == "cycle":
+        return _of_translations(model, data, split, options, on_progress)
+    if kind == "class":
         return _of_classes(model, data, split, options, on_progress)
     return _of_masks(model, data, split, options, on_progress)
 
@@ -216,6 +219,32 @@ def _grid_writer(made: np.ndarray, real: np.ndarray, wanted: np.ndarray) -> Call
         Picture.fromarray(sheet if sheet.shape[2] == 3 else sheet[:, :, 0]).save(path, format="png")
 
     return write
+
+
+# --- of translations ----------------------------------------------------------------------------
+
+
+def _of_translations(model: Model, data: Path, split: str, options: RunOptions, listener: Listener) -> Report:
+    """Translated images beside real ones of the kind that they are to be, in images of 8 x 8 pixels."""
+    said = model.card.deepbio["training"]
+    train, val, _ = read_class_parts(data, tuple(said["labels"]))
+    part = train if split == "train" else val
+    first, second = ([c for c in part if c.class_name == label] for label in said["labels"])
+    one, two = (class_pixels(cases, int(said["size"]), int(said["channels"])) for cases in (first, second))
+    made = []
+    for pixels in one:
+        image = Image(pixels, "CYX", channels=RGB) if len(pixels) == len(RGB) else Image(pixels[0])
+        result = model.run(image, options.replace(output=("image",)), on_progress=listener).image
+        assert result is not None  # noqa: S101 - it was asked for
+        made.append(result.numpy().reshape(pixels.shape))
+    (before, _), (after, _), (true, _) = (_small(images) for images in (one, np.stack(made), two))
+    command = f"deepbio evaluate {model.card.name} {data.name} --split {split}"
+    rows = [("FID", frechet_distance(after, true)), ("FID before", frechet_distance(before, true))]
+    summary = [score_row(split, metric, value, len(one), command=command) for metric, value in rows]
+    table = Table(
+        {"image": np.array([case.name for case in first]), "change": np.abs(after - before).mean(1)}
+    )
+    return Report(summary, table)
 
 
 # --- of masks -----------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from deepbio.errors import CardError
 
 __all__ = ["GENERATORS", "check_generator"]
 
-GENERATORS = ("class", "paired")
-"""Kinds: an image of a class from a latent, and an image from a mask."""
+GENERATORS = ("class", "paired", "cycle")
+"""Kinds: an image of a class from a latent, an image from a mask, and one kind of image from another."""
 
 
 def check_generator(said: Mapping[str, Any]) -> None:
@@ -40,6 +40,8 @@ def check_generator(said: Mapping[str, Any]) -> None:
             raise CardError(
                 f"The card's generator has a latent of {latent!r}; expected a whole number from 1."
             )
+        return
+    if kind == "cycle":
         return
     rows = said.get("appearances")
     if not isinstance(rows, list) or not rows or any(not _is_appearance(row) for row in rows):

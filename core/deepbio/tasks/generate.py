@@ -18,6 +18,7 @@ from deepbio.image import RGB, Grid, Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.conditions import Appearance, make_conditions
+from deepbio.tasks.frames import FrameSource, split_frames
 from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
@@ -70,8 +71,9 @@ def generate(
     Parameters
     ----------
     image : Image or None
-        For a generator of classes None. For one of masks the mask: whole numbers, 0 = background,
-        each plane of a stack or time-lapse for itself; None makes masks too.
+        For a generator of classes None; for a translator the image to translate. For one of masks the
+        mask: whole numbers, 0 = background, each plane of a stack or time-lapse for itself; None
+        makes masks too.
     card : ModelCard
         What the network takes and gives.
     open_runtime : callable
@@ -107,6 +109,8 @@ def generate(
                 "Leave the image out; count, classes and seed say what to make.",
             )
         return _of_classes(card, open_runtime, first, options, listener)
+    if said["kind"] == "cycle":
+        return _translated(image, card, open_runtime, first, options, listener)
     if options.classes:
         raise OptionError(f"The model '{card.name}' has no classes; found {', '.join(options.classes)}.")
     return _of_masks(image, card, open_runtime, first, options, listener)
@@ -179,6 +183,48 @@ def _told(options: RunOptions, **parts: Any) -> Result:
     """Only what was asked for; a table or labels are there for the asking."""
     kept = {name: part for name, part in parts.items() if name == "record" or name in options.output}
     return Result(**kept)
+
+
+# --- of another kind of image -------------------------------------------------------------------
+
+
+def _translated(
+    image: Image | None,
+    card: ModelCard,
+    open_runtime: Opener,
+    first: Rung,
+    options: RunOptions,
+    listener: Listener,
+) -> Result:
+    if image is None:
+        raise InputMismatch(f"The model '{card.name}' translates images; found none.", "Name one or more.")
+    ladder = list(ladder_for(card, first))
+    facts: dict[str, Any] = {}
+    made = []
+    frames = list(split_frames(image, card, options))
+    for frame in frames:
+        source = FrameSource(frame.view, card)
+        used: list[Rung] = []
+
+        def attempt(rung: Rung, source: FrameSource = source, used: list[Rung] = used) -> np.ndarray:
+            used.append(rung)
+            runtime = open_runtime(rung, listener)
+            plan = plan_for(card, source.shape[1:], rung, overlap=options.overlap)
+            facts.update(runtime=runtime, tile=list(plan.tile), tiles=plan.count)
+            return predict_scores(source, runtime, plan, listener=listener)
+
+        made.append(_bytes(_output(with_ladder(attempt, ladder, listener), card)))
+        ladder = ladder[len(used) - 1 :]
+    colour = made[0].shape[0] > 1
+    leading = image.axes.replace("C", "")[:-2]
+    outer = [image.size(axis) for axis in leading]
+    pixels = np.stack(made).reshape(*outer, *made[0].shape)
+    if not colour:
+        return _told(options, record=facts, image=Image(pixels[..., 0, :, :], leading + "YX", image.grid))
+    if leading.endswith("Z"):  # channels stand before slices
+        pixels = np.moveaxis(pixels, -3, len(leading) - 1)
+    axes = leading.replace("Z", "") + "C" + "Z" * ("Z" in leading) + "YX"
+    return _told(options, record=facts, image=Image(pixels, axes, image.grid, channels=RGB))
 
 
 # --- of masks -----------------------------------------------------------------------------------

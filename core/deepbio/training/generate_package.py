@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepbio.engine.steps import apply_output_steps
+from deepbio.engine.steps import apply_output_steps, apply_steps
 from deepbio.image import RGB
 from deepbio.library.card import Step
 from deepbio.library.content import PackageContent, TensorContent
@@ -22,22 +22,24 @@ from deepbio.training.description import Description
 from deepbio.training.weights import OPSET, weight_files
 
 if TYPE_CHECKING:
-    from deepbio.training.generate import Plan
+    from deepbio.training.generate_plan import Plan
 
 __all__ = ["Pieces", "generator_content"]
 
 _TILE, _OVERLAP = 512, 0.125
-# -1 to 1 becomes bytes
+# bytes become -1 to 1, and the other way
+_FROM_BYTES = (Step("scale_linear", {"gain": 1 / 127.5, "offset": -1.0}),)
 _TO_BYTES = (Step("scale_linear", {"gain": 127.5, "offset": 127.5}), Step("clip", {"min": 0.0, "max": 255.0}))
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """What the self-test is made of: a latent and a class, or conditions (1, 6, y, x)."""
+    """What the self-test is made of: a latent and a class, conditions (1, 6, y, x), or an image of bytes."""
 
     latent: int = 0
     classes: tuple[str, ...] = ()
     conditions: np.ndarray | None = None
+    pixels: np.ndarray | None = None
 
 
 @contextmanager
@@ -67,11 +69,13 @@ def generator_content(
     arguments = dict(plan.network["arguments"])
     if isinstance(network, UNet):
         network, arguments["norm"] = fold_norms(network), "none"
-    steps = _TO_BYTES if plan.kind == "class" else ()
+    steps = () if plan.kind == "paired" else _TO_BYTES
+    first = _FROM_BYTES if plan.kind == "cycle" else ()
     test = _test_input(pieces)
     with weight_files(plan.network["name"], arguments, network.state_dict(), test.shape[1:]) as files:
         with torch.inference_mode():
-            raw = files.network(torch.from_numpy(test))[0].numpy()
+            ready = apply_steps(test[0].astype(np.float32), ("channel", "y", "x")[: test.ndim - 1], first)
+            raw = files.network(torch.from_numpy(ready)[None])[0].numpy()
         made = apply_output_steps(raw.copy(), steps)
         yield PackageContent(
             title=about.title,
@@ -86,7 +90,7 @@ def generator_content(
                     channels=RGB if plan.channels == len(RGB) else ("intensity",),
                     steps=steps,
                     description="pixels from 0 to 255"
-                    if plan.kind == "class"
+                    if plan.kind != "paired"
                     else "relative pixels: 0 is the background, 1 the mean of the objects",
                 )
             ],
@@ -103,11 +107,13 @@ def generator_content(
             training_data=about.training_data,
             config={**config, **_tile(plan), "training": _plain(asdict(plan))},
             # half a byte: the twin rounds products of weights once more
-            tolerance=(1e-3, 0.5 if plan.kind == "class" else 1e-3),
+            tolerance=(1e-3, 1e-3 if plan.kind == "paired" else 0.5),
         )
 
 
 def _test_input(pieces: Pieces) -> np.ndarray:
+    if pieces.pixels is not None:
+        return np.ascontiguousarray(pieces.pixels)
     if pieces.conditions is not None:
         return np.ascontiguousarray(pieces.conditions, np.float32)
     return make_latents([0], [1], pieces.latent, len(pieces.classes))
@@ -121,6 +127,15 @@ def _input(test: np.ndarray, pieces: Pieces, plan: Plan) -> TensorContent:
             minimum=(16, 16),
             step=(4, 4),
             description="what is known of the mask, and noise; see deepbio.tasks.conditions",
+        )
+    if pieces.pixels is not None:
+        return TensorContent(
+            test=test,
+            channels=RGB if plan.channels == len(RGB) else ("intensity",),
+            minimum=(16, 16),
+            step=(4, 4),
+            steps=_FROM_BYTES,
+            description="image of bytes of the kind to start from",
         )
     names = (*(f"latent_{i + 1}" for i in range(pieces.latent)), *pieces.classes)
     return TensorContent(

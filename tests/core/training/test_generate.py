@@ -12,6 +12,7 @@ from PIL import Image as Picture
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError, WeightsError
 from deepbio.evaluation.generate import evaluate_cases
 from deepbio.events import Event, Progress
+from deepbio.image import RGB, Image
 from deepbio.library.check import check_package
 from deepbio.options import RunOptions
 from deepbio.predict import generate, load_model, run_tensors
@@ -130,6 +131,35 @@ def test_a_generator_from_masks(tmp_path: Path) -> None:
     metrics = {row["metric"] for row in model.card.scores}
     assert metrics == {"AP50 of 'nuclei' on made images", "AP50 of 'nuclei' on real images", "FID of patches"}
     assert size_of(tmp_path / "made.training" / "samples" / "step_000003.png") == (3 * 32, 6 * 32)
+
+
+def test_a_translator(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
+    wishes = Wishes(kind="cycle", size=32, batch=2, width=8, steps=2)
+    package = train(
+        data, tmp_path / "made", task="generate", plan=propose_plan(data, wishes, task="generate")
+    )
+    model = load_model(package)
+    assert check_package(model.card, run_tensors).passed
+    assert {row["metric"] for row in model.card.scores} == {"FID", "FID before"}
+    stack = np.random.default_rng(0).integers(0, 255, (2, 3, 21, 26), np.uint8)
+    image = model.run(Image(stack, "TCYX", channels=RGB), CPU).image
+    assert image is not None
+    assert (image.axes, image.shape, image.is_rgb) == ("TCYX", (2, 3, 21, 26), True)
+    alone = model.run(Image(stack[1], "CYX", channels=RGB), CPU).image
+    assert alone is not None
+    np.testing.assert_array_equal(image.numpy()[1], alone.numpy())
+    deep = model.run(Image(np.moveaxis(stack, 0, 1), "CZYX", channels=RGB), CPU.replace(per_slice=True)).image
+    assert deep is not None
+    np.testing.assert_array_equal(deep.numpy(), np.moveaxis(image.numpy(), 0, 1))
+    with pytest.raises(InputMismatch, match="translates images; found none"):
+        generate(model, CPU)
+
+
+def test_a_translation_is_between_two_classes(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "grey": 8, "light": 8})
+    with pytest.raises(OptionError, match="from one class to another; the data has dark, grey, light"):
+        propose_plan(data, Wishes(kind="cycle"), task="generate")
 
 
 @pytest.mark.parametrize(
