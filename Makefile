@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` (segment five real images) and `make test` (everything that is checked).
+# Two commands matter: `make demo` (bundled models on real images) and `make test` (everything that is checked).
 # Both make .venv when it is missing and install again when pyproject.toml or constraints.txt changed.
 
 VENV := .venv
@@ -43,5 +43,5 @@ $(VENV)/.base: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "Installing DeepBio, PyTorch and the tools for tests (the first time this takes some minutes)"
-	@$(PIP) -e ".[dev,train,openvino,zarr,zoo,dicom,web,fiji]"
+	@$(PIP) -e ".[dev,train,openvino,zarr,zoo,dicom,web,fiji,explain,parquet,retrieval]"
 	@touch $@ $(VENV)/.base

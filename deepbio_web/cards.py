@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["as_choice", "as_options", "changed"]
 
-_HIDDEN = ("output",)  # the page shows what it shows
+_HIDDEN = ("output", "count", "classes", "seed")  # the page shows what it shows, and makes no images
 _NOT_FLAT = ("surface",)  # always on: the 3D view needs it
 _OF_STACKS = ("per_slice", "link_slices")
 

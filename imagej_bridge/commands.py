@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepbio import run_many
+from deepbio import features, read_labels, run_many
 from deepbio.batch import SUMMARY
 from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
 from deepbio.events import Notice
 from deepbio.families import FAMILIES
-from deepbio.image import Image, Table
+from deepbio.image import Image, LabelMap, Table
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
@@ -26,6 +26,7 @@ from imagej_bridge.files import save_outputs, stem_of
 from imagej_bridge.options import (
     BatchOptions,
     DeepImageJOptions,
+    FeaturesOptions,
     ImageOptions,
     NoOptions,
     TableOptions,
@@ -48,11 +49,8 @@ TASKS = {  # the word of a command -> task on the card
     "Sequence": "sequence",
     "Classify": "classify",
     "Generate": "generate",
-    "Features": "features",
 }
-_DOING = {name: family.summary for name, family in FAMILIES.items()} | {
-    "features": "describes images by numbers"
-}
+_DOING = {name: family.summary for name, family in FAMILIES.items()}
 
 
 def auto(task: str) -> tuple[str, ...]:
@@ -150,9 +148,10 @@ def _run(desk: Desk, command: Command, options: ImageOptions, given: frozenset[s
 def _run_card(
     desk: Desk, card: ModelCard, taken: Taken, options: ImageOptions, given: frozenset[str]
 ) -> None:
-    wanted = _wanted(options.output, card)
+    shown = _wanted(options.output, card)
+    wanted = (*shown, *_extras(options))
     desk.check(wanted, options)
-    core = run_options(options, _computed(wanted))
+    core = run_options(options, _computed(shown))
     if card.ndim == 2 and "per_slice" not in given:
         core = core.replace(per_slice=True)  # ImageJ's users expect all planes of a stack
     result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
@@ -176,6 +175,46 @@ def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     if {"rois", "overlay"} & set(spelt):
         check_rois()
     return tuple(dict.fromkeys(spelt))
+
+
+def _extras(options: RunOptions) -> tuple[str, ...]:
+    """What comes beside the outputs, where an option asks for it."""
+    asked = (
+        ("uncertainty", options.uncertainty),
+        ("explanation", options.explain),
+        ("features", options.layer),
+    )
+    return tuple(kind for kind, option in asked if option)
+
+
+def _features(desk: Desk, command: Command, options: FeaturesOptions, given: frozenset[str]) -> None:
+    """Describe an image of the desk, or the objects in it, by what a layer of a network gives."""
+    if not options.model:
+        names = ", ".join(card.name for card in list_models())
+        raise OptionError("The option 'model' is not given.", f"Choose one: model= one of {names}.")
+    card = find_model(options.model)
+    taken = desk.take(options)
+    wanted = ("features", *(("labels",) if options.objects else ()))
+    desk.check(wanted, options)
+    core = run_options(options, ()).replace(layer="", objects="", per_slice=card.ndim == 2)
+    result = features(
+        taken.image,
+        desk.models.get(card),
+        layer=options.layer or "auto",
+        pool=options.pool,
+        objects=_objects(options.objects),
+        options=core,
+        on_progress=desk.listener,
+    )
+    saved: Mapping[str, Path] = {}
+    if options.output_dir:
+        saved = save_outputs(options.output_dir, taken.title, taken.image, result, wanted, card)
+    desk.place(taken, Placed(result, card, wanted, options.title, saved))
+
+
+def _objects(text: str) -> LabelMap | str | None:
+    """The objects that an option names: a file with labels, or a model that finds them."""
+    return read_labels(text) if Path(text).is_file() else text or None
 
 
 def _computed(wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -373,7 +412,9 @@ _ALL = (
     Command("DeepBio Sequence", "Follow through time what a movie shows.", ImageOptions, _run, "sequence"),
     Command("DeepBio Classify", "Say what the image shows.", ImageOptions, _run, "classify"),
     Command("DeepBio Generate", "Make images.", ImageOptions, _run, "generate"),
-    Command("DeepBio Features", "Describe the image by numbers.", ImageOptions, _run, "features"),
+    Command(
+        "DeepBio Features", "Describe the image, or its objects, by numbers.", FeaturesOptions, _features
+    ),
     Command("DeepBio Run", "Run any model on the image.", ImageOptions, _run),
     Command("DeepBio Batch", "Run a model on the images of a folder.", BatchOptions, _batch),
     Command("DeepBio Models", "List the models that are installed.", TableOptions, _models),

@@ -13,7 +13,8 @@ from imagej_bridge.options import format_words
 __all__ = ["HIDDEN", "add_menu", "ask", "default_text", "kind_of", "order", "record"]
 
 # Of interest when something is tuned or looked into: below the others.
-LATER = ("device", "precision", "runtime", "tile", "overlap", "batch", "mirror", "log")
+LATER = ("device", "precision", "runtime", "tile", "overlap", "batch", "mirror", "explain", "target", "layer")
+LATER += ("uncertainty", "log")
 HIDDEN = {"BatchOptions": ("output",)}  # follows from another
 _FIRST = ("model", "model_path", "input", "output", "save", "channel")
 _WIDTH = 24  # letters of a text field
@@ -23,10 +24,15 @@ _RADIOLOGY = ("CT", "MR", "PT", "US", "XR")  # of less interest in ImageJ than m
 _last_models: dict[str, str] = {}  # by command
 
 
-def order(command: Command) -> list[Field[Any]]:
-    """The fields of a command's options as a person reads them: what matters most first."""
+def order(command: Command, *, task: str = "") -> list[Field[Any]]:
+    """The fields of a command's options as a person reads them: what matters most first.
+
+    With a task, options of other tasks are left out.
+    """
     hidden = HIDDEN.get(command.options.__name__, ())
     known = [one for one in fields(command.options) if one.name not in hidden]
+    if task:
+        known = [one for one in known if task in one.metadata.get("tasks", (task,))]
 
     def rank(one: Field[Any]) -> int:
         if one.name in _FIRST:
@@ -59,7 +65,7 @@ def ask(command: Command) -> dict[str, str | None] | None:
         What differs from the defaults, as words of the grammar; None if the user cancelled.
     """
     models = _models(command)
-    fields_ = order(command)
+    fields_ = order(command, task=command.task)
     main, later = ([one for one in fields_ if (one.name in LATER) == which] for which in (False, True))
     words = _dialog(command.name, command, main, models, more=bool(later))
     if words is not None and words.pop(_MORE, "") is None:

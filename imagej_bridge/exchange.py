@@ -16,7 +16,7 @@ from imagej_bridge.options import ImageOptions
 
 __all__ = ["WINDOWS", "Desk", "Placed", "Taken"]
 
-WINDOWS = ("scores", "image", "labels")  # the order in which they are shown
+WINDOWS = ("scores", "uncertainty", "explanation", "image", "labels")  # the order in which they are shown
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Placed:
     Attributes
     ----------
     outputs : tuple of str
-        Kinds of :data:`imagej_bridge.options.OUTPUTS` to be shown, without ``"auto"``.
+        Kinds of :data:`imagej_bridge.options.OUTPUTS` to be shown, without ``"auto"``; and
+        ``"explanation"``, ``"uncertainty"`` and ``"features"``, which options of their own ask for.
     title : str
         What the user wants the result to be called, or empty.
     saved : mapping of str to Path

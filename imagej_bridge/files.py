@@ -24,6 +24,9 @@ _SUFFIXES = {
     "labels": ".tif",
     "scores": ".tif",
     "image": ".tif",
+    "explanation": ".tif",
+    "uncertainty": ".tif",
+    "features": ".csv",
     "rois": ".zip",
     "overlay": ".png",
     "table": ".csv",
@@ -68,7 +71,9 @@ def save_outputs(
     stem = stem_of(title)
     # rois and overlays are made of labels, tables of labels without any object too
     there = {"labels": result.labels, "rois": result.labels, "overlay": result.labels, "table": result.table}
-    there |= {"scores": result.scores, "image": result.image}
+    there |= {
+        kind: getattr(result, kind) for kind in ("scores", "image", "explanation", "uncertainty", "features")
+    }
     stems = {kind: (names or {}).get(kind, f"{stem}-{kind}") for kind in outputs}
     paths = {
         kind: target / f"{stems[kind]}{_SUFFIXES[kind]}" for kind in outputs if there.get(kind) is not None

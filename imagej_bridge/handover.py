@@ -169,6 +169,8 @@ class FilesDesk:
             self._lines += self._overlay([*self._own_overlay(), *(roi for _, roi in encoded)], on_input=True)
         if "table" in placed.outputs and result.table is not None:
             self._append_rows(result.table, taken)
+        if "features" in placed.outputs and result.features is not None:
+            self.show_table(f"Features of {taken.title}", result.features)
         for kind in WINDOWS:
             part = getattr(result, kind)
             if kind in placed.outputs and part is not None:
@@ -213,7 +215,7 @@ class FilesDesk:
         write(path, part)
         title = placed.title_of(kind, stem_of(taken.title))
         info = provenance(placed.result, placed.card, taken.title)
-        own = taken is self._taken
+        own = taken is self._taken and part.grid.shape == taken.image.grid.shape  # else its own pixel size
         self._lines += [
             f"name = unique({quoted(title)});",
             *([f"selectImage({int(float(self._words.id))});", _CALIBRATION] if own else []),

@@ -180,7 +180,7 @@ def macro_of(command: Command, python: str) -> str:
 
 def _dialog(command: Command) -> str:
     """Ask for the options, where no macro has given them."""
-    fields = order(command)
+    fields = order(command, task=command.task)
     lines = [f"Dialog.create({quoted(command.name)});", f"Dialog.addMessage({quoted(command.help)});"]
     for one in fields:
         name, default = quoted(one.name), quoted(default_text(one))

@@ -18,6 +18,7 @@ from deepbio.options import Options, RunOptions, option
 __all__ = [
     "BatchOptions",
     "DeepImageJOptions",
+    "FeaturesOptions",
     "ImageOptions",
     "NoOptions",
     "OUTPUTS",
@@ -70,6 +71,13 @@ class ImageOptions(RunOptions):
         super().__post_init__()
         for name in ("frames", "slices"):
             parse_span(name, getattr(self, name), 1, 1, check=False)
+
+
+@dataclass(frozen=True)
+class FeaturesOptions(ImageOptions):
+    """Options of ``DeepBio Features``: which layer of a model, and how its maps become numbers."""
+
+    pool: str = option("mean", "how maps become a row of numbers", choices=("mean", "max", "mean,max"))
 
 
 @dataclass(frozen=True)

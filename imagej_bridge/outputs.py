@@ -46,6 +46,8 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
         notes += _add_to_manager(rois, made.get("labels"), placed)
     if "table" in placed.outputs and result.table is not None:
         append_rows(in_unit(result.table, str(source.getCalibration().getUnit())), taken.title)
+    if "features" in placed.outputs and result.features is not None:
+        show_table(_unique_table(f"Features of {taken.title}"), result.features)
     for image in made.values():
         image.show()
     return {kind: str(image.getTitle()) for kind, image in made.items()}, notes
@@ -55,6 +57,7 @@ def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> 
     title = placed.title_of(kind, stem_of(taken.title))
     image = to_imageplus(part, _unique(title), like=taken.handle)
     image.setProperty("Info", provenance(placed.result, placed.card, taken.title))
+    _fit_calibration(image, part, taken.image)
     if taken.first_slice:
         image.getCalibration().zOrigin -= taken.first_slice
     if kind == "scores":
@@ -66,6 +69,28 @@ def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> 
         if image.getNChannels() > 1:
             image.setPositionWithoutUpdate(1, 1, 1)
     return image
+
+
+def _fit_calibration(image: Any, part: Image | LabelMap, source: Image) -> None:
+    """Pixels of another size than the source's, as of a map that is coarser or an image that is finer."""
+    calibration = image.getCalibration()
+    if part.grid.ndim != source.grid.ndim:
+        return
+    for axis, name in enumerate(("pixelDepth", "pixelHeight", "pixelWidth")[3 - part.grid.ndim :]):
+        ratio = part.grid.spacing[axis] / source.grid.spacing[axis]
+        if abs(ratio - 1) > 1e-9:
+            setattr(calibration, name, float(getattr(calibration, name)) * ratio)
+            origin = f"{'zyx'[3 - part.grid.ndim :][axis]}Origin"
+            setattr(calibration, origin, float(getattr(calibration, origin)) / ratio)
+
+
+def _unique_table(title: str) -> str:
+    """A title that no open table has."""
+    number, unique = 1, title
+    frames = {str(frame.getTitle()) for frame in java("ij.WindowManager").getNonImageWindows() or ()}
+    while unique in frames:
+        unique, number = f"{title}-{number}", number + 1
+    return unique
 
 
 def _unique(title: str) -> str:

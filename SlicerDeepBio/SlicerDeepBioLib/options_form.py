@@ -83,7 +83,7 @@ class OptionsForm:
     def show_for(self, card, image):
         """Show the rows that make sense for a model and an input; see :func:`relevant`."""
         for name, row in self._rows.items():
-            row.set_shown(relevant(name, card, image))
+            row.set_shown(_is_for(row.option, card) and relevant(name, card, image))
         if card is not None and "output" in self._rows:
             self._show_outputs(self._rows["output"], card)
         self._ui.resetOptionsButton.enabled = bool(self._values)
@@ -260,8 +260,8 @@ def relevant(name, card, image):
         return card.get("ndim") == 2 and slices > 1 and objects
     if name == "channel":
         return channels > 1
-    if name == "mirror":
-        return bool(card.get("mirror"))
+    if name in ("mirror", "diameter"):
+        return bool(card.get("mirror" if name == "mirror" else "sizes"))
     if name in ("min_size", "as"):
         return objects
     if name == "threshold":
@@ -269,6 +269,12 @@ def relevant(name, card, image):
     if name == "surface":
         return slices > 1
     return True
+
+
+def _is_for(option, card):
+    """Whether an option is for the task of a model."""
+    tasks = option.get("tasks")
+    return not tasks or card is None or (card.get("task") or "segment") in tasks
 
 
 def check(option, text):

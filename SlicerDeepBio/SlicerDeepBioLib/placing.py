@@ -206,7 +206,7 @@ class Placing:
         display.SetAndObserveColorNodeID(colors.GetID())
 
     def _commit_images(self, change, placed):
-        for kind in ("image", "scores"):
+        for kind in ("image", "scores", "explanation", "uncertainty"):
             image = self.outputs.get(kind)
             if image is None:
                 continue
@@ -239,9 +239,11 @@ class Placing:
         return place_grid(self.entry.volume, image)
 
     def _commit_tables(self, change, placed):
-        table = self.outputs.get("table")
-        if table is not None:
-            title = change.scene.GetUniqueNameByString(f"{self.title} table")
+        for kind in ("table", "features"):
+            table = self.outputs.get(kind)
+            if table is None:
+                continue
+            title = change.scene.GetUniqueNameByString(f"{self.title} {kind}")
             node = results.add_table(change.scene, table["columns"], table["units"], title)
             change.note([node])
             placed["tables"].append(node)
@@ -310,7 +312,7 @@ def _channels(image, kind):
     """What a result's image becomes: (words for its name, arrays of its frames), one for each volume."""
     axes, array = image["axes"], image["array"]
     parts = _parts(array, axes)
-    word = "scores" if kind == "scores" else ""
+    word = "" if kind == "image" else kind
     colour = array.dtype == np.uint8 and tuple(image.get("channels") or ()) == ("red", "green", "blue")
     if "C" not in axes or colour:
         return [(word, parts)]

@@ -215,7 +215,7 @@ class Run:
 
     def _fetch(self, outputs):
         """Copy the answer's arrays out of shared memory, in place of their messages."""
-        for kind in ("labels", "image", "scores"):
+        for kind in ("labels", "image", "scores", "explanation", "uncertainty"):
             if outputs.get(kind) is None:
                 continue
             incoming = shared.Incoming(outputs[kind]["array"])

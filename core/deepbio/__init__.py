@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from deepbio.batch import run_many
     from deepbio.errors import Cancelled, DeepBioError
     from deepbio.events import Event, Listener, Notice, Progress
+    from deepbio.explanation import explain, uncertainty
+    from deepbio.extraction import features
     from deepbio.image import Grid, Image, LabelMap, Table
     from deepbio.io import read, read_labels, write
     from deepbio.library import ModelCard, add_model, find_model, list_models, remove_model
@@ -49,6 +51,8 @@ _HOME = {  # public name -> the module that has it
     "RunOptions": "options",
     "Table": "image",
     "add_model": "library",
+    "explain": "explanation",
+    "features": "extraction",
     "find_model": "library",
     "generate": "predict",
     "list_models": "library",
@@ -59,6 +63,7 @@ _HOME = {  # public name -> the module that has it
     "run": "predict",
     "run_many": "batch",
     "train": "training",
+    "uncertainty": "explanation",
     "write": "io",
 }
 
@@ -79,6 +84,8 @@ __all__ = [
     "RunOptions",
     "Table",
     "add_model",
+    "explain",
+    "features",
     "find_model",
     "generate",
     "list_models",
@@ -89,6 +96,7 @@ __all__ = [
     "run",
     "run_many",
     "train",
+    "uncertainty",
     "write",
 ]
 

@@ -25,7 +25,7 @@ from deepbio.errors import (
 )
 from deepbio.events import Listener, Progress, silent
 from deepbio.families import family_of
-from deepbio.inputs import RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
+from deepbio.inputs import BESIDES, RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
 from deepbio.io import atomic, list_series, read
 from deepbio.io.rois import check_rois
 from deepbio.options import RunOptions
@@ -35,7 +35,7 @@ from deepbio.saving import check_seg, save_result
 if TYPE_CHECKING:
     from deepbio.predict import Model
 
-__all__ = ["Row", "run_many"]
+__all__ = ["Row", "asked_for", "run_many"]
 
 SUMMARY = "summary.csv"
 CLASSES = "classes.csv"
@@ -106,9 +106,12 @@ def run_many(
         ``cell-table.csv``, ...; inputs of the same name take the name of their folder before it.
     options : RunOptions, optional
         How the model is run; its ``output`` follows from `save`.
-    save : sequence of {"labels", "table", "rois", "overlay", "image", "scores", "seg"}
-        What to write, by default what the model's family gives; ``"rois"`` are outlines for
-        ImageJ's ROI Manager, ``"seg"`` is a DICOM segmentation, of inputs that are DICOM.
+    save : sequence of str
+        What to write, of :data:`deepbio.inputs.SAVES`; by default what the model's family gives and what
+        the options ask for. ``"rois"`` are outlines for ImageJ's ROI Manager, ``"seg"`` is a DICOM
+        segmentation, of inputs that are DICOM, ``"heatmap"`` a picture of explanation and uncertainty.
+        ``"explanation"``, ``"uncertainty"`` and ``"features"`` are made by Grad-CAM, by test-time
+        augmentation and of the default layer where the options name nothing else.
     overwrite : bool
         Compute again what is done, and replace files that no run has made.
     on_progress : Listener
@@ -136,8 +139,9 @@ def run_many(
     Cancelled
         If `on_progress` raised it.
     """
-    kinds = tuple(save) or family_of(model.card.task).outputs
-    job = _Job(model, Path(output_dir), options or RunOptions(), kinds, overwrite)
+    options = _explained(options or RunOptions(), save)
+    kinds = tuple(save) or (*family_of(model.card.task).outputs, *asked_for(options, model.card.task))
+    job = _Job(model, Path(output_dir), options, kinds, overwrite)
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
     model.many = model.many or len(names) > 1
@@ -197,7 +201,8 @@ class _Job:
 
     def outputs(self, file: Input, name: str) -> dict[str, Path]:
         """The files that are to be written for an input, by kind."""
-        suffixes = {"table": ".csv", "rois": ".zip", "overlay": ".png", "seg": ".dcm"}
+        suffixes = {"table": ".csv", "features": ".csv", "rois": ".zip", "seg": ".dcm"}
+        suffixes |= {"overlay": ".png", "heatmap": ".png"}
         pixels = _pixel_suffix(file)
         return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
 
@@ -297,8 +302,34 @@ def _pixel_suffix(file: Input) -> str:
 
 def _needed(save: Sequence[str], task: str) -> tuple[str, ...]:
     """What the model has to return for what is to be saved."""
-    behind = {"rois": ("labels",), "seg": ("labels",), "overlay": _SHOWN.get(task, family_of(task).outputs)}
-    return tuple(dict.fromkeys(part for kind in save for part in behind.get(kind, (kind,))))
+    shown = _SHOWN.get(task, family_of(task).outputs)
+    behind = {"rois": ("labels",), "seg": ("labels",), "overlay": shown, **dict.fromkeys(BESIDES, ())}
+    # a run gives something; for uncertainty and features it needs objects and rows all the same
+    return tuple(dict.fromkeys(part for kind in save for part in behind.get(kind, (kind,)))) or shown
+
+
+def _explained(options: RunOptions, save: Sequence[str]) -> RunOptions:
+    """The options with what is to be saved asked for."""
+    changes = {}
+    heatmap = "heatmap" in save and not (options.explain or options.uncertainty)
+    if not options.explain and ("explanation" in save or (heatmap and "uncertainty" not in save)):
+        changes["explain"] = "gradcam"
+    if not options.uncertainty and "uncertainty" in save:
+        changes["uncertainty"] = "tta"
+    if not options.layer and "features" in save:
+        changes["layer"] = "auto"
+    return options.replace(**changes) if changes else options
+
+
+def asked_for(options: RunOptions, task: str) -> tuple[str, ...]:
+    """What is saved because the options ask for it."""
+    # a classifier is unsure of a whole image, which is in its table, or of each tile, which is a map
+    mapped = options.uncertainty and (task != "classify" or options.classify == "tiles")
+    heatmap = options.explain or (mapped and task != "classify")
+    asked = {
+        "explanation": options.explain, "uncertainty": mapped, "features": options.layer, "heatmap": heatmap
+    }  # fmt: skip
+    return tuple(kind for kind, wanted in asked.items() if wanted)
 
 
 class _Exists(OutputError):

@@ -33,6 +33,8 @@ class Family:
         All parts that it can give.
     run : str
         ``run(image, card, open_runtime, first, options, listener=...) -> Result``.
+    check : str
+        ``check(image, card, options)`` raises what a run would raise at once, without looking at pixels.
     train : str
         Module with ``Wishes``, ``Plan``, ``make_plan``, ``train_plan`` and ``matches``; see
         `deepbio.training.families.Trainer`.
@@ -48,12 +50,13 @@ class Family:
     outputs: tuple[str, ...]
     gives: tuple[str, ...]
     run: str
+    check: str
     train: str
     evaluate: str
     picture: str
 
     def load(self, part: str) -> Any:
-        """Import a part: ``"run"``, ``"train"``, ``"evaluate"`` or ``"picture"``.
+        """Import a part: ``"run"``, ``"check"``, ``"train"``, ``"evaluate"`` or ``"picture"``.
 
         Examples
         --------
@@ -73,6 +76,7 @@ def _family(name: str, verb: str, summary: str, outputs: tuple[str, ...], *more:
         outputs,
         (*outputs, *more),
         run=f"tasks.{name}:{name}",
+        check=f"tasks.{name}:check_input",
         train="training.run" if name == "segment" else f"training.{name}",
         evaluate="evaluation.running" if name == "segment" else f"evaluation.{name}",
         picture=f"render.{name}:picture",

@@ -14,9 +14,12 @@ from deepbio.io import image_suffixes, is_dicom, list_series
 from deepbio.io.dicom_files import choose_series
 from deepbio.io.formats import FORMATS
 
-__all__ = ["RECORD", "SAVES", "Input", "find_inputs", "plan_names", "read_record", "split_suffix"]
+__all__ = ["BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "plan_names", "read_record", "split_suffix"]
 
-SAVES = ("labels", "table", "rois", "overlay", "image", "scores", "seg")
+SAVES = (
+    "labels", "table", "rois", "overlay", "image", "scores", "seg", "features", "explanation", "uncertainty", "heatmap",
+)  # fmt: skip
+BESIDES = ("features", "explanation", "uncertainty", "heatmap")  # what a run gives beside its outputs
 RECORD = ".deepbio.json"
 
 _DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")

@@ -13,11 +13,14 @@ from typing import Any, Self
 
 from deepbio.errors import OptionError
 
-__all__ = ["OUTPUTS", "Options", "RunOptions", "option"]
+__all__ = ["EXPLAIN", "OUTPUTS", "UNCERTAINTY", "Options", "RunOptions", "option"]
 
 OUTPUTS = ("labels", "table", "image", "scores")
 CLASSIFY = ("auto", "whole", "tiles", "objects")
+EXPLAIN = ("", "gradcam", "integrated-gradients", "occlusion")
+UNCERTAINTY = ("", "tta", "dropout")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
+_SCORED = ("segment", "classify")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -31,7 +34,8 @@ def option(default: Any, help: str, **rules: Any) -> Any:
     help : str
         One line for people.
     **rules
-        ``choices``, or ``low`` and ``high``.
+        ``choices``, or ``low`` and ``high``; ``tasks``, where it is for some families only: forms show
+        it for those.
     """
     return field(default=default, metadata={"help": help, **rules})
 
@@ -99,6 +103,14 @@ class RunOptions(Options):
         None, "overlap of neighbouring tiles as a fraction of the tile", low=0.0, high=0.9
     )
     batch: int | None = option(None, "tiles computed at once", low=1, high=1024)
+    diameter: float | None = option(
+        None,
+        "typical diameter of the objects in pixels; the image is enlarged or reduced to what the model knows; "
+        "auto follows the card, which may measure it",
+        low=0.5,
+        high=100000.0,
+        tasks=("segment",),
+    )
     channel: str = option(
         "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
     )
@@ -109,21 +121,49 @@ class RunOptions(Options):
         "become one; implies per_slice",
         low=0.0,
         high=1.0,
+        tasks=("segment",),
+    )
+    track: bool = option(
+        False,
+        "follow objects through the frames of a movie: one label is one object, and the table tells its track",
     )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )
-    threshold: float | None = option(None, "score from which a pixel is foreground", low=0.0, high=1.0)
-    min_size: int | None = option(None, "objects with fewer pixels are dropped", low=0, high=10**9)
+    threshold: float | None = option(
+        None, "score from which a pixel is foreground", low=0.0, high=1.0, tasks=("segment",)
+    )
+    min_size: int | None = option(
+        None, "objects with fewer pixels are dropped", low=0, high=10**9, tasks=("segment",)
+    )
     classify: str = option(
         "auto",
         "of a classifier: one answer for the whole image, for each tile (a heat map), or for each object; "
         "auto: objects where they are given, else whole",
         choices=CLASSIFY,
+        tasks=("classify",),
     )
     objects: str = option(
         "",
         "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+        tasks=("classify",),
+    )
+    explain: str = option(
+        "", "map which pixels speak for a class, and by which method", choices=EXPLAIN, tasks=_SCORED
+    )
+    target: str = option(
+        "",
+        "class to explain: its name or number; else what a classifier says, or the first class of a segmentation",
+        tasks=_SCORED,
+    )
+    layer: str = option(
+        "", "give features as well, of the image or of its objects: of this layer of the network, or auto"
+    )
+    uncertainty: str = option(
+        "",
+        "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",
+        choices=UNCERTAINTY,
+        tasks=_SCORED,
     )
     count: int | None = option(
         None, "of a generator: how many images; auto: one, or one of each class", low=1, high=100_000

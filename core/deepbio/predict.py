@@ -8,9 +8,10 @@ import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +22,19 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError, InputMismatch, OptionError
+from deepbio.errors import CardError, ImageError, InputMismatch, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
+from deepbio.library.card import TensorSpec
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deepbio.tasks.segment import Opener
 
 __all__ = ["Model", "generate", "load_model", "run", "run_tensors"]
 
@@ -62,6 +69,7 @@ class Model:
         self.opened = 0
         self._untried_pixels = 0
         self._runtimes: dict[tuple[str, str, str], Runtime] = {}
+        self._modules: dict[str, nn.Module] = {}
         self._release: weakref.finalize[[], Model] | None = None
         self._finder: Model | None = None  # of the objects that a classifier is asked about
 
@@ -71,6 +79,7 @@ class Model:
         options: RunOptions | None = None,
         *,
         objects: LabelMap | None = None,
+        opener: Opener | None = None,
         on_progress: Listener = silent,
     ) -> Result:
         """Run the model on an image.
@@ -84,6 +93,8 @@ class Model:
             How.
         objects : LabelMap, optional
             For a classifier, the objects to classify; instead of the option of this name.
+        opener : callable, optional
+            Opens another network in place of the model's own: that one with changed images, say.
         on_progress : Listener
             Hears tiles, frames and notices; may raise `Cancelled`.
 
@@ -111,8 +122,8 @@ class Model:
             )
         options = options or RunOptions()
         family = family_of(self.card.task)
-        asked = bool(options.objects) or objects is not None
-        if asked and family.name != "classify":
+        with_objects = bool(options.objects) or objects is not None
+        if with_objects and family.name != "classify":
             raise OptionError(
                 f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {family.name!r}.",
                 "Leave it out.",
@@ -124,22 +135,89 @@ class Model:
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
 
-        def open_for(rung: Rung, listener: Listener) -> Runtime:
-            return self._open(rung, options.runtime, trial, listener)
-
-        wanted = options.replace(output=options.output or family.outputs)
+        open_for = opener or self.opener(options, trial=trial)
         more: dict[str, Any] = {}
-        if asked and image is not None:
+        if with_objects and image is not None:
             more["objects"] = self._objects(image, options, objects, on_progress)
+        asked = options.output or family.outputs
+        # an uncertainty of objects needs the labels that the rows of the table are of
+        needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
+        wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
         result: Result = family.load("run")(
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
+        if options.explain or options.uncertainty or options.layer:
+            if image is None:
+                raise OptionError("Reasons and uncertainties are of an image; found none.", "Leave them out.")
+            from deepbio.explanation import with_maps
+
+            result = with_maps(image, self, options, result, on_progress, **more)
+            if needed and "labels" not in asked:
+                result = replace(result, labels=None)
         record = self._record(dict(result.record), options, time.perf_counter() - start)
         return replace(result, record=record)
+
+    def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
+        """What opens the network for a rung, as a run with these options does.
+
+        Parameters
+        ----------
+        options : RunOptions
+            Names the runtime.
+        trial : bool
+            Whether ``runtime="auto"`` may try the runtimes.
+        """
+
+        def open_for(rung: Rung, listener: Listener) -> Runtime:
+            return self._open(rung, options.runtime, trial, listener)
+
+        return open_for
+
+    def describe(self) -> dict[str, Any]:
+        """What a record says of the model."""
+        return {
+            "model": self.card.name,
+            "model_version": self.card.version,
+            "weights_sha256": self.card.weights_hash,
+        }
+
+    def device_for(self, options: RunOptions | None = None) -> Device:
+        """The device that a run with these options computes on."""
+        return self._choose_device(options or RunOptions())
+
+    def module(self, options: RunOptions | None = None) -> nn.Module:
+        """The network as a torch module: to look into its layers, and for gradients.
+
+        Parameters
+        ----------
+        options : RunOptions, optional
+            Names the device.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode, without gradients of its parameters; kept until :meth:`close`.
+
+        Raises
+        ------
+        CardError
+            If the package has no weights of a network of ours.
+        MissingPackage
+            If torch is not installed.
+        """
+        if find_spec("torch") is None:
+            raise MissingPackage("torch", "Looking into a network", extra="torch")
+        from deepbio.engine.runtimes.inside import open_module
+
+        device = self.device_for(options)
+        if device.name not in self._modules:
+            self._modules[device.name] = open_module(self.card, device)
+        return self._modules[device.name]
 
     def close(self) -> None:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
+        self._modules.clear()
         if self._finder is not None:
             self._finder.close()
             self._finder = None
@@ -219,9 +297,7 @@ class Model:
         defaults = asdict(RunOptions())
         chosen = {k: v for k, v in asdict(options).items() if v != defaults[k]}
         return {
-            "model": self.card.name,
-            "model_version": self.card.version,
-            "weights_sha256": self.card.weights_hash,
+            **self.describe(),
             "task": self.card.task or "segment",
             **(describe_runtime(runtime) if runtime is not None else {}),
             **record,
@@ -355,20 +431,29 @@ def run_tensors(
     without = tuple(axis for axis in axes if axis != "batch")
     at = axes.index("batch") if "batch" in axes else None
     images = [batch] if at is None else list(np.moveaxis(batch, at, 0))
-    order = [without.index(name) for name in ("channel", *"zyx") if name in without]
-    ready = np.stack([apply_steps(image, without, spec.steps).transpose(order) for image in images])
+    order = [without.index(name) for name in ("channel", "time", *"zyx") if name in without]
+    ready = np.stack([_prepared(image, without, spec).transpose(order) for image in images])
     if "channel" not in without:
         ready = ready[:, None]
-    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[2:])
+    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[-card.ndim :])
     scores = np.array(network(np.ascontiguousarray(ready)))
     results = [_arranged(one, card) for one in scores]
     return {card.output.id: np.stack(results) if at is not None else results[0]}
 
 
+def _prepared(image: np.ndarray, axes: tuple[str, ...], spec: TensorSpec) -> np.ndarray:
+    """Pixels after pre-processing; of a movie each frame for itself, as it is when a model runs."""
+    if "time" not in axes:
+        return apply_steps(image, axes, spec.steps)
+    at, still = axes.index("time"), tuple(axis for axis in axes if axis != "time")
+    frames = [apply_steps(frame, still, spec.steps) for frame in np.moveaxis(image, at, 0)]
+    return np.stack(frames, axis=at)
+
+
 def _arranged(scores: np.ndarray, card: ModelCard) -> np.ndarray:
     """Scores (K, [z,] y, x) after post-processing, in the card's own axes without batch."""
     spec = card.output
-    names = tuple(axis for axis in ("channel", *"zyx") if axis in spec.axis_ids)
+    names = tuple(axis for axis in ("channel", "time", *"zyx") if axis in spec.axis_ids)
     if "channel" not in names:
         scores = scores[0]
     ready = apply_steps(scores, names, spec.steps)

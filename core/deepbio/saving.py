@@ -14,6 +14,7 @@ from deepbio.families import family_of
 from deepbio.inputs import Input
 from deepbio.io import atomic, check_seg_source, write, write_dicom_seg
 from deepbio.io.rois import is_hyperstack, write_rois
+from deepbio.render.explain import heatmap
 
 if TYPE_CHECKING:
     from deepbio.image import Image
@@ -73,6 +74,10 @@ def save_result(
             temporary = files.enter_context(atomic(path))
             if kind == "overlay":
                 _write_picture(temporary, image, result, card, title)
+            elif kind == "heatmap":
+                heatmap(image, result.explanation, result.uncertainty, title=title).save(
+                    temporary, format="PNG"
+                )
             elif kind == "rois":
                 write_rois(
                     temporary, _part(result, "labels"), hyperstack=image is not None and is_hyperstack(image)

@@ -97,7 +97,7 @@ def fill(dialog: Any, **values: str | bool) -> None:
     """Fill fields in by the names of their options: texts are kept in order, boxes have labels."""
     command = COMMANDS["DeepBio Segment"]
     later = "more options" in str(dialog.getTitle())
-    shown = [one for one in order(command) if (one.name in LATER) == later]
+    shown = [one for one in order(command, task=command.task) if (one.name in LATER) == later]
     names = [one.name for one in shown if kind_of(one) == "text" and one.name not in ("model", "output")]
     widgets = dict(zip(names, dialog.getStringFields() or (), strict=True))
     widgets |= {str(box.getLabel()).replace(" ", "_"): box for box in dialog.getCheckboxes() or ()}

@@ -206,6 +206,20 @@ def test_channel_of_hyperstack(headless: Run, channel: str) -> None:
     assert table["mean_phase"][0] == pytest.approx(96.79, abs=0.01)
 
 
+def test_classify_cells(headless: Run) -> None:
+    found = headless("classify_cells.ijm", "", EXAMPLES / "blood_cells" / "monocyte.jpg")
+    assert (found["error"], found["returned"]) == (None, "monocyte")
+    assert found["results"]["probability"][0] > 0.9
+
+
+def test_denoise_and_segment(headless: Run) -> None:
+    found = headless("denoise_and_segment.ijm", "", EXAMPLES / "fluorescence.tif")
+    assert found["error"] is None
+    assert {"fluorescence-image", "fluorescence-image-labels"} <= set(found["images"])
+    assert found["images"]["fluorescence.tif"]["range"] == [12, 228]
+    assert 40 <= found["images"]["fluorescence-image-labels"]["objects"] <= 50
+
+
 def test_compare_two_models(headless: Run, tmp_path: Path) -> None:
     with zipfile.ZipFile(DATA / "bioimageio_unet2d_nuclei_broad.zip") as package:
         package.extractall(tmp_path)

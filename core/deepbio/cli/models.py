@@ -65,9 +65,19 @@ def list_all(
 
 @app.command("show")
 @command
-def show(name: NameArgument, json: JsonOption = False) -> None:
+def show(
+    name: NameArgument,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="List the layers that 'deepbio features' can take.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Show all that a model's card says: scores, data, licence, inputs, weights."""
     from deepbio.library import find_model
+
+    if layers:
+        _show_layers(name, json=json)
+        return
 
     facts = find_model(name).describe()
     if json:
@@ -77,6 +87,25 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     for key, value in facts.items():
         if value not in ("", [], {}, None):
             table.add_row(Text(key.replace("_", " "), style="bold"), Text(_lines(key, value)))
+    out.print(table, soft_wrap=False)
+
+
+def _show_layers(name: str, *, json: bool) -> None:
+    """List the layers of a network: name, kind, features, pixels per cell."""
+    from deepbio.extraction import list_layers
+
+    found = list_layers(name)
+    if json:
+        print_json({"layers": [asdict(layer) for layer in found]})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("layer", "kind", "features", "pixels per cell"):
+        table.add_column(heading)
+    for layer in found:
+        if layer.name.removeprefix("members.").count(".") > 1:
+            continue  # parts of parts: they can be named, too
+        stride = " x ".join(map(str, layer.stride)) or "the whole image"
+        table.add_row(Text(layer.name), Text(layer.kind), str(layer.features), stride)
     out.print(table, soft_wrap=False)
 
 

@@ -61,7 +61,7 @@ def _parameter(option: Field[Any]) -> inspect.Parameter:
 def _metavar(option: Field[Any]) -> str:
     kind = str(option.type)
     if "choices" in option.metadata:
-        return "|".join(option.metadata["choices"])
+        return "|".join(filter(None, option.metadata["choices"]))
     return "INTEGER" if kind.startswith("int") else "NUMBER" if kind.startswith("float") else "TEXT"
 
 
@@ -71,6 +71,6 @@ def _help(option: Field[Any]) -> str:
     text = str(rules["help"])
     if "low" in rules:
         text += f" ({rules['low']} to {rules['high']})"
-    if str(option.type) != "bool":
+    if str(option.type) != "bool" and option.default != "":
         text += f"; default: {'auto' if option.default is None else option.default}"
     return text

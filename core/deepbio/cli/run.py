@@ -18,6 +18,7 @@ from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
     from deepbio.batch import Row
+    from deepbio.inputs import Input
     from deepbio.predict import Model
 
 ModelArgument = Annotated[
@@ -69,7 +70,6 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     files is one image. A generator runs without INPUT: --count, --classes and --seed say what it makes,
     and --save dataset writes a folder that 'deepbio train' takes.
     """
-    from deepbio.batch import run_many
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
 
@@ -80,14 +80,39 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     if not inputs:
         _make(loaded, output, options, kinds, overwrite=overwrite, json=json, quiet=quiet)
         return
-    files = find_inputs(inputs, output, series)
+    run_files(
+        loaded,
+        find_inputs(inputs, output, series),
+        output,
+        options,
+        save=kinds,
+        overwrite=overwrite,
+        json=json,
+        quiet=quiet,
+    )
+
+
+def run_files(
+    loaded: Model,
+    files: Sequence[Input],
+    output: Path,
+    options: RunOptions,
+    *,
+    save: Sequence[str],
+    overwrite: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Run a model on files, tell of each, and leave with an exit code that says how it went."""
+    from deepbio.batch import run_many
+
     with listening(json=json, quiet=quiet) as listener:
         rows = run_many(
             loaded,
             files,
             output,
             options,
-            save=kinds,
+            save=save,
             overwrite=overwrite,
             on_progress=listener,
             on_file=_teller(json=json, quiet=quiet, alone=len(files) == 1),

@@ -48,6 +48,9 @@ class GridSpec:
         Right, Posterior, Anterior, Superior, Inferior); empty for the image's own.
     crop : {"", "nonzero"}
         ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed.
+    zoom : float
+        How much finer than all this the grid is along every axis, so that objects have the size that the
+        network knows. Never on a card: it belongs to one image.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class GridSpec:
     unit: str = "millimeter"
     orientation: str = ""
     crop: str = ""
+    zoom: float = 1.0
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any] | None) -> GridSpec:
@@ -202,7 +206,7 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
     """
     axes, flips = _orient(grid, spec)
     own = [grid.spacing[axis] for axis in axes]
-    wanted = _wanted_spacing(grid, spec, own)
+    wanted = [s / spec.zoom for s in _wanted_spacing(grid, spec, own)]
     whole = tuple((0, grid.shape[axis]) for axis in axes)
     box = whole if box is None else tuple((int(start), int(stop)) for start, stop in box)
     if len(box) != len(whole) or any(not 0 <= a < b <= n for (a, b), (_, n) in zip(box, whole, strict=False)):

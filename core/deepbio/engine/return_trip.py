@@ -152,20 +152,92 @@ def _strongest(
     return winner
 
 
-def labels_to_input(labels: np.ndarray, placement: Placement, out: Any) -> None:
+def labels_to_input(labels: np.ndarray, placement: Placement, out: Any, *, min_size: int = 1) -> int:
     """Bring labels of objects back: each pixel takes the label of the place that holds its centre.
+
+    An object so small that it holds no centre keeps the pixel in which most of it lies.
 
     Parameters
     ----------
     labels : ndarray of integers
-        Labels on the working grid.
+        Labels on the working grid, 0 or more.
     placement : Placement
         Where it lies.
     out : array-like of integers
         The box of the image, in canonical axes; slices of it are written.
+    min_size : int
+        Objects with fewer pixels in `out` are dropped.
+
+    Returns
+    -------
+    int
+        Number of objects in `out`. They keep their labels, unless some were dropped (or shared one pixel
+        with another): then the rest is numbered from 1 in the same order.
     """
-    sizes = zip(placement.grid.shape, placement.box_shape, strict=True)
-    rows, *others = (nearest(size, count) for size, count in sizes)
-    height = max(1, _PIXELS // math.prod(placement.box_shape[1:]))
-    for start in range(0, len(rows), height):
-        out[start : start + height] = labels[np.ix_(rows[start : start + height], *others)]
+    shape = placement.box_shape
+    rows, *others = (nearest(size, count) for size, count in zip(placement.grid.shape, shape, strict=True))
+    before, after = np.zeros(1, np.int64), np.zeros(1, np.int64)  # pixels by label
+    for start, stop in _bands_of(shape):
+        band = labels[np.ix_(rows[start:stop], *others)]
+        out[start:stop] = band
+        after = _added(after, band)
+    if any(size > count for size, count in zip(placement.grid.shape, shape, strict=True)):
+        for start, stop in _bands_of(placement.grid.shape):
+            before = _added(before, labels[start:stop])
+        after = np.pad(after, (0, len(before) - len(after)))
+        _restore(labels, placement, out, np.flatnonzero((before > 0) & (after == 0)), after)
+    else:  # every place holds a centre
+        before = after
+    present = after >= max(min_size, 1)
+    present[0] = False
+    if np.any(present[1:] < (before[1:] > 0)):
+        numbers = np.where(present, np.cumsum(present), 0)
+        for start, stop in _bands_of(shape):
+            out[start:stop] = numbers[out[start:stop]]
+    return int(np.count_nonzero(present))
+
+
+def _bands_of(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """First row, and one past the last, of bands along the first axis."""
+    height = max(1, _PIXELS // math.prod(shape[1:]))
+    for start in range(0, shape[0], height):
+        yield start, min(start + height, shape[0])
+
+
+def _added(areas: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pixels by label, with those of one more band."""
+    found = np.bincount(labels.ravel(), minlength=len(areas))
+    found[: len(areas)] += areas
+    return found
+
+
+def _restore(labels: np.ndarray, placement: Placement, out: Any, lost: np.ndarray, areas: np.ndarray) -> None:
+    """Give each lost object the pixel in which most of it lies; no other object loses its last one.
+
+    `areas` has the pixels by label, and is kept up to date.
+    """
+    if not len(lost):
+        return
+    shape = placement.box_shape
+    # the pixel that holds each place, along each axis
+    rows, *others = (nearest(count, size) for size, count in zip(placement.grid.shape, shape, strict=True))
+    is_lost = np.zeros(len(areas), bool)
+    is_lost[lost] = True
+    pixels, owners = [], []
+    for start, stop in _bands_of(placement.grid.shape):
+        band = labels[start:stop]
+        at = np.nonzero(is_lost[band])
+        inner = [axis[index] for axis, index in zip(others, at[1:], strict=True)]
+        pixels.append(np.ravel_multi_index((rows[at[0] + start], *inner), shape))
+        owners.append(band[at])
+    # places of one object in one pixel
+    pairs, weights = np.unique(
+        np.stack([np.concatenate(owners), np.concatenate(pixels)]), axis=1, return_counts=True
+    )
+    for number in np.lexsort((pairs[1], -weights, pairs[0])):
+        label, pixel = pairs[:, number]
+        where = np.unravel_index(pixel, shape)
+        owner = out[where]
+        if areas[label] == 0 and (owner == 0 or areas[owner] > 1):
+            out[where] = label
+            areas[[owner, label]] += (-1, 1)

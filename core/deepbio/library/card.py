@@ -20,6 +20,7 @@ __all__ = ["CARD_NAMES", "SPATIAL", "Axis", "ModelCard", "Step", "TensorSpec", "
 
 CARD_NAMES = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 SPATIAL = ("z", "y", "x")
+_SPACE = ("grid", "mirror", "per_slice", "sizes")  # what a card says of space, for people
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ class ModelCard:
             "outputs": [_tensor_row(tensor) for tensor in self.outputs],
             "weights": [_weights_row(weights) for weights in self.weights],
             "decode": dict(self.deepbio.get("decode", {})),
-            **{name: self.deepbio[name] for name in ("grid", "mirror", "per_slice") if name in self.deepbio},
+            **{name: self.deepbio[name] for name in _SPACE if name in self.deepbio},
             "training": dict(self.deepbio.get("training", {})),
             "notes": list(self.notes),
             "folder": str(self.root),

@@ -235,7 +235,8 @@ def _tensor(
         import tifffile
 
         # a picture for people: without axes that are only one thick
-        tifffile.imwrite(folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib")
+        kind = {"photometric": "minisblack"} if tensor.time else {}  # else few frames are taken for colours
+        tifffile.imwrite(folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib", **kind)
         entry["sample_tensor"] = _file(folder, f"sample_{name}.tif")
     if follows is None:
         entry["preprocessing"] = _steps(tensor.steps, first="float32", last="float32")
@@ -247,11 +248,20 @@ def _tensor(
 def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | None) -> list[dict[str, Any]]:
     shape = tensor.test.shape[2:]
     axes: list[dict[str, Any]] = []
-    for k, name in enumerate(SPATIAL[len(SPATIAL) - len(shape) :]):
-        axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
+    spatial = SPATIAL[len(SPATIAL) - len(shape) + tensor.time :]
+    for k, name in enumerate((*(("time",) if tensor.time else ()), *spatial)):
+        kind = "time" if name == "time" else "space"
+        axis: dict[str, Any] = {"type": kind, "id": name, "size": int(shape[k])}
+        if kind == "time" and (follows is not None or not tensor.step or not tensor.step[k]):
+            axes.append(axis)
+            continue
         if follows is not None and first.test.ndim > 2:  # what is made of a vector has a size of its own
             axis["size"] = {"tensor_id": follows, "axis_id": name}
-            halo = min(tensor.halo[k], (_smallest(first, k) - 1) // 2) if tensor.halo else 0
+            times = tensor.scale[k] if tensor.scale else 1
+            if times != 1:  # size = size of the input * 1 / scale
+                axis["scale"] = 1 / times
+            # the format wants whole pixels of the input
+            halo = times * min(tensor.halo[k] // times, (_smallest(first, k) - 1) // 2) if tensor.halo else 0
             if halo:
                 axis["halo"] = halo
         elif tensor.minimum:
@@ -270,7 +280,11 @@ def _with_room(content: PackageContent) -> TensorContent:
     The format wants ``minimum > 2 * halo``; but the test input must stay one of the sizes.
     """
     first = content.inputs[0]
-    halos = [tensor.halo for tensor in content.outputs if tensor.halo]
+    halos = [
+        tuple(-(-edge // times) for edge, times in zip(tensor.halo, tensor.scale or (1,) * 3, strict=False))
+        for tensor in content.outputs
+        if tensor.halo
+    ]
     if not first.minimum or not halos:
         return first
     minimum = []

@@ -18,8 +18,10 @@ from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
+from deepbio.library.following import check_sequence
 from deepbio.library.generator import check_generator
-from deepbio.library.spatial import check_grid, check_mirror, check_per_slice
+from deepbio.library.restoration import check_restoration
+from deepbio.library.spatial import check_grid, check_mirror, check_per_slice, check_sizes
 from deepbio.networks import NETWORKS
 
 __all__ = ["STEP_IDS", "card_of_folder"]
@@ -171,6 +173,12 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
         check_mirror(ours.values["mirror"], ndim, ours.child("decode").text("method", ""))
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
+    if "sequence" in ours:
+        check_sequence(ours.values["sequence"])
+    if "restore" in ours:
+        check_restoration(ours.mapping("restore"), ndim)
+    if "sizes" in ours:
+        check_sizes(ours.mapping("sizes"))
     check_classes(ours)
     if "generator" in ours:
         check_generator(ours.mapping("generator"))

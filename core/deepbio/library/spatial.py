@@ -1,6 +1,7 @@
-"""Checks of what a card says about space: ``grid``, ``mirror`` and ``per_slice``.
+"""Checks of what a card says about space: ``grid``, ``mirror``, ``per_slice`` and ``sizes``.
 
-See :class:`deepbio.engine.geometry.GridSpec` for what the entries of ``grid`` mean.
+See :class:`deepbio.engine.geometry.GridSpec` for what the entries of ``grid`` mean, and
+:class:`deepbio.tasks.sizes.Sizes` for those of ``sizes``.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any
 
 from deepbio.errors import CardError
 
-__all__ = ["GRID_UNITS", "check_grid", "check_mirror", "check_per_slice"]
+__all__ = ["GRID_UNITS", "check_grid", "check_mirror", "check_per_slice", "check_sizes"]
 
 GRID_UNITS = ("millimeter", "micrometer")
 _KNOWN = ("spacing", "unit", "orientation", "crop")
 _PAIRS = ("LR", "PA", "SI")
+_SIZES = ("typical", "target", "zoom", "auto")
 
 
 def check_grid(entries: Mapping[str, Any], ndim: int | None = None) -> None:
@@ -134,3 +136,51 @@ def check_per_slice(value: Any, ndim: int) -> None:
         raise CardError(f"The card's per_slice is {value!r}; expected true or false.")
     if value and ndim != 2:
         raise CardError(f"The card's per_slice is true, but its network is {ndim}D.")
+
+
+def check_sizes(entries: Mapping[str, Any]) -> None:
+    """Check ``sizes``: the objects that a network was made for.
+
+    Raises
+    ------
+    CardError
+        If an entry is missing, unknown, of the wrong type or impossible.
+
+    Examples
+    --------
+    >>> check_sizes({"typical": [14, 60], "target": [20, 40], "zoom": [0.5, 2], "auto": True})
+    >>> check_sizes({"typical": [60, 14]})
+    Traceback (most recent call last):
+        ...
+    deepbio.errors.CardError: The card's sizes have typical [60, 14]; expected the smallest and the largest typical
+    diameter of objects in pixels, such as [12, 60].
+    """
+    if not isinstance(entries, Mapping):
+        raise CardError(f"The card's sizes are {entries!r}; expected a mapping.")
+    unknown = sorted(map(str, set(entries) - set(_SIZES)))
+    if unknown:
+        raise CardError(f"The card's sizes have the entries {unknown}; known are {', '.join(_SIZES)}.")
+    if not _is_range(entries.get("typical")):
+        raise CardError(
+            f"The card's sizes have typical {entries.get('typical')!r}; expected the smallest and the largest "
+            "typical diameter of objects in pixels, such as [12, 60]."
+        )
+    low, high = entries["typical"]
+    target = entries.get("target", (low, high))
+    if not _is_range(target) or not (low <= target[0] and target[1] <= high):
+        raise CardError(
+            f"The card's sizes have target {target!r}; expected what smaller and what larger objects are brought "
+            f"to, two diameters from {low} to {high}."
+        )
+    zoom = entries.get("zoom", (1, 1))
+    if not _is_range(zoom) or not zoom[0] <= 1 <= zoom[1]:
+        raise CardError(
+            f"The card's sizes have zoom {zoom!r}; expected the least and the most, such as [0.5, 2], with 1 between."
+        )
+    if not isinstance(entries.get("auto", False), bool):
+        raise CardError(f"The card's sizes have auto {entries['auto']!r}; expected true or false.")
+
+
+def _is_range(value: Any) -> bool:
+    good = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_positive, value))
+    return good and value[0] <= value[1]

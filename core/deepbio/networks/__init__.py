@@ -30,10 +30,40 @@ def _ensemble(**arguments: Any) -> nn.Module:
     return Ensemble(**arguments)
 
 
+def _sequence_unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceUNet
+
+    return SequenceUNet(**arguments)
+
+
+def _sequence_classifier(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceClassifier
+
+    return SequenceClassifier(**arguments)
+
+
 def _classifier(**arguments: Any) -> nn.Module:
     from deepbio.networks.classifier import Classifier
 
     return Classifier(**arguments)
+
+
+def _restorer(**arguments: Any) -> nn.Module:
+    from deepbio.networks.restorer import Restorer
+
+    return Restorer(**arguments)
+
+
+def _autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import Autoencoder
+
+    return Autoencoder(**arguments)
+
+
+def _variational_autoencoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.autoencoder import VariationalAutoencoder
+
+    return VariationalAutoencoder(**arguments)
 
 
 def _style_generator(**arguments: Any) -> nn.Module:
@@ -57,7 +87,12 @@ def _patch_discriminator(**arguments: Any) -> nn.Module:
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
+    "sequence_unet": _sequence_unet,
+    "sequence_classifier": _sequence_classifier,
     "classifier": _classifier,
+    "restorer": _restorer,
+    "autoencoder": _autoencoder,
+    "variational_autoencoder": _variational_autoencoder,
     "style_generator": _style_generator,
     "style_discriminator": _style_discriminator,
     "patch_discriminator": _patch_discriminator,

@@ -29,7 +29,7 @@ from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 
-__all__ = ["classify", "input_size", "names_of"]
+__all__ = ["check_input", "classify", "input_size", "names_of"]
 
 _AT_ONCE = 16  # inputs of a batch
 _MARGIN = 1.4  # edge of what is cut out around an object, over its longest extent
@@ -63,6 +63,17 @@ def input_size(card: ModelCard) -> tuple[int, ...]:
     if None in size:
         raise CardError(f"The card '{card.name}' does not say in what size its images come.")
     return tuple(int(n) for n in size if n is not None)
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is not what the model takes.
+    """
+    split_frames(image, card, options)
 
 
 def classify(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbio.engine.steps import prepare
+from deepbio.engine.steps import Normaliser, prepare
 from deepbio.errors import InputMismatch
 from deepbio.image import ArrayLike, Grid, Image
 from deepbio.library import ModelCard
@@ -92,7 +92,13 @@ class View:
 class FrameSource:
     """A frame, normalised tile by tile as the card says: the engine's source.
 
-    Statistics that the normalisation needs are found here, in one pass over the frame.
+    Statistics that the normalisation needs are found here, in one pass over the frame, unless
+    `normalise` is given: what another view of the same frame was normalised with.
+
+    Attributes
+    ----------
+    normalise : Normaliser
+        What is done to each block of pixels.
 
     Raises
     ------
@@ -100,17 +106,17 @@ class FrameSource:
         If the frame has NaN or infinite pixels.
     """
 
-    def __init__(self, view: ArrayLike, card: ModelCard) -> None:
+    def __init__(self, view: ArrayLike, card: ModelCard, normalise: Normaliser | None = None) -> None:
         self._view = view
         axes = ("channel", *"zyx"[3 - (len(view.shape) - 1) :])
-        self._normalise = prepare(view, axes, card.input.steps)
+        self.normalise = normalise or prepare(view, axes, card.input.steps)
         self._channels = input_channels(card)
         self.shape = (self._channels, *view.shape[1:])
 
     def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
         """Normalised pixels, float32, shape (C, *(stop - start))."""
         key = (slice(None), *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-        block = self._normalise(np.array(self._view[key], np.float32))
+        block = self.normalise(np.array(self._view[key], np.float32))
         if block.shape[0] == self._channels:
             return block
         return np.broadcast_to(block, (self._channels, *block.shape[1:]))

@@ -55,10 +55,17 @@ class Placed:
         Its pixels on the working grid.
     placement : Placement or None
         Where that grid lies; None where it is the image's own.
+    zoomed : bool
+        Whether that grid is finer or coarser for the sake of the objects' size.
+    min_size : int or None
+        Objects with fewer pixels of the image are dropped; None: those that the decoder drops, which
+        counts pixels of the working grid.
     """
 
     view: ArrayLike
     placement: Placement | None = None
+    zoomed: bool = False
+    min_size: int | None = None
 
     def inside(self, array: np.ndarray) -> np.ndarray:
         """The part of an array on the image's grid that is worked on, in canonical axes; a view."""
@@ -77,14 +84,15 @@ class Placed:
         """Write the labels of scores on the working grid.
 
         Classes and thresholds are decided on the image's pixels, from interpolated scores. Objects
-        are found on the working grid, which their decoder knows, and brought back whole.
+        are found on the working grid, which their decoder knows, and brought back whole; on a zoomed
+        grid those of a threshold, too, since there they are apart.
 
         Parameters
         ----------
         bands : iterable of (start, stop, scores)
             On the working grid.
         decoder : Decoder
-            How scores become labels; its `min_size` counts pixels of the working grid.
+            How scores become labels.
         out : array of integers
             From :meth:`inside`.
         listener, item : Listener, str
@@ -102,12 +110,13 @@ class Placed:
             count = classes_to_input(bands, placement, out)
             keep_largest(out, decoder.largest)
             return count
-        if decoder.method == "threshold":
+        if not self._finds_objects(decoder):
             return self._label_at_input(self.to_input(bands), decoder, out)
         labels = allocate(placement.grid.shape, np.int32)
-        count = label_bands(bands, decoder, labels, listener=listener, item=item)
-        labels_to_input(labels, placement, out)
-        return count
+        if self.min_size is not None:
+            decoder = decoder.replace(min_size=1)
+        label_bands(bands, decoder, labels, listener=listener, item=item)
+        return labels_to_input(labels, placement, out, min_size=self.min_size or 1)
 
     def label_and_keep(
         self,
@@ -131,7 +140,7 @@ class Placed:
         placement = self.placement
         if placement is None or placement.exact:
             return self.label(keep(bands), decoder, out, listener=listener, item=item)
-        if not decoder.by_seeds:
+        if not self._finds_objects(decoder):
             return self._label_at_input(keep(self.to_input(bands)), decoder, out)
         stored = _Stored(placement.grid.shape)
         count = self.label(stored.keep(bands), decoder, out, listener=listener, item=item)
@@ -139,9 +148,13 @@ class Placed:
             pass
         return count
 
+    def _finds_objects(self, decoder: Decoder) -> bool:
+        """Whether objects are found on the working grid, rather than decided on the image's pixels."""
+        return decoder.by_seeds or (self.zoomed and decoder.instances)
+
     def _label_at_input(self, bands: Bands, decoder: Decoder, out: Any) -> int:
         """Labels of scores on the image's pixels; not for objects that grow from seeds."""
-        if self.placement is not None:
+        if self.placement is not None and self.min_size is None:
             ratio = math.prod(self.placement.box_shape) / math.prod(self.placement.grid.shape)
             decoder = decoder.replace(min_size=round(decoder.min_size * ratio))
         return label_bands(bands, decoder, out)
@@ -201,13 +214,14 @@ def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
     if spec == GridSpec():
         return Placed(view)
     placement = place_image(view, grid, spec)
+    zoomed = spec.zoom != 1
     if placement.identity:
-        return Placed(view)
+        return Placed(view, zoomed=zoomed)
     working = to_working(view, placement)
     size = math.prod(working.shape) * working.dtype.itemsize
     if placement.exact or size > _IN_MEMORY:
-        return Placed(working, placement)
+        return Placed(working, placement, zoomed)
     pixels = np.empty(working.shape, working.dtype)
     for key, band in working.bands():
         pixels[key] = band
-    return Placed(pixels, placement)
+    return Placed(pixels, placement, zoomed)

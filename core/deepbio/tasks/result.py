@@ -25,6 +25,14 @@ class Result:
         A restored or generated image; of a classifier always where tiles are classified: the map.
     scores : Image or None
         What the network gave, after the card's post-processing, one channel each.
+    features : Table or None
+        Vectors of the image or of its objects (`deepbio.features`).
+    maps : Image or None
+        Feature maps on their own coarser grid, one channel for each feature.
+    explanation : Image or None
+        How much each pixel speaks for a class; on the grid of the input.
+    uncertainty : Image or None
+        How unsure the model is at each pixel; on the grid of the input.
     record : mapping
         How the result came about: model, version, weights hash, device, runtime, precision,
         tile, overlap, seconds of each stage, versions. Plain values only.
@@ -34,4 +42,8 @@ class Result:
     table: Table | None = None
     image: Image | None = None
     scores: Image | None = None
+    features: Table | None = None
+    maps: Image | None = None
+    explanation: Image | None = None
+    uncertainty: Image | None = None
     record: Mapping[str, Any] = field(default_factory=dict)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from deepbio.engine.geometry import GridSpec
 from deepbio.engine.ladder import Rung, with_ladder
 from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
-from deepbio.engine.steps import apply_output_steps, needs_whole
+from deepbio.engine.steps import Normaliser, apply_output_steps, needs_whole
 from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
@@ -27,9 +26,13 @@ from deepbio.tasks.link import link_objects
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
+from deepbio.tasks.sizes import Window, WindowSource
+from deepbio.tasks.sizing import Sizing
+from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.track import check_followed, followed
 
-__all__ = ["Opener", "decoder_of", "segment"]
+__all__ = ["Opener", "check_input", "decoder_of", "segment"]
 
 Opener = Callable[[Rung, Listener], Runtime]
 Bands = Iterator[tuple[int, int, np.ndarray]]
@@ -54,6 +57,21 @@ def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
 
 def _is_probability(card: ModelCard) -> bool:
     return "prob" in (card.output.id + card.output.description).lower()
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is not what the model takes.
+    """
+    if options.track:
+        check_followed(image, card)
+    split_frames(image, card, options)
+    spec_for(card, image.grid)
+    _mirror_axes(card, options)
 
 
 def segment(
@@ -90,11 +108,19 @@ def segment(
         object, or each class, of a frame or slice; of linked slices, for each object of the stack),
         ``scores``.
     """
+    if options.track:
+        return followed(
+            image,
+            card,
+            options,
+            lambda how: segment(image, card, open_runtime, first, how, listener=listener),
+        )
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
-    spec = spec_for(card, image.grid, listener)
+    sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)
+    ladder = list(ladder_for(card, first))
     mirror = _mirror_axes(card, options)
-    job = _Job(image, card, open_runtime, options, decoder, listener, spec, mirror)
+    job = _Job(image, card, open_runtime, options, decoder, listener, sizing, ladder, mirror)
     if decoder is None and "labels" in options.output:
         listener(
             Notice(
@@ -102,10 +128,11 @@ def segment(
                 "warning",
             )
         )
-    ladder = list(ladder_for(card, first))
+    if sizing.measures(decoder, options):
+        job.measure_sizes()
     whole = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
     for frame in frames:
-        ladder = job.run(frame, ladder)
+        job.run(frame)
         if whole:
             whole.step()
     return job.result()
@@ -134,7 +161,8 @@ class _Job:
     options: RunOptions
     decoder: Decoder | None
     listener: Listener
-    spec: GridSpec = field(default_factory=GridSpec)
+    sizing: Sizing
+    ladder: list[Rung]  # from the rung that worked last
     mirror: tuple[int, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -142,19 +170,57 @@ class _Job:
     labels: Any = None
     scores: Any = None
     counted: tuple[int | None, int] = (None, 0)
+    found: int | None = None  # objects of the only frame, where they were found while they were measured
+    normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
+    looked: tuple[tuple[int, ...], FrameSource] | None = None  # the frame that was looked at last
 
-    def run(self, frame: Frame, ladder: list[Rung]) -> list[Rung]:
-        """Segment one frame; return the ladder from the rung that worked."""
-        with self._timed("prepare"):
-            placed = place_frame(frame.view, frame_grid(self.image, frame), self.spec)
-            source = FrameSource(placed.view, self.card)
-        used: list[Rung] = []
+    def measure_sizes(self) -> None:
+        """Find objects without a zoom, and zoom for all frames where they are not what the card says."""
+        if self.sizing.whole:
+            frame = self.sizing.frames[0]
+            self.found = self._find(frame)
+            estimate = self.sizing.of_whole(self._labels_of(frame))
+        else:
+            before = self.seconds.get("open", 0.0)
+            with self._timed("sizes"):
+                estimate = self.sizing.sample(self._look)
+            self.seconds["sizes"] -= self.seconds.get("open", 0.0) - before
+        self.looked = None
+        if self.sizing.settle(estimate):
+            self.found = None
+
+    def _look(self, frame: Frame, window: Window) -> np.ndarray:
+        """Labels of a window on the working grid."""
+        if self.looked is None or self.looked[0] != frame.index:
+            self.looked = frame.index, self._source(frame)[1]
+        source = self.looked[1]
+        self.normalisers[frame.index] = source.normalise
+        window = window.within(source.shape[1:])
+        piece, labels = WindowSource(source, window), np.zeros(window.shape, np.int32)
+        decoder = self.decoder
+        assert decoder is not None  # noqa: S101 - for the type checker
 
         def attempt(rung: Rung) -> int:
-            used.append(rung)
-            return self._attempt(frame, placed, source, rung)
+            plan = plan_for(self.card, window.shape, rung, overlap=self.options.overlap)
+            bands = predict_slabs(piece, self._opened(rung), plan, listener=self.listener, item="sizes")
+            return label_bands(self._processed(bands), decoder, labels)
 
-        count = with_ladder(attempt, ladder, self.listener)
+        self._climb(attempt)
+        return labels
+
+    def _source(self, frame: Frame) -> tuple[Placed, FrameSource]:
+        """A frame on the working grid, normalised by its own pixels whatever the zoom."""
+        grid, spec = frame_grid(self.image, frame), self.sizing.spec
+        normalise = self.normalisers.get(frame.index)
+        if normalise is None and spec.zoom != 1:
+            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0))
+            normalise = FrameSource(plain.view, self.card).normalise
+        placed = replace(place_frame(frame.view, grid, spec), min_size=self.options.min_size)
+        return placed, FrameSource(placed.view, self.card, normalise)
+
+    def run(self, frame: Frame) -> None:
+        """Segment one frame."""
+        count = self._find(frame) if self.found is None else self.found
         if self.decoder is not None:
             with self._timed("instances"):
                 self._number(frame, count)
@@ -162,11 +228,33 @@ class _Job:
             if measured is not None and "table" in self.options.output:
                 with self._timed("measure"):
                     self.tables.append(self._measure(measured))
-        return ladder[len(used) - 1 :]
 
-    def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
+    def _find(self, frame: Frame) -> int:
+        """Write the labels of a frame, by numbers of its own; return how many there are."""
+        with self._timed("prepare"):
+            placed, source = self._source(frame)
+        return self._climb(lambda rung: self._attempt(frame, placed, source, rung))
+
+    def _climb(self, attempt: Callable[[Rung], int]) -> int:
+        """Attempt rung by rung, from the one that worked last."""
+        used: list[Rung] = []
+
+        def counted(rung: Rung) -> int:
+            used.append(rung)
+            return attempt(rung)
+
+        count = with_ladder(counted, self.ladder, self.listener)
+        self.ladder = self.ladder[len(used) - 1 :]
+        return count
+
+    def _opened(self, rung: Rung) -> Runtime:
+        """The network on a rung, averaged over mirror images where that was asked for."""
         with self._timed("open"):
             runtime = self.open_runtime(rung, self.listener)
+        return Mirrored(runtime, self.mirror) if self.mirror else runtime
+
+    def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
+        runtime = self._opened(rung)
         plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
         self.facts = {
             "tile": list(plan.tile),
@@ -176,7 +264,6 @@ class _Job:
             **placed.facts(),
         }
         if self.mirror:
-            runtime = Mirrored(runtime, self.mirror)
             self.facts["mirror"] = list(self.mirror)
         self.facts["runtime"] = runtime
         bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
@@ -311,7 +398,11 @@ class _Job:
             )
             scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
         table = Table.concatenate(self.tables) if self.tables else None
-        record = {**self.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}
+        record = {
+            **self.facts,
+            **self.sizing.facts,
+            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+        }
         if self._link is not None:
             record["link_slices"] = self._link
         return Result(labels=labels, table=table, scores=scores, record=record)

@@ -13,6 +13,7 @@ import yaml
 
 from deepbio.errors import OptionError
 from deepbio.library.content import PackageContent, TensorContent, check_content
+from deepbio.library.spatial import check_sizes
 
 __all__ = ["Description", "check_description", "read_description"]
 
@@ -45,6 +46,8 @@ class Description:
         ``meaning``. It goes to the card as it is; labels that are not listed are refused.
     per_slice : bool
         A 2D model that is always run slice by slice on a stack, without asking.
+    sizes : mapping
+        The objects that the network was made for, as they stand on the card; see docs/models.md.
     version : str
         Of the model.
     """
@@ -61,6 +64,7 @@ class Description:
     class_names: Mapping[int, str] = field(default_factory=dict)
     classes: Mapping[int, Any] = field(default_factory=dict)
     per_slice: bool = False
+    sizes: Mapping[str, Any] = field(default_factory=dict)
     version: str = "0.1.0"
 
     def __post_init__(self) -> None:
@@ -71,6 +75,8 @@ class Description:
             )
         for label, entry in self.card_classes.items():
             _check_class(label, entry)
+        if self.sizes:
+            check_sizes(self.sizes)
 
     @property
     def card_classes(self) -> dict[int, dict[str, Any]]:

@@ -145,6 +145,8 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
         config["mirror"] = list(plan.augmentation.mirror)
     if plan.per_slice or about.per_slice:
         config["per_slice"] = True
+    if about.sizes:
+        config["sizes"] = dict(about.sizes)
     if plan.channels == 3:
         config["grey"] = "repeat"
     return config

@@ -57,6 +57,7 @@ def _option(option: Field[Any], devices: list[str]) -> dict[str, Any]:
         "choices": choices,
         "low": rules.get("low"),
         "high": rules.get("high"),
+        "tasks": list(rules.get("tasks", ())),
     }
 
 
@@ -135,13 +136,10 @@ def fits(image: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
 def _reason(image: Image, card: ModelCard, options: RunOptions) -> str:
     """The error that the model would raise for this image, by the checks of the run itself."""
     from deepbio.predict import Model
-    from deepbio.tasks.frames import split_frames
-    from deepbio.tasks.placed import spec_for
 
     try:
         Model(card)  # checks the task
-        split_frames(image, card, options)
-        spec_for(card, image.grid)
+        FAMILIES[card.task or "segment"].load("check")(image, card, options)
     except DeepBioError as error:
         return str(error)
     return ""

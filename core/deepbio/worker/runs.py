@@ -130,6 +130,9 @@ class Runs:
             "table": None if result.table is None else table_values(result.table),
             "image": self._pixels(result.image, updates),
             "scores": self._pixels(result.scores, updates),
+            "explanation": self._pixels(result.explanation, updates),
+            "uncertainty": self._pixels(result.uncertainty, updates),
+            "features": None if result.features is None else table_values(result.features),
             "record": plain(dict(result.record)),
         }
 

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from deepbio.engine import return_trip as module
 from deepbio.engine.geometry import GridSpec, Placement, place
+from deepbio.engine.resample import nearest
 from deepbio.engine.return_trip import classes_to_input, labels_to_input, scores_to_input
 from deepbio.image import Grid
 
@@ -113,3 +114,37 @@ def test_objects_come_back_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> 
     for index in ((0, 0, 0), (20, 66, 90), (9, 31, 50)):
         world = placed.source.to_world(index)
         assert out[index] == labels[tuple(np.rint(placed.grid.to_index(world)).astype(int))]
+
+
+@pytest.mark.parametrize("rows", [1, 10**9])
+@pytest.mark.parametrize("shape", [(7, 9), (3, 5, 7)])
+def test_no_object_vanishes(shape, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects of one place each, none of which holds the centre of a pixel, in every second pixel."""
+    monkeypatch.setattr(module, "_PIXELS", rows)
+    placed = place(Grid(shape), GridSpec(zoom=2.75))
+    working = placed.grid.shape
+    aside = [
+        np.flatnonzero(~np.isin(np.arange(n), nearest(n, m))) for n, m in zip(working, shape, strict=True)
+    ]
+    inside = [nearest(m, n) for n, m in zip(working, shape, strict=True)]
+    expected, labels = np.zeros(shape, np.int32), np.zeros(working, np.int32)
+    for index in np.ndindex(*shape):
+        if sum(index) % 2 == 0:
+            at = tuple(axis[holds[axis] == i][0] for i, axis, holds in zip(index, aside, inside, strict=True))
+            labels[at] = expected[index] = expected.max() + 1
+    out = np.zeros(shape, np.int32)
+    assert labels_to_input(labels, placed, out) == expected.max() > 20
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_a_lost_object_takes_the_pixel_it_lies_in() -> None:
+    placed = place(Grid((3, 4)), GridSpec(zoom=2.0))
+    labels = np.zeros((6, 8), np.int32)
+    labels[2:6, 4:8] = 1
+    labels[2, 2] = 2  # nearest takes the second place of a pair
+    labels[4, 4] = 5  # in a pixel of the first, which has others
+    out = np.zeros((3, 4), np.int32)
+    assert labels_to_input(labels, placed, out) == 3
+    assert out.tolist() == [[0, 0, 0, 0], [0, 2, 1, 1], [0, 0, 5, 1]]
+    assert labels_to_input(labels, placed, out, min_size=2) == 1
+    assert out.tolist() == [[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]]

@@ -12,6 +12,8 @@ GOOD = [
     {"mirror": [0, 2]},
     {"mirror": []},
     {"per_slice": False},
+    {"sizes": {"typical": [14, 60.5], "target": [20, 40], "zoom": [1, 2], "auto": True}},
+    {"sizes": {"typical": [14, 14]}},
 ]
 BAD = [
     ({"grid": [1, 1, 1]}, "grid is .*expected a mapping"),
@@ -33,6 +35,17 @@ BAD = [
     ({"mirror": [0], "decode": {"method": "votes"}}, "offsets, which point the other way"),
     ({"per_slice": True}, "per_slice is true, but its network is 3D"),
     ({"per_slice": "yes"}, "expected true or false"),
+    ({"sizes": [14, 60]}, "sizes is .*expected a mapping"),
+    ({"sizes": {}}, "typical None; expected the smallest and the largest"),
+    ({"sizes": {"typical": [60, 14]}}, r"typical \[60, 14\]; expected the smallest"),
+    ({"sizes": {"typical": [14, float("inf")]}}, "expected the smallest"),
+    ({"sizes": {"typical": [True, 60]}}, "expected the smallest"),
+    ({"sizes": {"typical": [14, 60], "typcial": 3}}, "'typcial'.*known are typical, target, zoom, auto"),
+    ({"sizes": {"typical": [14, 60], "target": 20}}, "target 20; expected .* two diameters from 14 to 60"),
+    ({"sizes": {"typical": [14, 60], "target": [10, 40]}}, "two diameters from 14 to 60"),
+    ({"sizes": {"typical": [14, 60], "zoom": [1.5, 2]}}, r"zoom \[1.5, 2\]; expected .* with 1 between"),
+    ({"sizes": {"typical": [14, 60], "zoom": 2}}, "zoom 2; expected"),
+    ({"sizes": {"typical": [14, 60], "auto": "yes"}}, "auto 'yes'; expected true or false"),
 ]
 
 

@@ -39,6 +39,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "tile": "int",
         "overlap": "float",
         "batch": "int",
+        "diameter": "float",
         "channel": "text",
         "per_slice": "bool",
         "link_slices": "float",
@@ -47,6 +48,10 @@ def test_options_say_their_kind_range_and_default() -> None:
         "min_size": "int",
         "classify": "choice",
         "objects": "text",
+        "explain": "choice",
+        "target": "text",
+        "layer": "text",
+        "uncertainty": "choice",
         "output": "list",
     }
     assert (options["overlap"]["low"], options["overlap"]["high"]) == (0.0, 0.9)

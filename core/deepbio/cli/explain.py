@@ -1,0 +1,71 @@
+"""``deepbio explain``: which pixels speak for a class, and where a model is unsure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deepbio.cli.common import JsonOption, command
+from deepbio.cli.features import ChannelOption, DeviceOption, InputsArgument, SlicesOption, TileOption
+from deepbio.cli.run import ModelArgument, QuietOption, run_files
+from deepbio.errors import OptionError
+from deepbio.options import EXPLAIN, UNCERTAINTY, RunOptions
+
+_METHODS = [word for word in EXPLAIN if word]
+_WAYS = [word for word in UNCERTAINTY if word]
+
+
+@command
+def explain(  # noqa: PLR0913 - one parameter for each argument and option of the command
+    model: ModelArgument,
+    inputs: InputsArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Made if missing.", show_default=False)
+    ],
+    *,
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_METHODS)}; or none.")] = "gradcam",
+    target: Annotated[
+        str, typer.Option("--target", help="Class to explain; default: what the model says.")
+    ] = "",
+    uncertainty: Annotated[
+        str, typer.Option("--uncertainty", help=f"Map how unsure the model is as well: {' or '.join(_WAYS)}.")
+    ] = "",
+    channel: ChannelOption = "auto",
+    per_slice: SlicesOption = False,
+    tile: TileOption = None,
+    device: DeviceOption = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Map which pixels of images speak for a class of MODEL.
+
+    For cell.tif the results are cell-explanation.tif (numbers) and cell-heatmap.png (a picture), with
+    --uncertainty also cell-uncertainty.tif and cell-table.csv.
+    """
+    from deepbio.batch import asked_for
+    from deepbio.inputs import find_inputs
+    from deepbio.predict import load_model
+
+    loaded = load_model(model, device=device)
+    how = RunOptions(
+        device=device,
+        channel=channel,
+        per_slice=per_slice,
+        tile=tile,
+        explain="" if method == "none" else method,
+        target=target,
+        uncertainty=uncertainty,
+    )
+    kinds = [*asked_for(how, loaded.card.task), *(["table"] if uncertainty else [])]
+    if not kinds:
+        raise OptionError("Neither a method nor an uncertainty is asked for.", "Leave --method out.")
+    files = find_inputs(inputs, output)
+    run_files(loaded, files, output, how, save=kinds, overwrite=overwrite, json=json, quiet=quiet)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the root."""
+    app.command("explain")(explain)

@@ -1,0 +1,214 @@
+"""``deepbio index``: find images that are like another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from deepbio.cli.common import JsonOption, command, err, out, print_json
+from deepbio.cli.features import (
+    ChannelOption,
+    DeviceOption,
+    InputsArgument,
+    LayerOption,
+    ObjectsOption,
+    PoolOption,
+    SlicesOption,
+    objects_of,
+)
+from deepbio.cli.listeners import listening
+from deepbio.cli.run import QuietOption
+from deepbio.errors import DeepBioError, OptionError, UnknownModel
+from deepbio.options import RunOptions
+
+if TYPE_CHECKING:
+    from deepbio.image import Table
+    from deepbio.inputs import Input
+    from deepbio.retrieval import Index
+
+app = typer.Typer(help="Find similar images: build an index of features, and query it.", no_args_is_help=True)
+
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Model whose features are taken, where images are given.")
+]
+
+
+@app.command("build")
+@command
+def build(  # noqa: PLR0913 - one parameter for each argument and option of the command
+    inputs: InputsArgument,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="INDEX", help="File to make, .npz.", show_default=False)
+    ],
+    *,
+    model: ModelOption = None,
+    layer: LayerOption = "auto",
+    pool: PoolOption = "mean",
+    objects: ObjectsOption = None,
+    backend: Annotated[
+        str,
+        typer.Option("--backend", help="exact (numpy), faiss (a graph), or auto: exact up to 100,000 rows."),
+    ] = "auto",
+    channel: ChannelOption = "auto",
+    per_slice: SlicesOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Build an index of images (with --model), or of a file that 'deepbio features' made."""
+    from deepbio.extraction.files import SUFFIXES, read_features
+    from deepbio.retrieval import build_index
+
+    if output.suffix.lower() != ".npz":
+        raise OptionError(f"An index cannot be kept in '{output}'.", "Use a name that ends in .npz.")
+    is_features = len(inputs) == 1 and Path(inputs[0]).suffix.lower() in SUFFIXES
+    with listening(json=json, quiet=quiet) as listener:
+        if is_features:
+            table = read_features(inputs[0])
+        else:
+            options = RunOptions(device=device, channel=channel, per_slice=per_slice)
+            table = _described(model, inputs, (layer, pool, objects), options, listener)
+        index = build_index(table, backend)
+        index.save(output)
+    if json:
+        print_json({"event": "index", "rows": len(index), "file": str(output)})
+    elif not quiet:
+        out.print(f"{len(index)} vectors are in {output}")
+
+
+def _described(
+    model: str | None,
+    inputs: list[str],
+    chosen: tuple[str, str, str | None],
+    options: RunOptions,
+    listener: Any,
+) -> Table:
+    from deepbio.inputs import find_inputs
+    from deepbio.predict import load_model
+    from deepbio.retrieval import Asked, describe_images
+
+    if model is None:
+        raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
+
+    def tell(one: Input, error: DeepBioError) -> None:
+        err.print(Text.assemble(("Left out: ", "bold yellow"), f"{one}: {error}"))
+
+    layer, pool, objects = chosen
+    return describe_images(
+        load_model(model, device=options.device),
+        find_inputs(inputs),
+        Asked(layer, pool, objects_of(objects, options.device), options),
+        failed=tell,
+        on_progress=listener,
+    )
+
+
+@app.command("query")
+@command
+def query(  # noqa: PLR0913 - one parameter for each argument and option of the command
+    index: Annotated[
+        Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)
+    ],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="An image, or a file of features.", show_default=False)
+    ],
+    *,
+    k: Annotated[int, typer.Option("-k", help="How many similar ones.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write the list as a table.")
+    ] = None,
+    montage: Annotated[
+        Path | None, typer.Option("--montage", metavar="PNG", help="Draw the query and what was found.")
+    ] = None,
+    model: ModelOption = None,
+    objects: ObjectsOption = None,
+    channel: ChannelOption = "auto",
+    per_slice: SlicesOption = False,
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """List what in INDEX is most similar to IMAGE (to each of its objects, frames or slices)."""
+    from deepbio.extraction.files import SUFFIXES, read_features
+    from deepbio.io import write
+    from deepbio.retrieval import load_index
+
+    found = load_index(index)
+    with listening(json=json, quiet=quiet) as listener:
+        if Path(image).suffix.lower() in SUFFIXES:
+            table = read_features(image)
+        else:
+            about = found.about
+            pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
+            options = RunOptions(device=device, channel=channel, per_slice=per_slice)
+            chosen = (str(about.get("layer", "auto")), pool, objects)
+            table = _described(_model_of(found, model), [image], chosen, options, listener)
+        rows, similarity = found.query(table, k)
+        listed = _listed(found, table, rows, similarity)
+        if output is not None:
+            write(output, listed)
+        if montage is not None:
+            _draw(found, table, rows, similarity, montage)
+    if json:
+        print_json(
+            {
+                "event": "neighbours",
+                "rows": [dict(zip(listed.columns, row, strict=True)) for row in listed.rows()],
+            }
+        )
+    elif not quiet:
+        for row in listed.rows():
+            out.print("  ".join(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+
+
+def _model_of(index: Index, named: str | None) -> str:
+    """The model that made an index."""
+    from deepbio.library import find_model
+
+    name = named or str(index.about.get("model", ""))
+    try:
+        find_model(name)
+    except UnknownModel as error:
+        raise UnknownModel(
+            f"The index was made with the model {name!r}, which is not in your library.",
+            "Name its folder with --model.",
+        ) from error
+    return name
+
+
+def _listed(index: Index, table: Table, rows: Any, similarity: Any) -> Table:
+    """One row for each neighbour of each query."""
+    import numpy as np
+
+    from deepbio.image import Table
+
+    count, k = rows.shape
+    placed = [name for name in ("file", "frame", "slice", "label") if name in table.columns]
+    queries = {f"query_{name}": np.repeat(table[name], k) for name in placed} if count > 1 else {}
+    ours = {name: values[rows.ravel()] for name, values in index.rows.columns.items()}
+    rank = np.tile(np.arange(1, k + 1), count)
+    return Table({**queries, "rank": rank, "similarity": similarity.ravel().astype(float).round(4), **ours})
+
+
+def _draw(index: Index, table: Table, rows: Any, similarity: Any, path: Path) -> None:
+    """A montage of the first query and its neighbours."""
+    from deepbio.io import atomic, read
+    from deepbio.render.montage import Tile, montage
+
+    def tile(of: Table, row: int, note: str, *, marked: bool = False) -> Tile:
+        file = str(of["file"][row])
+        at = (float(of["centre_y"][row]), float(of["centre_x"][row])) if "centre_y" in of.columns else None
+        label = f" {of['label'][row]}" if "label" in of.columns else ""
+        return Tile(read(file, lazy=True), f"{Path(file).name}{label}", note, at, marked)
+
+    if "file" not in index.rows.columns or "file" not in table.columns:
+        raise OptionError("The features do not say which files they are of: there is nothing to draw.")
+    tiles = [tile(table, 0, f"query, {Path(str(table['file'][0])).parent.name}", marked=True)]
+    for row, value in zip(rows[0], similarity[0], strict=True):
+        folder = Path(str(index.rows["file"][row])).parent.name
+        tiles.append(tile(index.rows, int(row), f"{value:.3f}  {folder}"))
+    with atomic(path) as temporary:
+        montage(tiles).save(temporary, format="PNG")

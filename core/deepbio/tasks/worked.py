@@ -1,0 +1,136 @@
+"""A frame as its network sees it, and the way back: for those who look into the network.
+
+The tasks themselves do this as they need it; features and explanations need the same pixels, whatever
+the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepbio.engine.geometry import GridSpec, labels_to_working
+from deepbio.engine.resample import AxisMap, interpolate
+from deepbio.image import ArrayLike, Grid, Image
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
+from deepbio.tasks.fitted import fit_size
+from deepbio.tasks.frames import Frame, FrameSource, frame_grid
+from deepbio.tasks.placed import Placed, place_frame
+
+__all__ = ["Worked", "work_on"]
+
+Bands = Iterator[tuple[int, int, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Worked:
+    """One frame on the grid that its network works on.
+
+    Attributes
+    ----------
+    source : FrameSource
+        Its normalised pixels.
+    placed : Placed
+        Where that grid lies, for networks that work in physical units.
+    inner : tuple of (int, int), or None
+        For a classifier, whose images are brought to one size: first pixel and one past the last,
+        along each axis, of what the image itself became; around it the border goes on.
+    shape : tuple of int
+        Size of the frame itself, without channels.
+    """
+
+    source: FrameSource
+    placed: Placed
+    shape: tuple[int, ...]
+    inner: tuple[tuple[int, int], ...] | None = None
+
+    def write(self, bands: Bands, out: np.ndarray) -> None:
+        """Bring bands of one channel on the working grid back into an array of the frame's shape."""
+        if self.inner is None:
+            inside = self.placed.inside(out)
+            for start, stop, part in self.placed.to_input(bands):
+                inside[start:stop] = part[0]
+            return
+        whole = np.concatenate([part for _, _, part in bands], axis=1)
+        part = whole[(slice(None), *(slice(a, b) for a, b in self.inner))]
+        maps = [AxisMap(b - a, n) for (a, b), n in zip(self.inner, self.shape, strict=True)]
+        out[...] = interpolate(np.ascontiguousarray(part), maps, [(0, n) for n in self.shape])[0]
+
+    def labels(self, own: np.ndarray) -> np.ndarray:
+        """Labels of the frame on the working grid (not for images brought to one size)."""
+        return own if self.placed.placement is None else labels_to_working(own, self.placed.placement)
+
+    def lattice(self) -> tuple[list[float], list[float]]:
+        """Pixels of the frame per working pixel, and the frame's index where the first one begins."""
+        if self.inner is not None:
+            ratios = [n / (b - a) for n, (a, b) in zip(self.shape, self.inner, strict=True)]
+            return ratios, [-a * ratio for (a, _), ratio in zip(self.inner, ratios, strict=True)]
+        placement = self.placed.placement
+        if placement is None:
+            return [1.0] * len(self.shape), [0.0] * len(self.shape)
+        ratios = [n / m for n, m in zip(placement.box_shape, placement.grid.shape, strict=True)]
+        return ratios, [float(start) for start, _ in placement.box]
+
+    def coarser(self, image: Image, cells: Sequence[int], stride: Sequence[int]) -> Grid:
+        """Where cells of `stride` working pixels lie in the world of the image (of slices: of the stack)."""
+        placement = self.placed.placement
+        if placement is not None and placement.grid.ndim == image.grid.ndim:
+            return _coarser(placement.grid, cells, [float(s) for s in stride], [0.0] * len(stride))
+        ratios, corner = self.lattice()
+        steps = [s * ratio for s, ratio in zip(stride, ratios, strict=True)]
+        if image.grid.ndim == len(steps) + 1:  # slices: their axes, beside the stack's first one
+            return _coarser(image.grid, [image.grid.shape[0], *cells], [1.0, *steps], [0.0, *corner])
+        return _coarser(image.grid, cells, steps, corner)
+
+
+def _coarser(grid: Grid, cells: Sequence[int], steps: Sequence[float], corner: Sequence[float]) -> Grid:
+    first = [at + step / 2 - 0.5 for at, step in zip(corner, steps, strict=True)]
+    spacing = tuple(s * step for s, step in zip(grid.spacing, steps, strict=True))
+    return Grid(tuple(cells), spacing, tuple(grid.to_world(first)), grid.direction, grid.unit)
+
+
+def work_on(
+    image: Image, frame: Frame, card: ModelCard, options: RunOptions, spec: GridSpec, *, parts: bool = False
+) -> Worked:
+    """Bring a frame to its network.
+
+    Parameters
+    ----------
+    image, frame : Image, Frame
+        The image, and which part of it.
+    card : ModelCard
+        What the network takes.
+    options : RunOptions
+        With ``classify="tiles"`` a classifier is shown the parts of the image as they are.
+    spec : GridSpec
+        The grid that the card asks for.
+    parts : bool
+        The same, because objects are looked at.
+    """
+    shape = tuple(frame.view.shape[1:])
+    if card.task == "classify" and not parts and getattr(options, "classify", "auto") != "tiles":
+        size = _input_size(card)
+        pixels: ArrayLike = frame.view
+        if size != shape:
+            pixels = fit_size(np.asarray(frame.view[...]), size)
+        return Worked(FrameSource(pixels, card), Placed(frame.view), shape, _inner(shape, size))  # type: ignore[arg-type]
+    placed = place_frame(frame.view, frame_grid(image, frame), spec)
+    return Worked(FrameSource(placed.view, card), placed, shape)
+
+
+def _input_size(card: ModelCard) -> tuple[int, ...]:
+    from deepbio.tasks.classify import input_size
+
+    return input_size(card)
+
+
+def _inner(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Where `fit_size` puts the image."""
+    scale = min(wanted / n for wanted, n in zip(size[-2:], shape[-2:], strict=True))
+    edges = [max(1, min(w, round(n * scale))) for w, n in zip(size[-2:], shape[-2:], strict=True)]
+    target = (*size[:-2], *edges)
+    starts = [(w - n) // 2 for w, n in zip(size, target, strict=True)]
+    return tuple((a, a + n) for a, n in zip(starts, target, strict=True))

@@ -1,0 +1,70 @@
+"""Commands of the other families in a real ImageJ: what they lay on the desk is what deepbio.run gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import deepbio
+from deepbio.options import RunOptions
+from tests.imagej.images import column, java, planes, results, titles
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def opened(name: str) -> Any:
+    image = java("ij.IJ").openImage(str(EXAMPLES / name))
+    image.show()
+    return image
+
+
+def test_classify_appends_a_row_with_every_probability(session: Any) -> None:
+    opened("blood_cells/neutrophil.jpg")
+    session.run_macro('run("DeepBio Classify", "model=blood-cells runtime=onnx");')
+    expected = deepbio.run(
+        EXAMPLES / "blood_cells" / "neutrophil.jpg", "blood-cells", RunOptions(runtime="onnx")
+    ).table
+    assert expected is not None
+    assert list(column("class")) == ["neutrophil"]
+    assert float(results().getValue("p_neutrophil", 0)) == pytest.approx(
+        float(expected["p_neutrophil"][0]), abs=1e-6
+    )
+    assert [title for title in titles() if "labels" in title] == []
+
+
+def test_restore_shows_the_image_in_its_own_units(session: Any) -> None:
+    opened("fluorescence.tif")
+    session.run_macro('run("DeepBio Restore", "model=denoise runtime=onnx tile=256");')
+    shown = java("ij.WindowManager").getCurrentImage()
+    assert str(shown.getTitle()) == "fluorescence-image"
+    expected = deepbio.run(
+        EXAMPLES / "fluorescence.tif", "denoise", RunOptions(runtime="onnx", tile=256)
+    ).image
+    assert expected is not None
+    np.testing.assert_allclose(planes(shown)[0], expected.numpy(), atol=1e-3)
+
+
+def test_features_are_a_table_of_their_own(session: Any) -> None:
+    pytest.importorskip("torch")
+    opened("blood_cells/platelet.jpg")
+    session.run_macro('run("DeepBio Features", "model=blood-cells");')
+    window = java("ij.WindowManager").getWindow("Features of platelet.jpg")
+    table = window.getResultsTable()
+    expected = deepbio.features(EXAMPLES / "blood_cells" / "platelet.jpg", "blood-cells").features
+    assert expected is not None
+    assert int(table.size()) == 1
+    assert float(table.getValue("mean_3", 0)) == pytest.approx(float(expected["mean_3"][0]), abs=1e-5)
+    window.close(False)
+
+
+def test_an_explanation_lies_on_the_image(session: Any) -> None:
+    pytest.importorskip("torch")
+    image = opened("blood_cells/eosinophil.jpg")
+    session.run_macro('run("DeepBio Classify", "model=blood-cells explain=gradcam");')
+    shown = java("ij.WindowManager").getCurrentImage()
+    assert str(shown.getTitle()) == "eosinophil-explanation"
+    assert (int(shown.getWidth()), int(shown.getHeight())) == (int(image.getWidth()), int(image.getHeight()))
+    assert float(planes(shown).max()) > float(planes(shown).min())
