@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard, add_model, find_model, list_models, remove_model
     from deepbio.loaded import LoadedModels
     from deepbio.options import RunOptions
-    from deepbio.predict import Model, load_model, run
+    from deepbio.predict import Model, generate, load_model, run
     from deepbio.tasks import Result
     from deepbio.training import train
 
@@ -54,6 +54,7 @@ _HOME = {  # public name -> the module that has it
     "explain": "explanation",
     "features": "extraction",
     "find_model": "library",
+    "generate": "predict",
     "list_models": "library",
     "load_model": "predict",
     "read": "io",
@@ -86,6 +87,7 @@ __all__ = [
     "explain",
     "features",
     "find_model",
+    "generate",
     "list_models",
     "load_model",
     "read",

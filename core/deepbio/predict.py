@@ -22,7 +22,7 @@ from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
+from deepbio.errors import CardError, ImageError, InputMismatch, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from deepbio.tasks.segment import Opener
 
-__all__ = ["Model", "load_model", "run", "run_tensors"]
+__all__ = ["Model", "generate", "load_model", "run", "run_tensors"]
 
 
 class Model:
@@ -75,7 +75,7 @@ class Model:
 
     def run(
         self,
-        image: Image,
+        image: Image | None,
         options: RunOptions | None = None,
         *,
         objects: LabelMap | None = None,
@@ -86,8 +86,9 @@ class Model:
 
         Parameters
         ----------
-        image : Image
-            What to analyse; large images may be array-likes that slice.
+        image : Image or None
+            What to analyse; large images may be array-likes that slice. None for a generator that
+            needs none.
         options : RunOptions, optional
             How.
         objects : LabelMap, optional
@@ -109,7 +110,12 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if not isinstance(image, Image):
+        if image is None and family_of(self.card.task).name != "generate":
+            raise InputMismatch(
+                f"The model '{self.card.name}' needs an image; found none.",
+                "Only generators run without one.",
+            )
+        if image is not None and not isinstance(image, Image):
             raise ImageError(
                 f"Expected an Image, found {type(image).__name__}.",
                 "Use deepbio.read(path) or deepbio.Image(array, axes).",
@@ -123,14 +129,16 @@ class Model:
                 "Leave it out.",
             )
         start = time.perf_counter()
-        trial = self._decide_trial(image)
+        trial = image is not None and self._decide_trial(image)
         device = self._choose_device(options)
         first = first_rung(
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
 
         open_for = opener or self.opener(options, trial=trial)
-        more = {"objects": self._objects(image, options, objects, on_progress)} if with_objects else {}
+        more: dict[str, Any] = {}
+        if with_objects and image is not None:
+            more["objects"] = self._objects(image, options, objects, on_progress)
         asked = options.output or family.outputs
         # an uncertainty of objects needs the labels that the rows of the table are of
         needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
@@ -139,6 +147,8 @@ class Model:
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
         if options.explain or options.uncertainty or options.layer:
+            if image is None:
+                raise OptionError("Reasons and uncertainties are of an image; found none.", "Leave them out.")
             from deepbio.explanation import with_maps
 
             result = with_maps(image, self, options, result, on_progress, **more)
@@ -360,6 +370,35 @@ def run(
     return loaded.run(image, options, on_progress=on_progress)
 
 
+def generate(
+    model: Model | str | Path, options: RunOptions | None = None, *, on_progress: Listener = silent
+) -> Result:
+    """Make images without one to begin with.
+
+    Parameters
+    ----------
+    model : Model, str or path
+        A generator: of classes, or of images with masks (then the masks are made too).
+    options : RunOptions, optional
+        ``count``, ``classes`` and ``seed`` say what to make.
+    on_progress : Listener
+        Hears batches and notices; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        ``image`` with the images along T, ``table`` with class and seed of each; of images with
+        masks also ``labels``.
+
+    Raises
+    ------
+    InputMismatch
+        If the model is no generator.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return loaded.run(None, options, on_progress=on_progress)
+
+
 def run_tensors(
     card: ModelCard, tensors: Mapping[str, np.ndarray], *, runtime: str = "auto"
 ) -> dict[str, np.ndarray]:
@@ -384,6 +423,10 @@ def run_tensors(
         raise CardError(f"The card's input is {spec.id!r}; found {sorted(tensors)}.")
     batch = np.array(tensors[spec.id], np.float32)
     axes = spec.axis_ids
+    if "channel" in axes and not spec.spatial and batch.shape[axes.index("channel")] != len(spec.channels):
+        raise InputMismatch(
+            f"The model '{card.name}' takes {len(spec.channels)} numbers for each image; found {batch.shape}."
+        )
     # each image of the batch has statistics of its own
     without = tuple(axis for axis in axes if axis != "batch")
     at = axes.index("batch") if "batch" in axes else None

@@ -26,7 +26,7 @@ __all__ = ["check_seg", "save_result"]
 
 def save_result(
     result: Result,
-    image: Image,
+    image: Image | None,
     outputs: Mapping[str, Path],
     *,
     record: Path | None = None,
@@ -41,7 +41,7 @@ def save_result(
     ----------
     result : Result
         What a model found.
-    image : Image
+    image : Image or None
         What it found it in (for the overlay, and for the planes of ROIs).
     outputs : mapping of str to Path
         Where each kind of :data:`SAVES` goes.
@@ -79,7 +79,9 @@ def save_result(
                     temporary, format="PNG"
                 )
             elif kind == "rois":
-                write_rois(temporary, _part(result, "labels"), hyperstack=is_hyperstack(image))
+                write_rois(
+                    temporary, _part(result, "labels"), hyperstack=image is not None and is_hyperstack(image)
+                )
             elif kind == "seg":
                 _write_seg(temporary, result, source, card)
             else:
@@ -128,6 +130,8 @@ def _part(result: Result, kind: str) -> Any:
     return part
 
 
-def _write_picture(path: Path, image: Image, result: Result, card: ModelCard | None, title: str) -> None:
+def _write_picture(
+    path: Path, image: Image | None, result: Result, card: ModelCard | None, title: str
+) -> None:
     draw = family_of(card.task if card is not None else "").load("picture")
     draw(image, result, card, title).save(path, format="PNG")

@@ -34,18 +34,18 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing bu
 @with_run_options
 def run(  # noqa: PLR0913 - one parameter for each argument and option of the command
     model: ModelArgument,
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="Images, folders of images or DICOM series, patterns.",
-            show_default=False,
-        ),
-    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for the results; made if missing.", show_default=False),
     ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INPUT]...",
+            help="Images, folders of images or DICOM series, patterns; a generator may need none.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     save: Annotated[
         str | None,
@@ -67,7 +67,8 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     For cell.tif the results are cell-labels.tif, cell-table.csv, ... in the output folder, beside
     cell.deepbio.json, which tells how they were made. What is done already is skipped, so a
     stopped run can be started again. summary.csv lists all files. Each series of a folder of DICOM
-    files is one image.
+    files is one image. A generator runs without INPUT: --count, --classes and --seed say what it makes,
+    and --save dataset writes a folder that 'deepbio train' takes.
     """
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
@@ -75,8 +76,12 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     kinds = [word.strip() for word in (save or "").split(",") if word.strip()]
     if save is not None and not kinds:
         raise OptionError("Cannot save nothing.", f"Save any of {', '.join(SAVES)}.")
+    loaded = load_model(model, device=options.device)
+    if not inputs:
+        _make(loaded, output, options, kinds, overwrite=overwrite, json=json, quiet=quiet)
+        return
     run_files(
-        load_model(model, device=options.device),
+        loaded,
         find_inputs(inputs, output, series),
         output,
         options,
@@ -113,6 +118,27 @@ def run_files(
             on_file=_teller(json=json, quiet=quiet, alone=len(files) == 1),
         )
     _finish(rows, output, json=json, quiet=quiet)
+
+
+def _make(
+    model: Model,
+    output: Path,
+    options: RunOptions,
+    save: Sequence[str],
+    *,
+    overwrite: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """What a generator makes without an input."""
+    from deepbio.making import make_files
+
+    with listening(json=json, quiet=quiet) as listener:
+        paths = make_files(model, output, options, save=save, overwrite=overwrite, on_progress=listener)
+    if json:
+        print_json({"event": "made", "outputs": {kind: str(path) for kind, path in paths.items()}})
+    elif not quiet:
+        out.print(f"{', '.join(path.name for path in paths.values())} in {output}")
 
 
 def _teller(*, json: bool, quiet: bool, alone: bool) -> Callable[[Row], None]:

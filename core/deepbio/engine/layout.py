@@ -48,8 +48,8 @@ def input_frames(card: ModelCard) -> int | None:
 def arranged(runtime: Runtime, card: ModelCard) -> Runtime:
     """The runtime, behind a change of axes where the card's tensors need one."""
     inputs, outputs = _known_axes(card, card.input), _known_axes(card, card.output)
-    usual = ("batch", "channel", *_moving(card.input.axis_ids))
-    if inputs == usual and outputs == usual:
+    # each in its own: what a vector becomes has axes that the vector has not
+    if inputs == _usual(inputs) and outputs == _usual(outputs):
         return runtime
     return _Arranged(runtime, inputs, outputs)
 
@@ -62,18 +62,22 @@ class _Arranged:
         self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
         self.device: Device = runtime.device
         self._inputs, self._outputs = inputs, outputs
-        self._usual = ("batch", "channel", *_moving(inputs))
 
     def __call__(self, batch: np.ndarray) -> Any:
         if "channel" not in self._inputs:
             batch = batch[:, 0]
-        names = [name for name in self._usual if name in self._inputs]
+        names = [name for name in _usual(self._inputs) if name in self._inputs]
         given = batch.transpose([names.index(name) for name in self._inputs])
         scores = self._runtime(np.ascontiguousarray(given))
-        names = [name for name in self._usual if name in self._outputs]
+        names = [name for name in _usual(self._outputs) if name in self._outputs]
         order = [self._outputs.index(name) for name in names]
         scores = scores.transpose(order) if isinstance(scores, np.ndarray) else scores.permute(order)
         return scores if "channel" in self._outputs else scores[:, None]
+
+
+def _usual(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The engine's own order of axes."""
+    return ("batch", "channel", *_moving(names))
 
 
 def _spatial(tensor: TensorSpec) -> tuple[str, ...]:

@@ -56,6 +56,8 @@ def first_rung(
     fixed = tuple(axis.size for axis in card.input.spatial)
     channels = _full_resolution_channels(card)
     budget = int(device.free() * _SHARE)
+    if not ndim:  # a vector has no tiles
+        return Rung(device, precision, (), batch or 1)
     if tile is not None:
         size = (tile,) * ndim if isinstance(tile, int) else tuple(tile)
     else:

@@ -256,7 +256,7 @@ def trial_pays(card: ModelCard, pixels: int) -> bool:
     >>> trial_pays(find_model("nuclei"), 1024 * 1024), trial_pays(find_model("nuclei"), 8192 * 8192)
     (False, True)
     """
-    return pixels > _TRIAL_TILES * _TRIAL_EDGE[card.ndim] ** card.ndim
+    return card.ndim > 0 and pixels > _TRIAL_TILES * _TRIAL_EDGE[card.ndim] ** card.ndim
 
 
 def _facts(candidates: list[Backend], request: _Request, tile: tuple[int, ...]) -> dict[str, Any]:
@@ -282,6 +282,8 @@ def _version(package: str) -> str:
 def _trial_tile(request: _Request) -> tuple[int, ...]:
     """A tile for the trial: as asked, but at most `_TRIAL_EDGE`, in a size that the network takes."""
     axes = request.card.input.spatial
+    if not axes:
+        return ()
     edge = _TRIAL_EDGE[request.card.ndim]
     plan = plan_tiles(
         tuple(min(t, edge) for t in request.tile),

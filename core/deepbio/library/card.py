@@ -278,7 +278,9 @@ class ModelCard:
             "version": self.version,
             "task": self.task,
             "modality": list(self.modality),
-            "input": f"{self.ndim}D, {_count(len(self.input.channels) or 1, 'channel')}",
+            "input": f"{self.ndim}D, {_count(len(self.input.channels) or 1, 'channel')}"
+            if self.ndim
+            else _count(len(self.input.channels), "number"),
             "formats": [weights.format for weights in self.weights],
             "license": self.license,
             "score": dict(self.scores[0]) if self.scores else {},

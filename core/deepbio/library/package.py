@@ -257,7 +257,7 @@ def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | No
         if kind == "time" and (follows is not None or not tensor.step or not tensor.step[k]):
             axes.append(axis)
             continue
-        if follows is not None:
+        if follows is not None and first.test.ndim > 2:  # what is made of a vector has a size of its own
             axis["size"] = {"tensor_id": follows, "axis_id": name}
             times = tensor.scale[k] if tensor.scale else 1
             if times != 1:  # size = size of the input * 1 / scale

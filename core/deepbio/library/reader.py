@@ -19,6 +19,7 @@ from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, Ten
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
 from deepbio.library.following import check_sequence
+from deepbio.library.generator import check_generator
 from deepbio.library.restoration import check_restoration
 from deepbio.library.spatial import check_grid, check_mirror, check_per_slice, check_sizes
 from deepbio.networks import NETWORKS
@@ -179,6 +180,8 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
     if "sizes" in ours:
         check_sizes(ours.mapping("sizes"))
     check_classes(ours)
+    if "generator" in ours:
+        check_generator(ours.mapping("generator"))
     check_answers(ours, channels)
     return ours.values
 

@@ -66,6 +66,24 @@ def _variational_autoencoder(**arguments: Any) -> nn.Module:
     return VariationalAutoencoder(**arguments)
 
 
+def _style_generator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import StyleGenerator
+
+    return StyleGenerator(**arguments)
+
+
+def _style_discriminator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import StyleDiscriminator
+
+    return StyleDiscriminator(**arguments)
+
+
+def _patch_discriminator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.gan import PatchDiscriminator
+
+    return PatchDiscriminator(**arguments)
+
+
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
@@ -75,6 +93,9 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "restorer": _restorer,
     "autoencoder": _autoencoder,
     "variational_autoencoder": _variational_autoencoder,
+    "style_generator": _style_generator,
+    "style_discriminator": _style_discriminator,
+    "patch_discriminator": _patch_discriminator,
 }
 
 

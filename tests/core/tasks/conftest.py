@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.core.tasks.bright import write_bright_model
+from tests.core.tasks.makers import write_class_maker, write_mask_maker
 
 
 def write_threshold_model(folder: Path, name: str, dims: int, **config: object) -> Path:
@@ -70,3 +71,15 @@ def bright2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bright3d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 3D classifier by brightness."""
     return write_bright_model(tmp_path_factory.mktemp("bright"), 3)
+
+
+@pytest.fixture(scope="session")
+def shades(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator of classes."""
+    return write_class_maker(tmp_path_factory.mktemp("shades"))
+
+
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator of images from masks."""
+    return write_mask_maker(tmp_path_factory.mktemp("painter"))

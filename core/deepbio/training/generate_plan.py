@@ -1,0 +1,253 @@
+"""The plan of a generator: what a user may ask, what follows from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepbio.cases.classify import is_class_data, load_pixels
+from deepbio.cases.generate import load_pair, read_class_parts, read_pair_parts
+from deepbio.errors import ImageError, OptionError
+from deepbio.options import Options, option
+from deepbio.tasks.conditions import CONDITIONS
+from deepbio.training.adversarial import AdversarialSchedule
+from deepbio.training.description import Description
+
+__all__ = ["Plan", "Wishes", "make_plan"]
+
+
+@dataclass(frozen=True)
+class Wishes(Options):
+    """What a user may ask of a new plan."""
+
+    kind: str = option(
+        "auto",
+        "class: images of classes; paired: images from masks; cycle: the first of two classes into the second, "
+        "without pairs; auto: as the data looks",
+        choices=("auto", "class", "paired", "cycle"),
+    )
+    size: int | None = option(
+        None, "edge of the images (class: 16, 32, 64, 128 or 256) or pieces (paired)", low=16, high=256
+    )
+    names: tuple[str, ...] = option((), "class: better names for the data's classes, such as 0=normal")
+    group: str = option("", "paired: learn from this group of the cases only")
+    turn: bool = option(True, "class: images may be turned and mirrored")
+    batch: int | None = option(None, "images in a batch; default: 32 (class) or 8 (paired)", low=2, high=512)
+    width: int | None = option(
+        None, "channels of the widest layers; default: 128 (class) or 64 (paired)", low=8, high=1024
+    )
+    likeness: float | None = option(
+        None, "weight of likeness to the real image; default: 4 (class) or 2 (paired)", low=0.0, high=1000.0
+    )
+    naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
+    steps: int | None = option(
+        None, "training steps; default: 6000 (class) or 3000 (paired)", low=1, high=10**7
+    )
+    seed: int = option(0, "of every random draw", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run.
+
+    Attributes
+    ----------
+    kind : {"class", "paired", "cycle"}
+        What is made of what.
+    classes : tuple of str
+        Of a generator of classes, as on the card.
+    labels : tuple of str
+        What the data calls them, in the same order.
+    group : str
+        Of the cases of pairs.
+    channels, size : int
+        Of the images; of pairs the edge of a piece.
+    latent : int
+        Random numbers that an image follows from.
+    network, rival : mapping
+        Generator and discriminator: ``name`` and ``arguments``.
+    batch : int
+        Images at once.
+    schedule : AdversarialSchedule
+        How long and how fast.
+    changes : tuple of str
+        Differentiable augmentation.
+    turn : bool
+        Whether images are turned and mirrored.
+    naming, likeness, coding : float
+        Weights of the losses, see `ClassGame` and `PairedGame`.
+    """
+
+    kind: str
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    group: str
+    channels: int
+    size: int
+    latent: int
+    network: Mapping[str, Any]
+    rival: Mapping[str, Any]
+    batch: int
+    changes: tuple[str, ...]
+    turn: bool
+    naming: float
+    likeness: float
+    coding: float
+    schedule: AdversarialSchedule = field(default_factory=AdversarialSchedule)
+
+
+def make_plan(data: Path, wishes: Options, about: Description) -> tuple[Plan, dict[str, Any]]:
+    """A plan from the data, and what it came from.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on.
+    OptionError
+        If the size is none that a generator of classes can have.
+    """
+    assert isinstance(wishes, Wishes)  # noqa: S101 - for the type checker
+    kind = wishes.kind
+    if kind == "auto":
+        kind = "class" if is_class_data(data) else "paired"
+    if kind == "cycle":
+        return _plan_cycle(data, wishes)
+    return _plan_classes(data, wishes) if kind == "class" else _plan_pairs(data, wishes)
+
+
+def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
+    train, val, labels = read_class_parts(data)
+    classes = _renamed(labels, wishes.names)
+    first = load_pixels(train[0])
+    if first.ndim != 3 or first.shape[0] not in (1, 3):
+        raise ImageError(
+            f"{str(train[0].image)!r} has shape {first.shape} (channels first); expected 1 or 3 channels in 2D."
+        )
+    size = wishes.size or 64
+    if size not in (16, 32, 64, 128, 256):
+        raise OptionError(f"The size is {size}; a generator of classes makes 16, 32, 64, 128 or 256 pixels.")
+    features = _features(size, wishes.width or 128)
+    shape = {"features": list(features), "patch": 2}
+    latent, channels = 64, int(first.shape[0])
+    plan = Plan(
+        kind="class",
+        classes=classes,
+        labels=labels,
+        group="",
+        channels=channels,
+        size=size,
+        latent=latent,
+        network={
+            "name": "style_generator",
+            "arguments": {"latent": latent, "classes": len(classes), "out_channels": channels, **shape},
+        },
+        rival={
+            "name": "style_discriminator",
+            "arguments": {"classes": len(classes), "in_channels": channels, **shape},
+        },
+        batch=wishes.batch or 32,
+        schedule=AdversarialSchedule(wishes.steps or 6000, seed=wishes.seed),
+        changes=("colour", "shift", "cut"),
+        turn=wishes.turn,
+        naming=wishes.naming,
+        likeness=4.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.002,
+    )
+    counts = {name: sum(case.class_name == name for case in train) for name in labels}
+    return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
+
+
+def _renamed(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names for the card."""
+    better = dict(name.partition("=")[::2] for name in names)
+    unknown = [label for label in better if label not in labels]
+    if unknown:
+        raise OptionError(
+            f"There is no class {unknown[0]!r} to rename.", f"The data has {', '.join(labels)}."
+        )
+    return tuple(better.get(label) or label for label in labels)
+
+
+def _features(size: int, width: int) -> tuple[int, ...]:
+    """Channels from 4 x 4 pixels up: wide, then narrower where the maps are large."""
+    levels = int(np.log2(size // 8)) + 1
+    narrow = (1.0, 1.0, 0.75, 0.375, 0.25, 0.125)
+    return tuple(max(8, round(width * part)) for part in narrow[:levels])
+
+
+def _plan_cycle(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
+    base, facts = _plan_classes(data, wishes)
+    if len(base.labels) != 2:
+        raise OptionError(
+            f"A translation is from one class to another; the data has {', '.join(base.labels)}.",
+            "Give a data set of two classes; names=... tells them apart on the card.",
+        )
+    width = wishes.width or 64
+    shape = {"dims": 2, "in_channels": base.channels, "out_channels": base.channels}
+    plan = replace(
+        base,
+        kind="cycle",
+        latent=0,
+        network={
+            "name": "unet",
+            "arguments": {**shape, "features": [width // 4, width // 2, width]},
+        },
+        rival={"name": "patch_discriminator", "arguments": {"in_channels": base.channels}},
+        batch=wishes.batch or 8,
+        changes=(),
+        naming=0.0,
+        likeness=5.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.0,
+        schedule=AdversarialSchedule(
+            wishes.steps or 3000, learning_rate=5e-4, beta=0.5, r1=0.1, average_images=2000, seed=wishes.seed
+        ),
+    )
+    return plan, facts
+
+
+def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
+    train, val = read_pair_parts(data, wishes.group)
+    pixels, _ = load_pair(train[0])
+    size = wishes.size or 96
+    if size % 4:
+        raise OptionError(f"The size is {size}; pieces need a multiple of 4 pixels.")
+    width = wishes.width or 64
+    plan = Plan(
+        kind="paired",
+        classes=(),
+        labels=(),
+        group=wishes.group,
+        channels=1,
+        size=size,
+        latent=0,
+        network={
+            "name": "unet",
+            "arguments": {
+                "dims": 2,
+                "in_channels": len(CONDITIONS),
+                "out_channels": 1,
+                "features": [width // 4, width // 2, width],
+            },
+        },
+        rival={"name": "patch_discriminator", "arguments": {"in_channels": len(CONDITIONS)}},
+        batch=wishes.batch or 8,
+        schedule=AdversarialSchedule(
+            wishes.steps or 3000,
+            learning_rate=5e-4,
+            rival_rate=2.0,
+            beta=0.5,
+            r1=0.0,
+            average_images=2000,
+            seed=wishes.seed,
+        ),
+        changes=(),
+        turn=True,
+        naming=0.0,
+        likeness=2.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.0,
+    )
+    return plan, {"train": len(train), "val": len(val), "first_shape": list(pixels.shape)}
