@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepbio import features, read_labels, run_many
+from deepbio import features, generate, read_labels, run_many
 from deepbio.batch import SUMMARY
 from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
 from deepbio.events import Notice
@@ -96,6 +96,11 @@ class Command:
         """Whether it runs on an open image."""
         return issubclass(self.options, ImageOptions)
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether it cannot do without one: some generators make images of nothing."""
+        return self.takes_image and self.task != "generate"
+
 
 def execute(desk: Desk, name: str, text: str) -> None:
     """Carry out a command.
@@ -175,6 +180,35 @@ def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
     if {"rois", "overlay"} & set(spelt):
         check_rois()
     return tuple(dict.fromkeys(spelt))
+
+
+def _generate(desk: Desk, command: Command, options: ImageOptions, given: frozenset[str]) -> None:
+    """Make images of classes, or one that fits the mask on the desk."""
+    card = _named_card(options.model, command) if options.model else _only_card(command)
+    if card.deepbio.get("generator", {}).get("kind") != "class":
+        _run_card(desk, card, desk.take(options), options, given)
+        return
+    wanted = _wanted(options.output, card)
+    desk.check(wanted, options)
+    result = generate(
+        desk.models.get(card), run_options(options, _computed(wanted)), on_progress=desk.listener
+    )
+    assert result.image is not None, "a generator gives images"  # noqa: S101 - for the type checker
+    taken = desk.made(result.image, card.name)
+    saved: Mapping[str, Path] = {}
+    if options.output_dir:
+        saved = save_outputs(options.output_dir, card.name, result.image, result, wanted, card)
+    desk.place(taken, Placed(result, card, wanted, options.title, saved))
+
+
+def _only_card(command: Command) -> ModelCard:
+    cards = list_models(command.task)
+    if len(cards) != 1:
+        names = ", ".join(card.name for card in cards)
+        raise OptionError(
+            "The option 'model' is not given.", f"Choose one of: {names}." if names else _nearest(command)
+        )
+    return cards[0]
 
 
 def _extras(options: RunOptions) -> tuple[str, ...]:
@@ -411,7 +445,9 @@ _ALL = (
     Command("DeepBio Restore", "Remove noise or blur from the image.", ImageOptions, _run, "restore"),
     Command("DeepBio Sequence", "Follow through time what a movie shows.", ImageOptions, _run, "sequence"),
     Command("DeepBio Classify", "Say what the image shows.", ImageOptions, _run, "classify"),
-    Command("DeepBio Generate", "Make images.", ImageOptions, _run, "generate"),
+    Command(
+        "DeepBio Generate", "Make images, of classes or from a mask.", ImageOptions, _generate, "generate"
+    ),
     Command(
         "DeepBio Features", "Describe the image, or its objects, by numbers.", FeaturesOptions, _features
     ),

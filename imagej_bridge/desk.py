@@ -9,7 +9,7 @@ from typing import Any
 from deepbio import LoadedModels
 from deepbio.errors import Cancelled, ImageError, OptionError
 from deepbio.events import Event, Notice
-from deepbio.image import Table
+from deepbio.image import Image, Table
 from deepbio.io import read
 from deepbio.render import count_per_frame
 from deepbio.worker.progress import as_text
@@ -87,6 +87,10 @@ class ImageJDesk:
         """An image file, which is not shown."""
         image = read(path)
         return Taken(image, path.name, to_imageplus(image, path.name))
+
+    def made(self, image: Image, title: str) -> Taken:
+        """What a model made of nothing, as if it had been taken."""
+        return Taken(image, title, to_imageplus(image, title))
 
     def place(self, taken: Taken, placed: Placed) -> None:
         """Show a result."""

@@ -18,7 +18,7 @@ import tifffile
 from deepbio import LoadedModels
 from deepbio.errors import ImageError, OptionError
 from deepbio.events import Event, Notice
-from deepbio.image import Table
+from deepbio.image import Image, Table
 from deepbio.io import read, write
 from imagej_bridge.commands import execute
 from imagej_bridge.exchange import WINDOWS, Placed, Taken
@@ -158,6 +158,10 @@ class FilesDesk:
         """An image file."""
         image = read(path)
         return Taken(image, path.name, Place(image.size("C"), image.size("Z"), image.size("T")))
+
+    def made(self, image: Image, title: str) -> Taken:
+        """What a model made of nothing, as if it had been taken."""
+        return Taken(image, title, Place(image.size("C"), image.size("Z"), image.size("T")))
 
     def place(self, taken: Taken, placed: Placed) -> None:
         """Write a result, and how it is shown."""

@@ -154,7 +154,7 @@ def macro_of(command: Command, python: str) -> str:
         f"{MARK}\n// {command.help}\n",
         _BEGIN,
     ]
-    if command.takes_image:
+    if command.needs_image:
         parts.append(_TAKE)
     elif takes:  # DeepImageJ's command may name a file instead
         parts.append("if (nImages > 0) {\n" + _TAKE.split("\n", 1)[1] + "}\n")
@@ -166,7 +166,7 @@ def macro_of(command: Command, python: str) -> str:
     )
     if takes:
         save = _SAVE.format(input=quoted(INPUT))
-        parts.append(save if command.takes_image else "if (nImages > 0) {\n" + save + "}\n")
+        parts.append(save if command.needs_image else "if (nImages > 0) {\n" + save + "}\n")
     call = _CALL.format(
         command=quoted(command.name),
         words=quoted(WORDS),

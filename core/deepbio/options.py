@@ -167,10 +167,18 @@ class RunOptions(Options):
         tasks=_SCORED,
     )
     count: int | None = option(
-        None, "of a generator: how many images; auto: one, or one of each class", low=1, high=100_000
+        None,
+        "of a generator: how many images; auto: one, or one of each class",
+        low=1,
+        high=100_000,
+        tasks=("generate",),
     )
-    classes: tuple[str, ...] = option((), "of a generator: the classes to make, in turn; nothing named: all")
-    seed: int = option(0, "of a generator: the same seed gives the same images", low=0, high=2**31 - 1)
+    classes: tuple[str, ...] = option(
+        (), "of a generator: the classes to make, in turn; nothing named: all", tasks=("generate",)
+    )
+    seed: int = option(
+        0, "of a generator: the same seed gives the same images", low=0, high=2**31 - 1, tasks=("generate",)
+    )
     output: tuple[str, ...] = option(
         (), "what to return; nothing named: what the task gives", choices=OUTPUTS
     )

@@ -75,9 +75,7 @@ def save_result(
             if kind == "overlay":
                 _write_picture(temporary, image, result, card, title)
             elif kind == "heatmap":
-                heatmap(image, result.explanation, result.uncertainty, title=title).save(
-                    temporary, format="PNG"
-                )
+                _write_heatmap(temporary, image, result, title)
             elif kind == "rois":
                 write_rois(
                     temporary, _part(result, "labels"), hyperstack=image is not None and is_hyperstack(image)
@@ -128,6 +126,12 @@ def _part(result: Result, kind: str) -> Any:
     if part is None:
         raise OptionError(f"This model gives no {kind}.", "Ask for something else with --save.")
     return part
+
+
+def _write_heatmap(path: Path, image: Image | None, result: Result, title: str) -> None:
+    if image is None:
+        raise OptionError("There is no image to lay a map on.", "Leave 'heatmap' out of --save.")
+    heatmap(image, result.explanation, result.uncertainty, title=title).save(path, format="PNG")
 
 
 def _write_picture(

@@ -23,7 +23,7 @@ from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 
-__all__ = ["class_names", "generate", "make_latents"]
+__all__ = ["check_input", "class_names", "generate", "make_latents"]
 
 _AT_ONCE = 16
 _WHITE = 255
@@ -55,6 +55,26 @@ def make_latents(
 def class_names(card: ModelCard) -> tuple[str, ...]:
     """The classes that a generator makes, in the order of its input."""
     return tuple(name for _, name in sorted(card.classes.items()))
+
+
+def check_input(image: Image | None, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If an image is given where none is taken, or is not what the model takes.
+    CardError
+        If the card does not say what it makes.
+    """
+    said = card.deepbio.get("generator")
+    if said is None:
+        raise CardError(f"The card of '{card.name}' does not say what kind of generator it is.")
+    if said["kind"] == "class" and image is not None:
+        raise InputMismatch(
+            f"The model '{card.name}' makes images from a latent and a class; found an image.",
+            "Leave the image out; count, classes and seed say what to make.",
+        )
 
 
 def generate(
@@ -99,15 +119,9 @@ def generate(
     OptionError
         If a class is unknown or named for a model without classes.
     """
-    said = card.deepbio.get("generator")
-    if said is None:
-        raise CardError(f"The card of '{card.name}' does not say what kind of generator it is.")
+    check_input(image, card, options)
+    said = card.deepbio["generator"]
     if said["kind"] == "class":
-        if image is not None:
-            raise InputMismatch(
-                f"The model '{card.name}' makes images from a latent and a class; found an image.",
-                "Leave the image out; count, classes and seed say what to make.",
-            )
         return _of_classes(card, open_runtime, first, options, listener)
     if said["kind"] == "cycle":
         return _translated(image, card, open_runtime, first, options, listener)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
@@ -104,7 +103,7 @@ def guess_task(data: Path | str) -> str:
 
 def _others() -> list[str]:
     """The families whose plans are of `Trainer`."""
-    return [n for n in FAMILIES if n != "segment" and find_spec(f"deepbio.{FAMILIES[n].train}") is not None]
+    return [name for name in FAMILIES if name != "segment"]
 
 
 def propose_plan(

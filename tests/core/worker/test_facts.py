@@ -53,6 +53,9 @@ def test_options_say_their_kind_range_and_default() -> None:
         "target": "text",
         "layer": "text",
         "uncertainty": "choice",
+        "count": "int",
+        "classes": "list",
+        "seed": "int",
         "output": "list",
     }
     assert (options["overlap"]["low"], options["overlap"]["high"]) == (0.0, 0.9)
