@@ -75,6 +75,10 @@ def check_input(image: Image | None, card: ModelCard, options: RunOptions) -> No
             f"The model '{card.name}' makes images from a latent and a class; found an image.",
             "Leave the image out; count, classes and seed say what to make.",
         )
+    if said["kind"] == "cycle" and image is not None:
+        split_frames(image, card, options)
+    elif image is not None:
+        _check_pixels(image, card)
 
 
 def generate(
@@ -308,14 +312,17 @@ def _conditions_of(labels: np.ndarray, look: Appearance, random: np.random.Gener
     return make_conditions(dense, levels, look.contrast, random)
 
 
-def _planes(image: Image, card: ModelCard, count: int) -> tuple[list[np.ndarray], str, tuple[int, ...], Grid]:
-    """The masks of an image, and how what is made of them is put together."""
+def _check_pixels(image: Image, card: ModelCard) -> None:
     if image.dtype.kind not in "iu" or image.size("C") > 1:
         what = f"{image.size('C')} channels" if image.size("C") > 1 else f"pixels of type {image.dtype}"
         raise InputMismatch(
             f"The model '{card.name}' makes an image from a mask; the image has {what}.",
             "Give a label image: one channel of whole numbers, 0 = background.",
         )
+
+
+def _planes(image: Image, card: ModelCard, count: int) -> tuple[list[np.ndarray], str, tuple[int, ...], Grid]:
+    """The masks of an image, and how what is made of them is put together."""
     pixels = image.numpy()
     axes = image.axes
     if "C" in axes:
