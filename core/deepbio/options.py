@@ -123,6 +123,11 @@ class RunOptions(Options):
         high=1.0,
         tasks=("segment",),
     )
+    track: bool = option(
+        False,
+        "follow objects through the frames of a movie: one label is one object, and the table tells its track",
+        tasks=("segment",),
+    )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )

@@ -27,6 +27,7 @@ from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
+from deepbio.library.card import TensorSpec
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
 
@@ -379,20 +380,29 @@ def run_tensors(
     without = tuple(axis for axis in axes if axis != "batch")
     at = axes.index("batch") if "batch" in axes else None
     images = [batch] if at is None else list(np.moveaxis(batch, at, 0))
-    order = [without.index(name) for name in ("channel", *"zyx") if name in without]
-    ready = np.stack([apply_steps(image, without, spec.steps).transpose(order) for image in images])
+    order = [without.index(name) for name in ("channel", "time", *"zyx") if name in without]
+    ready = np.stack([_prepared(image, without, spec).transpose(order) for image in images])
     if "channel" not in without:
         ready = ready[:, None]
-    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[2:])
+    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[-card.ndim :])
     scores = np.array(network(np.ascontiguousarray(ready)))
     results = [_arranged(one, card) for one in scores]
     return {card.output.id: np.stack(results) if at is not None else results[0]}
 
 
+def _prepared(image: np.ndarray, axes: tuple[str, ...], spec: TensorSpec) -> np.ndarray:
+    """Pixels after pre-processing; of a movie each frame for itself, as it is when a model runs."""
+    if "time" not in axes:
+        return apply_steps(image, axes, spec.steps)
+    at, still = axes.index("time"), tuple(axis for axis in axes if axis != "time")
+    frames = [apply_steps(frame, still, spec.steps) for frame in np.moveaxis(image, at, 0)]
+    return np.stack(frames, axis=at)
+
+
 def _arranged(scores: np.ndarray, card: ModelCard) -> np.ndarray:
     """Scores (K, [z,] y, x) after post-processing, in the card's own axes without batch."""
     spec = card.output
-    names = tuple(axis for axis in ("channel", *"zyx") if axis in spec.axis_ids)
+    names = tuple(axis for axis in ("channel", "time", *"zyx") if axis in spec.axis_ids)
     if "channel" not in names:
         scores = scores[0]
     ready = apply_steps(scores, names, spec.steps)

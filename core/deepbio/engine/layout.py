@@ -1,4 +1,4 @@
-"""Networks whose arrays are not (batch, channel, z, y, x): the one place where axes are reordered."""
+"""Networks whose arrays are not (batch, channel, [time,] z, y, x): the one place where axes are reordered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepbio.engine.runtimes import Runtime
 from deepbio.errors import CardError
 from deepbio.library.card import SPATIAL, ModelCard, TensorSpec
 
-__all__ = ["arranged", "input_channels", "network_shape"]
+__all__ = ["arranged", "input_channels", "input_frames", "network_shape"]
 
 
 def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
         names = ", ".join(tensor.id for tensor in card.inputs)
         raise CardError(f"The model '{card.name}' has {len(card.inputs)} inputs ({names}); expected one.")
     sizes = dict(zip(_spatial(card.input), tile, strict=True))
-    sizes |= {"batch": 1, "channel": input_channels(card)}
+    sizes |= {"batch": 1, "channel": input_channels(card), "time": input_frames(card) or 1}
     return tuple(sizes[name] for name in _known_axes(card, card.input))
 
 
@@ -37,10 +37,18 @@ def input_channels(card: ModelCard) -> int:
     return card.input.axis("channel").size or len(card.input.channels) or 1
 
 
+def input_frames(card: ModelCard) -> int | None:
+    """Frames that the network takes at once; None where its input has no time."""
+    if "time" not in card.input.axis_ids:
+        return None
+    axis = card.input.axis("time")
+    return axis.size or axis.minimum
+
+
 def arranged(runtime: Runtime, card: ModelCard) -> Runtime:
     """The runtime, behind a change of axes where the card's tensors need one."""
     inputs, outputs = _known_axes(card, card.input), _known_axes(card, card.output)
-    usual = ("batch", "channel", *_spatial(card.input))
+    usual = ("batch", "channel", *_moving(card.input.axis_ids))
     if inputs == usual and outputs == usual:
         return runtime
     return _Arranged(runtime, inputs, outputs)
@@ -54,7 +62,7 @@ class _Arranged:
         self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
         self.device: Device = runtime.device
         self._inputs, self._outputs = inputs, outputs
-        self._usual = ("batch", "channel", *(name for name in SPATIAL if name in inputs))
+        self._usual = ("batch", "channel", *_moving(inputs))
 
     def __call__(self, batch: np.ndarray) -> Any:
         if "channel" not in self._inputs:
@@ -72,12 +80,17 @@ def _spatial(tensor: TensorSpec) -> tuple[str, ...]:
     return tuple(name for name in SPATIAL if name in tensor.axis_ids)
 
 
+def _moving(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Time and space, as far as a tensor has them, in our order."""
+    return tuple(name for name in ("time", *SPATIAL) if name in names)
+
+
 def _known_axes(card: ModelCard, tensor: TensorSpec) -> tuple[str, ...]:
     """Names of a tensor's axes, if they are batch first, then channel and space in any order."""
     names = tensor.axis_ids
-    if names[:1] != ("batch",) or set(names) - {"batch", "channel", *SPATIAL}:
+    if names[:1] != ("batch",) or set(names) - {"batch", "channel", "time", *SPATIAL}:
         raise CardError(
             f"The tensor '{tensor.id}' of the model '{card.name}' has the axes {', '.join(names)}; expected batch "
-            "first, then channel, z, y and x as far as there are."
+            "first, then channel, time, z, y and x as far as there are."
         )
     return names

@@ -20,7 +20,7 @@ from deepbio.engine import memory
 from deepbio.engine.choices import choice_key, recall, remember
 from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import is_out_of_memory
-from deepbio.engine.layout import arranged, input_channels, network_shape
+from deepbio.engine.layout import arranged, input_channels, input_frames, network_shape
 from deepbio.engine.runtimes import BACKENDS, Backend, Opening, Runtime
 from deepbio.engine.tiling import plan_tiles
 from deepbio.errors import CardError, MissingPackage, OptionError
@@ -301,7 +301,9 @@ def _sample(card: ModelCard, tile: tuple[int, ...]) -> np.ndarray:
     for axis in range(2, coarse.ndim):
         coarse = coarse.repeat(16, axis)
     inside = (slice(None), slice(None), *(slice(t) for t in tile))
-    return (coarse[inside] + 0.3 * random.normal(size=(1, channels, *tile))).astype(np.float32)
+    sample = (coarse[inside] + 0.3 * random.normal(size=(1, channels, *tile))).astype(np.float32)
+    frames = input_frames(card)
+    return sample if frames is None else np.repeat(sample[:, :, None], frames, axis=2)
 
 
 def _timed(runtime: Runtime, sample: np.ndarray) -> tuple[np.ndarray, float]:

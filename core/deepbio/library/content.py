@@ -21,7 +21,7 @@ _RESERVED = ("bioimageio.yaml", "README.md", "weights.safetensors", "weights.onn
 
 @dataclass(frozen=True)
 class TensorContent:
-    """An input or output of a model to be packaged, axes ``(batch, channel, [z,] y, x)``.
+    """An input or output of a model to be packaged, axes ``(batch, channel, [time,] [z,] y, x)``.
 
     Attributes
     ----------
@@ -32,9 +32,12 @@ class TensorContent:
         Names of the C channels.
     id : str
         Name of the tensor; small letters and ``_``.
+    time : bool
+        Whether the axis after the channels is time; it counts among the spatial ones below, and an
+        output has the size of its test.
     minimum, step : tuple of int
-        For an input, the sizes allowed along each spatial axis: ``minimum + n * step``. Empty
-        fixes the sizes to those of `test`. An output follows the first input.
+        For an input, the sizes allowed along each spatial axis: ``minimum + n * step`` (a step of 0:
+        this one only). Empty fixes the sizes to those of `test`. An output follows the first input.
     halo : tuple of int
         For an output, pixels at each side that other programs should cut off when they tile;
         empty for none. The input's `minimum` is raised to leave something (which the format
@@ -52,6 +55,7 @@ class TensorContent:
     test: np.ndarray
     channels: tuple[str, ...]
     id: str = ""
+    time: bool = False
     minimum: tuple[int, ...] = ()
     step: tuple[int, ...] = ()
     halo: tuple[int, ...] = ()

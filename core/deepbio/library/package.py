@@ -235,7 +235,10 @@ def _tensor(
         import tifffile
 
         # a picture for people: without axes that are only one thick
-        tifffile.imwrite(folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib")
+        kind = "minisblack" if tensor.time else None  # else few frames are taken for colours
+        tifffile.imwrite(
+            folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib", photometric=kind
+        )
         entry["sample_tensor"] = _file(folder, f"sample_{name}.tif")
     if follows is None:
         entry["preprocessing"] = _steps(tensor.steps, first="float32", last="float32")
@@ -247,8 +250,13 @@ def _tensor(
 def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | None) -> list[dict[str, Any]]:
     shape = tensor.test.shape[2:]
     axes: list[dict[str, Any]] = []
-    for k, name in enumerate(SPATIAL[len(SPATIAL) - len(shape) :]):
-        axis: dict[str, Any] = {"type": "space", "id": name, "size": int(shape[k])}
+    spatial = SPATIAL[len(SPATIAL) - len(shape) + tensor.time :]
+    for k, name in enumerate((*(("time",) if tensor.time else ()), *spatial)):
+        kind = "time" if name == "time" else "space"
+        axis: dict[str, Any] = {"type": kind, "id": name, "size": int(shape[k])}
+        if kind == "time" and (follows is not None or not tensor.step or not tensor.step[k]):
+            axes.append(axis)
+            continue
         if follows is not None:
             axis["size"] = {"tensor_id": follows, "axis_id": name}
             times = tensor.scale[k] if tensor.scale else 1

@@ -18,6 +18,7 @@ from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, SPATIAL, Axis, ModelCard, Step, TensorSpec, Weights
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
+from deepbio.library.following import check_sequence
 from deepbio.library.restoration import check_restoration
 from deepbio.library.spatial import check_grid, check_mirror, check_per_slice, check_sizes
 from deepbio.networks import NETWORKS
@@ -171,6 +172,8 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
         check_mirror(ours.values["mirror"], ndim, ours.child("decode").text("method", ""))
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
+    if "sequence" in ours:
+        check_sequence(ours.values["sequence"])
     if "restore" in ours:
         check_restoration(ours.mapping("restore"), ndim)
     if "sizes" in ours:

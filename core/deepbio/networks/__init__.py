@@ -30,6 +30,18 @@ def _ensemble(**arguments: Any) -> nn.Module:
     return Ensemble(**arguments)
 
 
+def _sequence_unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceUNet
+
+    return SequenceUNet(**arguments)
+
+
+def _sequence_classifier(**arguments: Any) -> nn.Module:
+    from deepbio.networks.sequence import SequenceClassifier
+
+    return SequenceClassifier(**arguments)
+
+
 def _classifier(**arguments: Any) -> nn.Module:
     from deepbio.networks.classifier import Classifier
 
@@ -57,6 +69,8 @@ def _variational_autoencoder(**arguments: Any) -> nn.Module:
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "ensemble": _ensemble,
+    "sequence_unet": _sequence_unet,
+    "sequence_classifier": _sequence_classifier,
     "classifier": _classifier,
     "restorer": _restorer,
     "autoencoder": _autoencoder,

@@ -30,6 +30,7 @@ from deepbio.tasks.sizes import Window, WindowSource
 from deepbio.tasks.sizing import Sizing
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.track import check_followed, followed
 
 __all__ = ["Opener", "check_input", "decoder_of", "segment"]
 
@@ -66,6 +67,8 @@ def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
     InputMismatch
         If the image is not what the model takes.
     """
+    if options.track:
+        check_followed(image, card)
     split_frames(image, card, options)
     spec_for(card, image.grid)
     _mirror_axes(card, options)
@@ -105,6 +108,13 @@ def segment(
         object, or each class, of a frame or slice; of linked slices, for each object of the stack),
         ``scores``.
     """
+    if options.track:
+        return followed(
+            image,
+            card,
+            options,
+            lambda how: segment(image, card, open_runtime, first, how, listener=listener),
+        )
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
     sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)

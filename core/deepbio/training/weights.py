@@ -53,6 +53,7 @@ def weight_files(
     shape: Sequence[int],
     *,
     onnx: bool = True,
+    fixed: Sequence[int] = (),
 ) -> Iterator[WeightFiles]:
     """Write a network's weights for a package; the files last as long as the context.
 
@@ -66,6 +67,8 @@ def weight_files(
         Of an input that it takes, without batch.
     onnx : bool
         Whether to write the twin too.
+    fixed : sequence of int
+        Axes of `shape` whose size the twin takes as it is, such as time.
 
     Raises
     ------
@@ -79,11 +82,11 @@ def weight_files(
         weights, twin = Path(temporary) / "weights.safetensors", Path(temporary) / "weights.onnx"
         save_file({key: value.contiguous() for key, value in rounded.items()}, weights)
         if onnx:
-            export_onnx(final, shape, twin)
+            export_onnx(final, shape, twin, fixed)
         yield WeightFiles(final, weights, twin if onnx else None)
 
 
-def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> None:
+def export_onnx(network: nn.Module, shape: Sequence[int], path: Path, fixed: Sequence[int] = ()) -> None:
     """Write a network as ONNX for any image size, its weights in float16.
 
     The weights are stored as float16 and cast to float32 at their use, so a network whose
@@ -97,6 +100,8 @@ def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> None:
         An input that it takes.
     path : Path
         File to write.
+    fixed : sequence of int
+        Axes of `shape` whose size stays.
 
     Raises
     ------
@@ -111,7 +116,8 @@ def export_onnx(network: nn.Module, shape: Sequence[int], path: Path) -> None:
     dynamic = torch.export.Dim.DYNAMIC
     # two images, since an axis of size 1 would be taken as constant
     example = torch.zeros(2, *shape)
-    axes = {0: dynamic} | dict.fromkeys(range(2, example.ndim), dynamic)
+    free = [axis for axis in range(1, len(shape)) if axis not in fixed]
+    axes = {0: dynamic} | {axis + 1: dynamic for axis in free}
     with warnings.catch_warnings(), _Quiet("torch.onnx"):
         # torch's own exporter uses what torch has deprecated
         warnings.simplefilter("ignore")

@@ -23,6 +23,7 @@ from deepbio.library.card import Weights
 __all__ = ["TorchRuntime", "load_module", "open_network"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_IMAGES = 4  # axes of a batch of 2D images
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -76,7 +77,9 @@ class TorchRuntime:
             )
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return first_output(self._module(x.contiguous(memory_format=self._format)))
+        # frames of a movie have an axis more than that format is for
+        format = self._format if x.ndim == _IMAGES else torch.contiguous_format
+        return first_output(self._module(x.contiguous(memory_format=format)))
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "fp32":

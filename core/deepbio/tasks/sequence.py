@@ -1,0 +1,321 @@
+"""Sequences: frames in their order become labels through time and their curve, or classes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.planning import ladder_for
+from deepbio.engine.runtimes import Runtime
+from deepbio.engine.slabs import predict_slabs
+from deepbio.engine.tiling import plan_tiles
+from deepbio.errors import CardError, InputMismatch
+from deepbio.events import Listener, Stage, silent
+from deepbio.image import Image, LabelMap, Table
+from deepbio.library import ModelCard
+from deepbio.library.following import Following, check_sequence
+from deepbio.options import RunOptions
+from deepbio.tasks.carry import Carrier, can_carry
+from deepbio.tasks.curve import volume_curve
+from deepbio.tasks.decode import Decoder
+from deepbio.tasks.frames import Frame, FrameSource, frame_grid, split_frames
+from deepbio.tasks.placed import Placed, place_frame, spec_for
+from deepbio.tasks.result import Result
+from deepbio.tasks.segment import Opener
+from deepbio.tasks.storage import allocate
+
+__all__ = ["check_input", "following_of", "sequence", "smoothed", "softmax"]
+
+_OVERLAP = 0.125
+
+
+def following_of(card: ModelCard) -> Following:
+    """How the network of a card goes through frames.
+
+    Raises
+    ------
+    CardError
+        If the card's entries cannot be understood.
+    """
+    return check_sequence(card.deepbio.get("sequence", {}))
+
+
+def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
+    """Raise what a run would raise at once, without a look at the pixels.
+
+    Raises
+    ------
+    InputMismatch
+        If the image has no frames, or is otherwise not what the model takes.
+    CardError
+        If the card's entries cannot be understood.
+    """
+    following_of(card)
+    if image.size("T") < 2:
+        raise InputMismatch(
+            f"The model '{card.name}' follows frames through time; the image has {image.size('T')} frame "
+            f"(axes {image.axes}).",
+            "Give it a movie: at least 2 frames. If the file has one, its axes may be told wrongly (Z for T).",
+        )
+    split_frames(image, card, options)
+    spec_for(card, image.grid)
+
+
+def sequence(
+    image: Image,
+    card: ModelCard,
+    open_runtime: Opener,
+    first: Rung,
+    options: RunOptions,
+    *,
+    listener: Listener = silent,
+) -> Result:
+    """Run a model of sequences.
+
+    Parameters
+    ----------
+    image : Image
+        With an axis T; stacks are done slice by slice.
+    card : ModelCard
+        What the network takes and gives.
+    open_runtime : callable
+        Gives the network on the device and in the precision of a rung.
+    first : Rung
+        Device, precision, tile and batch to begin with.
+    options : RunOptions
+        What the user asked for.
+    listener : Listener
+        Hears windows and notices; may raise `Cancelled`.
+
+    Returns
+    -------
+    Result
+        Of a segmentation ``labels`` with axis T and ``table``, the curve of each class; else ``table``, a row
+        for each frame or slice.
+
+    Raises
+    ------
+    InputMismatch
+        If the image has no frames, or is otherwise not what the model takes.
+    """
+    check_input(image, card, options)
+    following = following_of(card)
+    movies: dict[int | None, list[Frame]] = {}
+    for frame in split_frames(image, card, options):
+        movies.setdefault(frame.z, []).append(frame)
+    job = _Job(image, card, open_runtime, options, following, listener)
+    ladder = list(ladder_for(card, first))
+    stage = Stage(listener, "slices", len(movies)) if len(movies) > 1 else None
+    for frames in movies.values():
+        ladder = job.run(frames, ladder)
+        if stage:
+            stage.step()
+    return job.result()
+
+
+@dataclass
+class _Job:
+    """One image on its way through a network."""
+
+    image: Image
+    card: ModelCard
+    open_runtime: Opener
+    options: RunOptions
+    following: Following
+    listener: Listener
+    seconds: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+    labels: Any = None
+    scores: Any = None
+    rows: list[Table] = field(default_factory=list)
+
+    def run(self, frames: list[Frame], ladder: list[Rung]) -> list[Rung]:
+        """One slice through time; return the ladder from the rung that worked."""
+        spec = spec_for(self.card, self.image.grid, self.listener if not self.facts else silent)
+        placed = [place_frame(one.view, frame_grid(self.image, one), spec) for one in frames]
+        movie = _Movie([FrameSource(one.view, self.card) for one in placed])
+        used: list[Rung] = []
+
+        def attempt(rung: Rung) -> np.ndarray:
+            used.append(rung)
+            start = time.perf_counter()
+            runtime = self.open_runtime(rung, self.listener)
+            self.facts["runtime"] = runtime
+            if self._carries(movie, rung):
+                found = self._carried(movie, rung)
+            elif self.following.kind == "segment":
+                found = self._windows(movie, runtime, rung, frames[0])
+            else:
+                found = _answers(movie, runtime, self.following)
+            self.seconds += time.perf_counter() - start
+            return found
+
+        scores = with_ladder(attempt, ladder, self.listener)
+        probability = smoothed(softmax(scores), self.following)
+        if self.following.kind == "segment":
+            for t, (frame, place) in enumerate(zip(frames, placed, strict=True)):
+                self._write(frame, place, probability[:, t])
+        else:
+            self._tell(frames[0], probability)
+        return ladder[len(used) - 1 :]
+
+    def _carries(self, movie: _Movie, rung: Rung) -> bool:
+        """Whether the network goes through the movie from its first frame to its last, remembering all."""
+        known = self.following
+        whole = all(n <= t for n, t in zip(movie.shape[2:], rung.tile, strict=True))
+        return known.kind != "per-sequence" and not known.bidirectional and whole and can_carry(self.card)
+
+    def _carried(self, movie: _Movie, rung: Rung) -> np.ndarray:
+        """Scores, shape (K, T, y, x) or (K, T), window after window with the state handed on."""
+        length, size = movie.shape[1], self.following.frames
+        carrier = Carrier(self.card, rung.device)
+        self.facts |= {"window": size, "carried": True}
+        stage = Stage(self.listener, "predict", length)
+        parts = []
+        for start in range(0, length, size):
+            stop = min(start + size, length)
+            parts.append(carrier.scores(movie.read((start, 0, 0), (stop, *movie.shape[2:]))))
+            stage.step(stop - start)
+        return np.concatenate(parts, axis=1)
+
+    def _windows(self, movie: _Movie, runtime: Runtime, rung: Rung, first: Frame) -> np.ndarray:
+        """Scores of all frames, shape (K, T, y, x): time is cut into windows as space into tiles."""
+        axes = self.card.input.spatial
+        overlap = self.options.overlap
+        plan = plan_tiles(
+            movie.shape[1:],
+            tile=(self.following.frames, *rung.tile),
+            overlap=overlap if overlap is not None else _OVERLAP,
+            batch=1,
+            multiple_of=[1, *(axis.step or 1 for axis in axes)],
+            minimum=[1, *(axis.minimum for axis in axes)],
+            fixed=[self.following.frames, *(axis.size for axis in axes)],
+        )
+        self.facts |= {"window": plan.tile[0], "tile": list(plan.tile[1:]), "tiles": plan.count}
+        name = "" if first.z is None else f"slice {first.z + 1}"
+        whole: np.ndarray | None = None
+        for start, stop, part in predict_slabs(movie, runtime, plan, listener=self.listener, item=name):
+            if whole is None:
+                whole = allocate((part.shape[0], *plan.shape), np.float32)
+            whole[:, start:stop] = part
+        assert whole is not None, "a plan has at least one tile"  # noqa: S101
+        return whole
+
+    def _write(self, frame: Frame, placed: Placed, probability: np.ndarray) -> None:
+        decoder = Decoder.from_card(self.card.deepbio.get("decode", {"method": "classes"}))
+        if decoder.instances:
+            raise CardError(
+                f"The card of '{self.card.name}' decodes objects; a model of sequences gives classes."
+            )
+        if self.labels is None:
+            shape = tuple(self.image.size(axis) for axis in self._axes)
+            self.labels = allocate(shape, np.uint8)
+        placed.label(
+            iter([(0, probability.shape[1], probability)]), decoder, placed.inside(self.labels[frame.index])
+        )
+        if "scores" in self.options.output:
+            if self.scores is None:
+                sizes = [self.image.size(axis) for axis in self._axes]
+                self.scores = allocate((sizes[0], len(probability), *sizes[1:]), np.float32)
+            key = (frame.t, slice(None), *(() if frame.z is None else (frame.z,)))
+            for start, stop, part in placed.to_input(iter([(0, probability.shape[1], probability)])):
+                placed.inside(self.scores[key])[:, start:stop] = part
+
+    @property
+    def _axes(self) -> str:
+        return self.image.axes.replace("C", "")
+
+    def _tell(self, frame: Frame, probability: np.ndarray) -> None:
+        """Rows of one slice, from probabilities of shape (K, T) or (K, 1)."""
+        names = [str(name) for name in self.card.output.channels]
+        count = probability.shape[1]
+        columns: dict[str, np.ndarray] = {}
+        if frame.z is not None:
+            columns["slice"] = np.full(count, frame.z + 1)
+        units = {}
+        if self.following.kind == "per-frame":
+            columns["frame"] = np.arange(count) + 1
+            if self.image.frame_interval:
+                columns["time"], units["time"] = np.arange(count) * self.image.frame_interval, "s"
+        columns["class"] = np.array(names)[probability.argmax(0)]
+        columns |= {f"probability_{name}": row for name, row in zip(names, probability, strict=True)}
+        self.rows.append(Table(columns, units))
+
+    def result(self) -> Result:
+        record = {**self.facts, "seconds": {"predict": round(self.seconds, 4)}}
+        if self.rows:
+            return Result(table=Table.concatenate(self.rows), record=record)
+        image, names = self.image, self._names()
+        labels = LabelMap(self.labels, self._axes, image.grid, names, image.frame_interval)
+        table = volume_curve(labels, names, heart=self.following.ejection)
+        scores = None
+        if self.scores is not None:
+            axes = "TC" + self._axes[1:]
+            scores = Image(self.scores, axes, image.grid, self.card.output.channels, image.frame_interval)
+        wanted = self.options.output
+        return Result(
+            labels=labels if "labels" in wanted else None,
+            table=table if "table" in wanted else None,
+            scores=scores,
+            record=record,
+        )
+
+    def _names(self) -> Mapping[int, str]:
+        told = self.card.output.channels
+        return self.card.classes or {i: told[i] for i in range(1, len(told))}
+
+
+class _Movie:
+    """Frames as one source of shape (C, T, y, x), normalised frame by frame."""
+
+    def __init__(self, frames: list[FrameSource]) -> None:
+        self._frames = frames
+        self.shape = (frames[0].shape[0], len(frames), *frames[0].shape[1:])
+
+    def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
+        """Normalised pixels, float32, shape (C, *(stop - start))."""
+        parts = [self._frames[t].read(start[1:], stop[1:]) for t in range(start[0], stop[0])]
+        return np.stack(parts, axis=1)
+
+
+def _answers(movie: _Movie, runtime: Runtime, following: Following) -> np.ndarray:
+    """Scores of a classifier, shape (K, T) or (K, 1): the means over windows."""
+    length, size = movie.shape[1], following.frames
+    pixels = movie.read((0, 0, 0), movie.shape[1:])
+    if length < size:  # the last frame stays; of a net that looks back only, nothing changes
+        pixels = np.concatenate((pixels, np.repeat(pixels[:, -1:], size - length, axis=1)), axis=1)
+    last = pixels.shape[1] - size
+    starts = [*range(0, last, size), last]
+    total, counts = np.zeros(0), np.zeros(pixels.shape[1])
+    for start in starts:
+        scores = np.array(runtime(np.ascontiguousarray(pixels[None, :, start : start + size])))[0]
+        if following.kind == "per-sequence":
+            total = scores if not total.size else total + scores
+            continue
+        if not total.size:
+            total = np.zeros((len(scores), pixels.shape[1]), np.float32)
+        total[:, start : start + size] += scores
+        counts[start : start + size] += 1
+    if following.kind == "per-sequence":
+        return (total / len(starts))[:, None]
+    return (total / counts)[:, :length]
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities from scores, along the first axis."""
+    powers = np.exp(scores - scores.max(0, keepdims=True))
+    return np.asarray(powers / powers.sum(0, keepdims=True), np.float32)
+
+
+def smoothed(probability: np.ndarray, following: Following) -> np.ndarray:
+    """Probabilities, shape (K, T, ...), smoothed in time as the card says."""
+    if not following.smooth or probability.shape[1] < 2:
+        return probability
+    mode = "wrap" if following.cyclic else "nearest"
+    return np.asarray(gaussian_filter1d(probability, following.smooth, axis=1, mode=mode), np.float32)
