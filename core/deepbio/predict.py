@@ -158,15 +158,7 @@ class Model:
         return replace(result, record=record)
 
     def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
-        """What opens the network for a rung, as a run with these options does.
-
-        Parameters
-        ----------
-        options : RunOptions
-            Names the runtime.
-        trial : bool
-            Whether ``runtime="auto"`` may try the runtimes.
-        """
+        """What opens the network for a rung as a run does; with `trial` after trying the runtimes."""
 
         def open_for(rung: Rung, listener: Listener) -> Runtime:
             return self._open(rung, options.runtime, trial, listener)
