@@ -1,4 +1,4 @@
-# Two commands matter: `make demo` (segment five real images) and `make test` (everything that is checked).
+# Two commands matter: `make demo` (bundled models on real images) and `make test` (everything that is checked).
 # Both make .venv when it is missing and install again when pyproject.toml or constraints.txt changed.
 
 VENV := .venv

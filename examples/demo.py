@@ -1,4 +1,4 @@
-"""Segments the example images with the bundled models and says where the results are (`make demo`)."""
+"""Runs bundled models of several tasks on the example images and says where the results are (`make demo`)."""
 
 import os
 import subprocess
@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
-# model, images, what is saved of each
+# model, images, what is saved of each; results of several models lie in folders of their own
 JOBS = (
     ("nuclei", ("fluorescence.tif", "histology.png", "timelapse.tif"), ("overlay", "labels", "table")),
     ("hippocampus", ("hippocampus/hippocampus_311.nii.gz",), ("overlay", "labels")),
     ("heart-lv", ("heart_cine.nii.gz",), ("overlay", "labels")),
+    ("blood-cells", ("blood_cells/monocyte.jpg", "blood_cells/neutrophil.jpg"), ("overlay", "table")),
+    ("denoise", ("noisy_mitochondria.png",), ("overlay", "image")),
 )
 SUFFIXES = {"overlay": ".png", "table": ".csv"}
 
@@ -25,17 +27,17 @@ def run(model: str, images: tuple[str, ...], saved: tuple[str, ...], output: Pat
 
 def main(output: Path) -> int:
     """Run all jobs; return the first exit code that is not 0."""
-    for job in JOBS:
-        code = run(*job, output)
+    for model, images, saved in JOBS:
+        code = run(model, images, saved, output / model)
         if code:
             return code
-    print("\nThe pictures (image, outlines, labels), the labels and the tables:")
-    for _, images, saved in JOBS:
+    print("\nThe pictures, and the labels, images and tables:")
+    for model, images, saved in JOBS:
         for name in images:
             stem, _, suffix = Path(name).name.partition(".")
-            labels = ".nii.gz" if suffix == "nii.gz" else ".tif"
+            pixels = ".nii.gz" if suffix == "nii.gz" else ".tif"
             for kind in saved:
-                print(f"  {output.resolve() / (stem + '-' + kind + SUFFIXES.get(kind, labels))}")
+                print(f"  {(output / model).resolve() / (stem + '-' + kind + SUFFIXES.get(kind, pixels))}")
     return 0
 
 

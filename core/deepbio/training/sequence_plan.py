@@ -230,7 +230,8 @@ def _network(kind: str, channels: int, classes: int, wishes: Wishes) -> tuple[di
         arguments = {k: v for k, v in known.items() if k not in ("dims", "deep_supervision")}
         steps = [{"id": s.id, "kwargs": dict(s.kwargs)} for s in card.input.steps if s.id != "ensure_dtype"]
         base = {"normalisation": steps, "grid": dict(card.deepbio.get("grid", {}))}
-    level = min(2, len(arguments["features"]) - 1)
+    features: Any = arguments["features"]
+    level = min(2, len(features) - 1)
     arguments |= {"levels": [level], "hidden": [24], **memory}
     return {"name": "sequence_unet", "arguments": arguments}, base
 
