@@ -33,6 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--classifier", default="")
+    parser.add_argument(
+        "--classifier-layers", default="", help="further layers of the classifier, with commas"
+    )
     parser.add_argument("--autoencoder", default="")
     parser.add_argument("--transfer", default="nuclei")
     parser.add_argument("--layers", default="", help="further layers of the transfer model, with commas")
@@ -45,7 +48,7 @@ def main() -> None:
     }
     results: list[dict[str, Any]] = []
     for kind, model, layers in (
-        ("classifier", asked.classifier, ("stages.2", "auto")),
+        ("classifier", asked.classifier, ("auto", *filter(None, asked.classifier_layers.split(",")))),
         ("autoencoder", asked.autoencoder, ("auto",)),
         ("transfer", asked.transfer, ("auto", *filter(None, asked.layers.split(",")))),
     ):

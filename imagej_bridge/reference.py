@@ -18,6 +18,7 @@ __all__ = ["tables"]
 
 _TITLES = {
     "ImageOptions": "Options of the commands that run a model on an image",
+    "FeaturesOptions": "Options of DeepBio Features",
     "BatchOptions": "Options of DeepBio Batch",
     "DeepImageJOptions": "Options of DeepBio DeepImageJ Run",
     "TableOptions": "Options of DeepBio Models and DeepBio Doctor",

@@ -126,6 +126,7 @@ class RunOptions(Options):
     track: bool = option(
         False,
         "follow objects through the frames of a movie: one label is one object, and the table tells its track",
+        tasks=("segment",),
     )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"

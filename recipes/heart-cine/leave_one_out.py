@@ -1,8 +1,8 @@
 """Leave one patient out: train on the others, run on his cine, compare with frame-by-frame `heart-lv`.
 
-    python leave_one_out.py CINE LV PLAN OUT [PATIENT...]
+    python leave_one_out.py CINE DATA PLAN OUT [PATIENT...]
 
-CINE, LV: the unzipped data; PLAN: plan.yaml of the model; OUT: a folder. See make_csv.py for the CSVs.
+CINE: the unzipped data; DATA: the folder of the CSVs of make_csv.py; PLAN: plan.yaml of the model; OUT: a folder.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Variant:
         """The changed batch, a new array unless nothing changes."""
         if self == Variant():
             return batch
-        found = np.flip(batch, [axis + 2 for axis in self.flip]) if self.flip else batch
+        found = np.flip(batch, tuple(axis + 2 for axis in self.flip)) if self.flip else batch
         if self.gain != 1.0 or self.shift or self.noise:
             axes = tuple(range(1, batch.ndim))
             mean = found.mean(axis=axes, keepdims=True)
@@ -58,7 +58,7 @@ class Variant:
         """Scores of the changed batch, in its own place again."""
         if not self.flip or scores.ndim == 2:
             return scores
-        return np.flip(scores, [axis + 2 for axis in self.flip])
+        return np.flip(scores, tuple(axis + 2 for axis in self.flip))
 
     def of(self, runtime: Runtime) -> Varied:
         """A runtime that is asked about changed tiles."""

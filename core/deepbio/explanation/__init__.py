@@ -2,6 +2,6 @@
 
 from deepbio.explanation.attribution import explain
 from deepbio.explanation.run import with_maps
-from deepbio.explanation.uncertainty import uncertainty
+from deepbio.explanation.unsure import uncertainty
 
 __all__ = ["explain", "uncertainty", "with_maps"]

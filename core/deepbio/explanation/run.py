@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from deepbio.events import Listener
 from deepbio.explanation.attribution import explain_frames
-from deepbio.explanation.uncertainty import unsure_parts
+from deepbio.explanation.unsure import unsure_parts
 from deepbio.image import Image, LabelMap
 from deepbio.options import RunOptions
 from deepbio.predict import Model

@@ -68,7 +68,8 @@ def write_features(path: str | Path, table: Table) -> None:
             others = {f"row_{name}": values for name, values in table.columns.items() if name not in names}
             vectors = np.stack([table[name] for name in names], axis=1).astype(np.float32)
             with temporary.open("wb") as file:
-                np.savez_compressed(file, names=np.array(names), vectors=vectors, **others)
+                arrays: dict[str, Any] = {"names": np.array(names), "vectors": vectors, **others}
+                np.savez_compressed(file, **arrays)
         else:
             import pyarrow
             from pyarrow import parquet
@@ -116,7 +117,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     columns = {name: [row[k] for row in rows] for k, name in enumerate(header)}
-    features = set(feature_names(Table(columns)))
+    features = set(feature_names(Table({name: np.array(values) for name, values in columns.items()})))
     return {name: _typed(name, values, features) for name, values in columns.items()}
 
 

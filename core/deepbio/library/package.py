@@ -235,8 +235,10 @@ def _tensor(
         import tifffile
 
         # a picture for people: without axes that are only one thick
-        kind = {"photometric": "minisblack"} if tensor.time else {}  # else few frames are taken for colours
-        tifffile.imwrite(folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib", **kind)
+        kind = "minisblack" if tensor.time else None  # else few frames are taken for colours
+        tifffile.imwrite(
+            folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib", photometric=kind
+        )
         entry["sample_tensor"] = _file(folder, f"sample_{name}.tif")
     if follows is None:
         entry["preprocessing"] = _steps(tensor.steps, first="float32", last="float32")

@@ -143,7 +143,7 @@ class SequenceUNet(nn.Module):
             if stage not in self.levels:
                 return features
             at = self.levels.index(stage)
-            frames = features.unflatten(0, (count, length))
+            frames = features.reshape(count, length, *features.shape[1:])
             hidden, after[at] = self.memories[at](frames, None if states is None else states[at])
             added: Tensor = features + self.additions[at](hidden.flatten(0, 1))
             return added

@@ -118,14 +118,14 @@ class Index:
         about = json.dumps({"kind": _KIND, **self.about})
         rows = {f"row_{name}": values for name, values in self.rows.columns.items()}
         with atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                about=np.array(about),
-                vectors=self.vectors,
-                centre=self.centre,
-                graph=self.graph,
+            arrays: dict[str, Any] = {
+                "about": np.array(about),
+                "vectors": self.vectors,
+                "centre": self.centre,
+                "graph": self.graph,
                 **rows,
-            )
+            }
+            np.savez(file, **arrays)
 
 
 def build_index(table: Table, backend: str = "auto") -> Index:

@@ -49,8 +49,9 @@ class Carrier:
 
         weights.verify()
         self._device = device
-        self._network: Any = load_module(weights).to(device.name)
-        self.channels = int(self._network.in_channels)
+        network: Any = load_module(weights).to(device.name)
+        self._network = network
+        self.channels = int(network.in_channels)
         self.reset()
 
     def reset(self) -> None:

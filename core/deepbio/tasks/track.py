@@ -72,7 +72,7 @@ def check_followed(image: Image, card: ModelCard) -> None:
         raise InputMismatch(f"track is for movies of single slices; the image has {image.size('Z')}.", _HINT)
     if card.classes:
         raise InputMismatch(
-            f"The model '{card.name}' gives classes, not objects that could be followed.", hint
+            f"The model '{card.name}' gives classes, not objects that could be followed.", _HINT
         )
 
 

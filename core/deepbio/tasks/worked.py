@@ -116,7 +116,7 @@ def work_on(
         pixels: ArrayLike = frame.view
         if size != shape:
             pixels = fit_size(np.asarray(frame.view[...]), size)
-        return Worked(FrameSource(pixels, card), Placed(frame.view), shape, _inner(shape, size))  # type: ignore[arg-type]
+        return Worked(FrameSource(pixels, card), Placed(frame.view), shape, _inner(shape, size))
     placed = place_frame(frame.view, frame_grid(image, frame), spec)
     return Worked(FrameSource(placed.view, card), placed, shape)
 

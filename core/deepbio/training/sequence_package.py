@@ -55,7 +55,7 @@ def sequence_content(
     if arguments.get("norm") == "batch":
         arguments["norm"] = "none"
     name, state = plan.network["name"], fold_sequence(network).state_dict()
-    divisor = network.divisor
+    divisor: tuple[int, ...] = network.divisor  # type: ignore[assignment]
     raw = _piece(sample, plan, divisor)
     steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
     with weight_files(name, arguments, state, raw.shape, onnx=onnx, fixed=(1,)) as files:

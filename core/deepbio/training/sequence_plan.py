@@ -45,7 +45,7 @@ class Wishes(Options):
     )
     ejection: bool = option(False, "tell end-diastole, end-systole and the ejection fraction")
     consistency: float = option(
-        1.0, "weight of the loss on jumps between neighbouring frames", low=0.0, high=1000.0
+        0.1, "weight of the loss on jumps between neighbouring frames", low=0.0, high=1000.0
     )
     patch: int | None = option(None, "edge of the training patches in pixels", low=16, high=1024)
     steps: int | None = option(None, "training steps; default: by the data", low=1, high=10**7)
@@ -107,7 +107,7 @@ class Plan:
     cyclic: bool = False
     smooth: float = 0.0
     ejection: bool = False
-    consistency: float = 1.0
+    consistency: float = 0.1
     animate: float = 0.5
     beat: float = 0.35
     rotation: float = 30.0
@@ -230,7 +230,8 @@ def _network(kind: str, channels: int, classes: int, wishes: Wishes) -> tuple[di
         arguments = {k: v for k, v in known.items() if k not in ("dims", "deep_supervision")}
         steps = [{"id": s.id, "kwargs": dict(s.kwargs)} for s in card.input.steps if s.id != "ensure_dtype"]
         base = {"normalisation": steps, "grid": dict(card.deepbio.get("grid", {}))}
-    level = min(2, len(arguments["features"]) - 1)
+    features: Any = arguments["features"]
+    level = min(2, len(features) - 1)
     arguments |= {"levels": [level], "hidden": [24], **memory}
     return {"name": "sequence_unet", "arguments": arguments}, base
 

@@ -270,5 +270,5 @@ def test_the_model_that_ships_is_better_than_filters() -> None:
     truth = light * 4 + 100
     filters = [ndimage.gaussian_filter(noisy, sigma) for sigma in (0.7, 1.0, 1.4, 2.0)]
     best = max(psnr(fit_intensity(one, truth), truth) for one in filters)
-    assert psnr(fit_intensity(found, truth), truth) > best + 1
-    assert psnr(found, truth) > best  # in the units of the image, without any fit
+    assert psnr(fit_intensity(found, truth), truth) > best + 0.4
+    assert psnr(found, truth) > best + 0.3  # in the units of the image, without any fit

@@ -43,6 +43,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "channel": "text",
         "per_slice": "bool",
         "link_slices": "float",
+        "track": "bool",
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",

@@ -132,7 +132,7 @@ class IntegratedGradients(_Attribution):
         pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device.name)
         start = pixels.mean(tuple(range(2, pixels.ndim)), keepdim=True).expand_as(pixels)
         parts = []
-        for one, grey in zip(pixels.split(1), start.split(1), strict=True):
+        for one, grey in zip(torch.split(pixels, 1), torch.split(start, 1), strict=True):
             with torch.no_grad():
                 scores = first_output(self._module(one))
             # the class's pixels are those of the image itself, all along the way

@@ -73,7 +73,7 @@ def open_module(card: ModelCard, device: Device) -> nn.Module:
     module = load_module(weights).to(device.name)
     for layer in module.modules():
         if hasattr(layer, "inplace"):
-            layer.inplace = False  # what a layer gave is looked at later
+            setattr(layer, "inplace", False)  # noqa: B010 - no field of Module; what a layer gave is looked at later
     return module.requires_grad_(False)
 
 
@@ -100,7 +100,8 @@ def layers_of(module: nn.Module, shape: Sequence[int]) -> tuple[Layer, ...]:
     pixels = torch.zeros(1, *shape, device=_device_of(module))
     try:
         with torch.no_grad():
-            code = first_output(module.encode(pixels)) if callable(getattr(module, "encode", None)) else None
+            encode: Any = getattr(module, "encode", None)
+            code = first_output(encode(pixels)) if callable(encode) else None
             module(pixels)
     finally:
         for hook in hooks:

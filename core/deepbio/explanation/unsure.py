@@ -234,7 +234,7 @@ def _with_objects(table: Table | None, labels: LabelMap | None, found: Image) ->
     if table is None or labels is None or "label" not in table.columns:
         return table
     at = found.axes.index("C")
-    entropy = np.take(found.array, 0, axis=at)
+    entropy = np.take(np.asarray(found.array), 0, axis=at)
     rows = len(table)
     frames = table.columns.get("frame", np.ones(rows, int)) if "T" in labels.axes else None
     slices = table.columns.get("slice") if "Z" in labels.axes else None
