@@ -41,7 +41,10 @@ class Wishes(Options):
         None, "channels of the widest layers; default: 128 (class) or 64 (paired)", low=8, high=1024
     )
     likeness: float | None = option(
-        None, "weight of likeness to the real image; default: 20 (class), 2 (paired) or 5 (cycle)", low=0.0, high=1000.0
+        None,
+        "weight of likeness to the real image; default: 20 (class), 2 (paired) or 5 (cycle)",
+        low=0.0,
+        high=1000.0,
     )
     naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
     steps: int | None = option(
