@@ -427,7 +427,9 @@ def run_tensors(
     ready = np.stack([_prepared(image, without, spec).transpose(order) for image in images])
     if "channel" not in without:
         ready = ready[:, None]
-    network = open_runtime(card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[-card.ndim :])
+    network = open_runtime(
+        card, device=choose_device("cpu"), runtime=runtime, tile=ready.shape[ready.ndim - card.ndim :]
+    )
     scores = np.array(network(np.ascontiguousarray(ready)))
     results = [_arranged(one, card) for one in scores]
     return {card.output.id: np.stack(results) if at is not None else results[0]}

@@ -23,7 +23,7 @@ from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 
-__all__ = ["check_input", "class_names", "generate", "make_latents"]
+__all__ = ["class_names", "generate", "make_latents"]
 
 _AT_ONCE = 16
 _WHITE = 255
@@ -62,23 +62,34 @@ def check_input(image: Image | None, card: ModelCard, options: RunOptions) -> No
 
     Raises
     ------
-    InputMismatch
-        If an image is given where none is taken, or is not what the model takes.
     CardError
-        If the card does not say what it makes.
+        If the card does not say what kind of generator it is.
+    InputMismatch
+        If an image is given where none is taken, none where one is, or it is no mask by its type.
+    OptionError
+        If a class is unknown or named for a model without classes.
     """
     said = card.deepbio.get("generator")
     if said is None:
         raise CardError(f"The card of '{card.name}' does not say what kind of generator it is.")
-    if said["kind"] == "class" and image is not None:
-        raise InputMismatch(
-            f"The model '{card.name}' makes images from a latent and a class; found an image.",
-            "Leave the image out; count, classes and seed say what to make.",
-        )
-    if said["kind"] == "cycle" and image is not None:
+    if said["kind"] == "class":
+        if image is not None:
+            raise InputMismatch(
+                f"The model '{card.name}' makes images from a latent and a class; found an image.",
+                "Leave the image out; count, classes and seed say what to make.",
+            )
+        _chosen_classes(card, class_names(card), options)
+        return
+    if options.classes:
+        raise OptionError(f"The model '{card.name}' has no classes; found {', '.join(options.classes)}.")
+    if said["kind"] == "cycle":
+        if image is None:
+            raise InputMismatch(
+                f"The model '{card.name}' translates images; found none.", "Name one or more."
+            )
         split_frames(image, card, options)
     elif image is not None:
-        _check_pixels(image, card)
+        _check_type(image, card)
 
 
 def generate(
@@ -124,13 +135,11 @@ def generate(
         If a class is unknown or named for a model without classes.
     """
     check_input(image, card, options)
-    said = card.deepbio["generator"]
-    if said["kind"] == "class":
+    kind = card.deepbio["generator"]["kind"]
+    if kind == "class":
         return _of_classes(card, open_runtime, first, options, listener)
-    if said["kind"] == "cycle":
+    if kind == "cycle" and image is not None:
         return _translated(image, card, open_runtime, first, options, listener)
-    if options.classes:
-        raise OptionError(f"The model '{card.name}' has no classes; found {', '.join(options.classes)}.")
     return _of_masks(image, card, open_runtime, first, options, listener)
 
 
@@ -207,15 +216,13 @@ def _told(options: RunOptions, **parts: Any) -> Result:
 
 
 def _translated(
-    image: Image | None,
+    image: Image,
     card: ModelCard,
     open_runtime: Opener,
     first: Rung,
     options: RunOptions,
     listener: Listener,
 ) -> Result:
-    if image is None:
-        raise InputMismatch(f"The model '{card.name}' translates images; found none.", "Name one or more.")
     ladder = list(ladder_for(card, first))
     facts: dict[str, Any] = {}
     made = []
@@ -312,17 +319,9 @@ def _conditions_of(labels: np.ndarray, look: Appearance, random: np.random.Gener
     return make_conditions(dense, levels, look.contrast, random)
 
 
-def _check_pixels(image: Image, card: ModelCard) -> None:
-    if image.dtype.kind not in "iu" or image.size("C") > 1:
-        what = f"{image.size('C')} channels" if image.size("C") > 1 else f"pixels of type {image.dtype}"
-        raise InputMismatch(
-            f"The model '{card.name}' makes an image from a mask; the image has {what}.",
-            "Give a label image: one channel of whole numbers, 0 = background.",
-        )
-
-
 def _planes(image: Image, card: ModelCard, count: int) -> tuple[list[np.ndarray], str, tuple[int, ...], Grid]:
     """The masks of an image, and how what is made of them is put together."""
+    _check_type(image, card)
     pixels = image.numpy()
     axes = image.axes
     if "C" in axes:
@@ -337,6 +336,16 @@ def _planes(image: Image, card: ModelCard, count: int) -> tuple[list[np.ndarray]
             f"The mask has the axes {axes}; several images are made of single planes.", "Leave count out."
         )
     return planes * count, "TYX", (count, *pixels.shape), image.grid
+
+
+def _check_type(image: Image, card: ModelCard) -> None:
+    """Refuse what cannot be a mask, by its type and channels."""
+    if image.dtype.kind not in "iu" or image.size("C") > 1:
+        what = f"{image.size('C')} channels" if image.size("C") > 1 else f"pixels of type {image.dtype}"
+        raise InputMismatch(
+            f"The model '{card.name}' makes an image from a mask; the image has {what}.",
+            "Give a label image: one channel of whole numbers, 0 = background.",
+        )
 
 
 def _check_mask(plane: np.ndarray, card: ModelCard) -> None:

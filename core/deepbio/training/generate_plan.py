@@ -41,7 +41,10 @@ class Wishes(Options):
         None, "channels of the widest layers; default: 128 (class) or 64 (paired)", low=8, high=1024
     )
     likeness: float | None = option(
-        None, "weight of likeness to the real image; default: 4 (class) or 2 (paired)", low=0.0, high=1000.0
+        None,
+        "weight of likeness to the real image; default: 20 (class), 2 (paired) or 5 (cycle)",
+        low=0.0,
+        high=1000.0,
     )
     naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
     steps: int | None = option(
@@ -150,12 +153,12 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
             "arguments": {"classes": len(classes), "in_channels": channels, **shape},
         },
         batch=wishes.batch or 32,
-        schedule=AdversarialSchedule(wishes.steps or 6000, seed=wishes.seed),
+        schedule=AdversarialSchedule(wishes.steps or 6000, beta=0.5, seed=wishes.seed),
         changes=("colour", "shift", "cut"),
         turn=wishes.turn,
         naming=wishes.naming,
-        likeness=4.0 if wishes.likeness is None else wishes.likeness,
-        coding=0.002,
+        likeness=20.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.005,
     )
     counts = {name: sum(case.class_name == name for case in train) for name in labels}
     return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
