@@ -33,6 +33,7 @@ from imagej_bridge.options import (
     read_options,
     run_options,
 )
+from imagej_bridge.telling import tell_doctor, tell_models
 
 __all__ = [
     "COMMANDS",
@@ -391,46 +392,6 @@ def _inputs(desk: Desk, path: str) -> list[Taken]:
     return [desk.open(one.path) for one in find_inputs([path])]
 
 
-def _models(desk: Desk, command: Command, options: TableOptions, given: frozenset[str]) -> None:
-    rows = [card.summary() for card in list_models()]
-    table = Table(
-        {
-            "name": [row["name"] for row in rows],
-            "task": [row["task"] for row in rows],
-            "input": [row["input"] for row in rows],
-            "modality": [", ".join(row["modality"]) for row in rows],
-            "version": [row["version"] for row in rows],
-            "license": [row["license"] for row in rows],
-            "title": [row["title"] for row in rows],
-        }
-    )
-    _told(desk, "DeepBio Models", table, options)
-
-
-def _doctor(desk: Desk, command: Command, options: TableOptions, given: frozenset[str]) -> None:
-    from deepbio.doctor import examine
-
-    found = examine()
-    table = Table(
-        {
-            "topic": [one.topic for one in found],
-            "name": [one.name for one in found],
-            "status": [one.status for one in found],
-            "value": [one.value for one in found],
-            "hint": [one.hint for one in found],
-        }
-    )
-    _told(desk, "DeepBio Doctor", table, options)
-
-
-def _told(desk: Desk, title: str, table: Table, options: TableOptions) -> None:
-    if options.output == "table":
-        desk.show_table(title, table)
-    else:
-        for row in table.rows():
-            desk.tell("  ".join(str(value) for value in row if str(value)))
-
-
 def _release(desk: Desk, command: Command, options: NoOptions, given: frozenset[str]) -> None:
     names = desk.models.release()
     desk.tell(f"DeepBio let go: {', '.join(names)}." if names else "DeepBio holds no model.")
@@ -453,8 +414,8 @@ _ALL = (
     ),
     Command("DeepBio Run", "Run any model on the image.", ImageOptions, _run),
     Command("DeepBio Batch", "Run a model on the images of a folder.", BatchOptions, _batch),
-    Command("DeepBio Models", "List the models that are installed.", TableOptions, _models),
-    Command("DeepBio Doctor", "Say what this machine offers and what is missing.", TableOptions, _doctor),
+    Command("DeepBio Models", "List the models that are installed.", TableOptions, tell_models),
+    Command("DeepBio Doctor", "Say what this machine offers and what is missing.", TableOptions, tell_doctor),
     Command("DeepBio Release", "Let the models go that are loaded, and their memory.", NoOptions, _release),
     Command("DeepBio Macro Extensions", "Let macros call Ext.segment and others.", NoOptions, _extensions),
     Command("DeepBio DeepImageJ Run", "Run macros made for DeepImageJ.", DeepImageJOptions, _deepimagej),

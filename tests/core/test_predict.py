@@ -8,10 +8,11 @@ import pytest
 
 from deepbio import io
 from deepbio.engine.runtime import UNTRIED
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import CardError, ImageError, OptionError, UnknownModel, WeightsError
 from deepbio.image import Grid, Image
 from deepbio.options import RunOptions
-from deepbio.predict import Model, load_model, run, run_tensors
+from deepbio.predict import Model, load_model, run
 
 PIXELS = (np.arange(20 * 30).reshape(20, 30) * 7 % 2003).astype(np.uint16)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import deepbio
+from deepbio.errors import DeepBioError
 from deepbio.options import RunOptions
 from tests.imagej.images import column, java, planes, results, titles
 
@@ -68,3 +69,22 @@ def test_an_explanation_lies_on_the_image(session: Any) -> None:
     assert str(shown.getTitle()) == "eosinophil-explanation"
     assert (int(shown.getWidth()), int(shown.getHeight())) == (int(image.getWidth()), int(image.getHeight()))
     assert float(planes(shown).max()) > float(planes(shown).min())
+
+
+def test_an_image_is_made_from_a_mask(session: Any) -> None:
+    opened("fluorescence_labels.tif")
+    session.run_macro('run("DeepBio Generate", "model=nuclei-synth runtime=onnx seed=3");')
+    shown = java("ij.WindowManager").getCurrentImage()
+    assert str(shown.getTitle()) == "fluorescence_labels-image"
+    expected = deepbio.run(
+        EXAMPLES / "fluorescence_labels.tif", "nuclei-synth", RunOptions(runtime="onnx", seed=3)
+    ).image
+    assert expected is not None
+    np.testing.assert_array_equal(planes(shown)[0], expected.numpy())
+
+
+def test_a_task_has_its_own_models(session: Any) -> None:
+    opened("fluorescence.tif")
+    with pytest.raises(DeepBioError):
+        session.run_macro('run("DeepBio Restore", "model=nuclei");')
+    assert 'run("DeepBio Segment", "model=nuclei")' in session.bridge.desk.last["error"]

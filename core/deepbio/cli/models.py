@@ -123,9 +123,9 @@ def check(
 
     Exits with 6 when they differ.
     """
+    from deepbio.engine.tensors import run_tensors
     from deepbio.library import find_model
     from deepbio.library.check import check_package, validate_package
-    from deepbio.predict import run_tensors
 
     card = find_model(name)
     report = check_package(card, run_tensors)

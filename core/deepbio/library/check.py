@@ -82,7 +82,7 @@ def check_package(card: ModelCard, run: Runner) -> CheckReport:
         The model.
     run : callable
         ``run(card, inputs) -> outputs`` with arrays by tensor name, raw pixels in, values after
-        post-processing out: ``deepbio.predict.run_tensors``.
+        post-processing out: ``deepbio.engine.tensors.run_tensors``.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def test_the_real_package_gives_its_own_output(real_folder):
 
 
 def test_the_real_package_runs_here_as_there(real_folder):
-    report = check_package(read_card(real_folder), pytest.importorskip("deepbio.predict").run_tensors)
+    report = check_package(read_card(real_folder), pytest.importorskip("deepbio.engine.tensors").run_tensors)
     assert report.passed
     assert report.difference < 1e-5
 
@@ -146,8 +146,8 @@ class TestBundled:
     """What every model that ships must have."""
 
     def test_its_own_output(self, folder):
-        predict = pytest.importorskip("deepbio.predict")
-        report = check_package(read_card(folder), predict.run_tensors)
+        tensors = pytest.importorskip("deepbio.engine.tensors")
+        report = check_package(read_card(folder), tensors.run_tensors)
         assert report.passed, [output.message for output in report.outputs] + list(report.messages)
 
     def test_its_card_is_complete(self, folder):

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from deepbio.batch import run_many
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Notice, Progress
 from deepbio.image import RGB, Grid, Image, LabelMap
 from deepbio.io import write
 from deepbio.library.check import check_package, validate_package
 from deepbio.options import RunOptions
-from deepbio.predict import load_model, run_tensors
+from deepbio.predict import load_model
 from deepbio.render.classify import picture
 from tests.core.tasks.bright import p_bright, write_bright_model
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import deepbio
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import CardError, ImageError, InputMismatch, OptionError
 from deepbio.image import RGB, Grid, Image
 from deepbio.library import find_model
 from deepbio.library.check import check_package, validate_package
 from deepbio.options import RunOptions
-from deepbio.predict import Model, load_model, run_tensors
+from deepbio.predict import Model, load_model
 from deepbio.tasks.conditions import measure_appearance, object_levels
 from tests.core.tasks.makers import APPEARANCES, LATENT, write_class_maker, write_mask_maker
 

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from deepbio.engine.steps import prepare
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, CardError, InputMismatch
 from deepbio.events import Event, Progress
 from deepbio.image import RGB, Grid, Image
@@ -15,7 +16,7 @@ from deepbio.io import read
 from deepbio.library import Step
 from deepbio.metrics.restoration import fit_intensity, psnr
 from deepbio.options import RunOptions
-from deepbio.predict import load_model, run, run_tensors
+from deepbio.predict import load_model, run
 from deepbio.tasks.finer import Folded, finer_grid, fold_pixels, unfold_pixels
 from deepbio.tasks.restore import Denormaliser
 from tests.conftest import make_grid

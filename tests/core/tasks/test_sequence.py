@@ -9,11 +9,11 @@ pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from deepbio import RunOptions, load_model
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import CardError, InputMismatch
 from deepbio.image import Image
 from deepbio.library.check import check_package, validate_package
 from deepbio.library.following import check_sequence
-from deepbio.predict import run_tensors
 from deepbio.tasks.sequence import smoothed
 from deepbio.tasks.stream import SequenceStream
 from tests.core.tasks.sequences import SPACING, beating, package

@@ -11,13 +11,14 @@ torch = pytest.importorskip("torch")
 
 from scipy.special import softmax  # noqa: E402
 
+from deepbio.engine.tensors import run_tensors  # noqa: E402
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError  # noqa: E402
 from deepbio.evaluation.classify import evaluate_cases  # noqa: E402
 from deepbio.events import Progress, silent  # noqa: E402
 from deepbio.image import Image  # noqa: E402
 from deepbio.library.check import check_package, validate_package  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
-from deepbio.predict import load_model, run_tensors  # noqa: E402
+from deepbio.predict import load_model  # noqa: E402
 from deepbio.training import Description, guess_task, propose_plan, read_plan, train, wishes_of  # noqa: E402
 from deepbio.training.classify import Wishes, make_plan  # noqa: E402
 from deepbio.training.classify_data import Pictures, Variation, batches, gather, vary  # noqa: E402

@@ -10,12 +10,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
 from deepbio.cases import read_cases  # noqa: E402
+from deepbio.engine.tensors import run_tensors  # noqa: E402
 from deepbio.errors import CardError, OptionError  # noqa: E402
 from deepbio.image import Grid, Image, LabelMap  # noqa: E402
 from deepbio.io import read, write  # noqa: E402
 from deepbio.library.check import check_package  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
-from deepbio.predict import load_model, run_tensors  # noqa: E402
+from deepbio.predict import load_model  # noqa: E402
 from deepbio.training import Description, Plan, Wishes, propose_plan, train  # noqa: E402
 
 NAMES = Description(classes={1: "bright", 2: {"name": "brighter", "color": "#e6194b"}})

@@ -9,13 +9,14 @@ import pytest
 import torch
 from PIL import Image as Picture
 
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError, WeightsError
 from deepbio.evaluation.generate import evaluate_cases
 from deepbio.events import Event, Progress
 from deepbio.image import RGB, Image
 from deepbio.library.check import check_package
 from deepbio.options import RunOptions
-from deepbio.predict import generate, load_model, run_tensors
+from deepbio.predict import generate, load_model
 from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.training import propose_plan, train
 from deepbio.training.differentiable import change

@@ -11,12 +11,13 @@ from scipy import ndimage, stats
 
 from deepbio import io
 from deepbio.cases.restore import RestoreCase, RestoreSample
+from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError
 from deepbio.events import Event, Progress
 from deepbio.image import Grid, Image
 from deepbio.library.check import check_package, validate_package
 from deepbio.options import RunOptions
-from deepbio.predict import load_model, run_tensors
+from deepbio.predict import load_model
 from deepbio.training import guess_task, propose_plan, train
 from deepbio.training.restore import Plan, Wishes
 from deepbio.training.restore_loss import RestoreLoss, divergence, ssim_loss

@@ -12,12 +12,13 @@ pytest.importorskip("onnxscript")
 
 from deepbio import io  # noqa: E402
 from deepbio.cases import read_cases, split_cases  # noqa: E402
+from deepbio.engine.tensors import run_tensors  # noqa: E402
 from deepbio.errors import Cancelled, OptionError, WeightsError  # noqa: E402
 from deepbio.events import Event, Notice, Progress  # noqa: E402
 from deepbio.library.check import check_package  # noqa: E402
 from deepbio.metrics import average_precision  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
-from deepbio.predict import load_model, run_tensors  # noqa: E402
+from deepbio.predict import load_model  # noqa: E402
 from deepbio.training import Description, Plan, Wishes, propose_plan, train  # noqa: E402
 from deepbio.training.fit import fit  # noqa: E402
 from deepbio.training.sampler import PatchSampler  # noqa: E402
