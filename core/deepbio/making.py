@@ -47,7 +47,7 @@ def make_files(
     model : Model
         A generator.
     output_dir : str or Path
-        Made where it is missing. The files are called after the model: ``cells-synth-image.tif``, ...
+        Made where it is missing. The files are called after the model: ``nuclei-synth-image.tif``, ...
     options : RunOptions, optional
         ``count``, ``classes`` and ``seed``.
     save : sequence of str
