@@ -49,7 +49,7 @@ class ModelBox:
         return (self.fits or {}).get(card["name"], "") if card is not None else ""
 
     def show(self, cards, fits, wanted="", ndim=0):
-        """List the models: first what fits, of these first what has the input's dimensions.
+        """List the models: first what fits, of these first what segments, in the input's dimensions.
 
         Parameters
         ----------
@@ -66,7 +66,8 @@ class ModelBox:
         reasons = fits or {}
 
         def rank(card):
-            return bool(reasons.get(card["name"])), bool(ndim and card.get("ndim", ndim) != ndim)
+            other = (card.get("task") or "segment") != "segment"
+            return bool(reasons.get(card["name"])), other, bool(ndim and card.get("ndim", ndim) != ndim)
 
         ordered = sorted(self.cards, key=rank)  # stable: otherwise in the worker's order
         combo = self._ui.modelComboBox

@@ -26,12 +26,18 @@ _EXTRAS = {  # extra -> what it brings, and the modules that show it is there
     "dicom": ("DICOM segmentations", ("highdicom",)),
     "zoo": ("validation against the BioImage.IO specification", ("bioimageio.spec", "bioimageio.core")),
     "fiji": ("Fiji and ImageJ", ("imagej", "scyjava", "roifile")),
+    "explain": ("integrated gradients", ("captum",)),
+    "parquet": ("features as Parquet", ("pyarrow",)),
+    "retrieval": ("an index of very many images", ("faiss",)),
+    "umap": ("plots of features by UMAP", ("umap",)),
     "slicer": ("3D Slicer's worker process", ("appose",)),
     "web": ("the page of deepbio view", ("appose", "slicer", "trame_slicer")),
 }
 _DISTRIBUTIONS = {
     "imagej": "pyimagej",
     "slicer": "slicer-core",
+    "faiss": "faiss-cpu",
+    "umap": "umap-learn",
 }  # where module and distribution differ in name
 GIB = 2**30
 

@@ -83,7 +83,7 @@ def explain(
     Examples
     --------
     >>> image = Image(np.random.default_rng(0).integers(0, 255, (48, 40), np.uint8))
-    >>> result = explain(image, "heart-lv", target="left ventricle")
+    >>> result = explain(image, "heart-lv", target="left ventricle blood pool")
     >>> result.explanation.shape, result.explanation.grid == image.grid
     ((48, 40), True)
     """

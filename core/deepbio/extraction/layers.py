@@ -43,7 +43,7 @@ def list_layers(model: Model | str) -> tuple[Layer, ...]:
     Examples
     --------
     >>> [layer.name for layer in list_layers("heart-lv") if layer.kind == "Sequential"][:2]
-    ['encoder.0', 'encoder.0.0']
+    ['encoder.0.0', 'encoder.0.2']
     """
     from deepbio.engine.runtimes.inside import layers_of
 

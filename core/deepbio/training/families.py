@@ -103,7 +103,8 @@ def guess_task(data: Path | str) -> str:
 
 def _others() -> list[str]:
     """The families whose plans are of `Trainer`."""
-    return [name for name in FAMILIES if name != "segment"]
+    names = [name for name in FAMILIES if name != "segment"]
+    return sorted(names, key=lambda name: name == "classify")  # a folder of folders may be something closer
 
 
 def propose_plan(

@@ -65,7 +65,7 @@ def test_torch_tensors_are_reordered_where_they_are(fake):
     np.testing.assert_array_equal(scores.numpy(), batch)
 
 
-@pytest.mark.parametrize("axes", ["cyx", "cbyx", "btcyx"])
+@pytest.mark.parametrize("axes", ["cyx", "cbyx", "bcyxi"])
 def test_other_axes_are_refused(axes):
     with pytest.raises(CardError, match="expected batch first"):
         network_shape(card(axes, "bcyx"), (5, 7))

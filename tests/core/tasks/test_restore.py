@@ -105,7 +105,7 @@ def test_a_volume(adder, tile) -> None:
 
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize(
-    ("tile", "off"), [(64, 0.05), (16, 15.0)]
+    ("tile", "off"), [(32, 0.05), (16, 15.0)]
 )  # at the border of a tile none sees beyond
 def test_a_finer_grid_covers_the_same_place(adder, factor, tile, off) -> None:
     shape = (5, 21, 19)
