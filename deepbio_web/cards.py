@@ -34,6 +34,7 @@ def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str
     return {
         "name": card["name"],
         "title": title,
+        "verb": card.get("verb") or "Segment",
         "reason": reason,
         "doubt": doubt,
         "text": _first_sentence(card.get("description", "")),

@@ -47,12 +47,13 @@ class RunPanel:
         ui.tableButton.connect("clicked()", self._show_table)
         ui.plotButton.connect("clicked()", self._show_plot)
 
-    def show_ready(self, why):
-        """Let Segment be clicked, or say why it cannot be: `why`, empty if it can."""
+    def show_ready(self, why, card=None):
+        """Let Segment (or what the model of `card` does) be clicked, or say why it cannot be: `why`, else empty."""
         if self.run is not None:
             return
         ui = self._ui
-        self._label(_("Segment"), _("Segment the input ({keys})").format(keys="Ctrl+Enter"))
+        verb = (card or {}).get("verb") or _("Segment")
+        self._label(verb, _("{verb} the input ({keys})").format(verb=verb, keys="Ctrl+Enter"))
         ui.segmentButton.enabled = not why
         ui.whyLabel.text = why
         ui.whyLabel.visible = bool(why)

@@ -260,7 +260,7 @@ class Form:
         ui.undoButton.enabled = not running
         self.options.show_for(self.models.card, _shape(self.parameters.input) if self.parameters else None)
         why = self.why_not()
-        self.runs.show_ready(why)
+        self.runs.show_ready(why, self.models.card)
         if self.environment.found is None:
             ui.segmentButton.enabled = False
 

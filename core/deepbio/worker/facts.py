@@ -83,6 +83,7 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         "ndim": card.ndim,
         "channels": input_channels(card),
         "per_slice": card.deepbio.get("per_slice") is True,
+        "verb": family.verb if family else "Run",
         "usual": list(family.outputs) if family else [],
         "gives": list(family.gives) if family else [],
         "classes": class_values(card),
