@@ -27,6 +27,7 @@ __all__ = ["Server", "ask", "ask_or_run", "state_file", "stop"]
 IDLE = 15 * 60.0  # seconds
 START = 60.0  # seconds that a new process may take until it answers
 _LOOK = 0.05
+_ENDING = 10.0  # seconds that one which was told to stop may take
 _EACH = 1.0  # seconds between two looks whether clients still find the way
 _STATE = "imagej-bridge.json"
 _GREETING = "deepbio imagej bridge"
@@ -63,11 +64,16 @@ def ask(folder: Path) -> dict[str, Any]:
 
 
 def stop() -> bool:
-    """End the resident process; say whether there was one."""
+    """End the resident process and wait until it no longer listens; say whether there was one."""
+    state = _read_state()
     try:
-        return "stopped" in _ask({"stop": True}, start=False)
+        stopped = "stopped" in _ask({"stop": True}, start=False)
     except OSError:
         return False
+    end = time.monotonic() + _ENDING
+    while stopped and state is not None and _read_state() == state and time.monotonic() < end:
+        time.sleep(_LOOK)  # it takes its file away last
+    return stopped
 
 
 def ask_or_run(folder: Path) -> dict[str, Any]:

@@ -20,19 +20,19 @@ ONNX = {"runtime": "onnx", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     with opened(tmp_path_factory.mktemp("slicer")) as user:
         user.wait(lambda: user.form.models.cards, what="models listed")
         yield user
 
 
 @pytest.fixture
-def user(session: User) -> User:
+def user(opened: User) -> User:
     """The user has just closed the scene; the worker lives on."""
     slicer.mrmlScene.Clear(0)
-    session.form.messages.clear()
-    session.form.options.reset()
-    return session
+    opened.form.messages.clear()
+    opened.form.options.reset()
+    return opened
 
 
 def load_example(name: str = "hippocampus_311") -> Any:

@@ -16,7 +16,7 @@ from tests.slicer.shim.user import User, opened  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     with opened(tmp_path_factory.mktemp("slicer")) as user:
         user.wait(lambda: user.form.models.cards, what="models listed")
         user.open_section(user.ui.optionsSection)
@@ -24,16 +24,16 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 
 
 @pytest.fixture
-def user(session: User) -> User:
+def user(opened: User) -> User:
     """Has a stack, for which hippocampus is chosen, and all options at their defaults."""
     slicer.mrmlScene.Clear(0)
-    session.form.messages.clear()
-    session.form.options.reset()
+    opened.form.messages.clear()
+    opened.form.options.reset()
     pixels = np.zeros((7, 11, 13), np.int16)
-    session.choose(session.ui.inputSelector, add_volume(slicer.mrmlScene, pixels).GetID())
-    session.wait(lambda: not session.form._checking)
-    session.choose(session.ui.modelComboBox, "hippocampus")
-    return session
+    opened.choose(opened.ui.inputSelector, add_volume(slicer.mrmlScene, pixels).GetID())
+    opened.wait(lambda: not opened.form._checking)
+    opened.choose(opened.ui.modelComboBox, "hippocampus")
+    return opened
 
 
 def row(user: User, name: str) -> object:
