@@ -118,7 +118,7 @@ def _model_box() -> None:
 
 def _run_box(actions: Actions) -> None:
     v.VBtn(
-        "{{ busy ? (stopping ? 'Stopping' : 'Cancel') : (card.verb || 'Segment') }}",
+        "{{ busy ? (stopping ? 'Stopping' : 'Cancel') : ((card && card.verb) || 'Segment') }}",
         id="segment",
         click=actions.press,
         disabled=("busy ? stopping : !can_run",),

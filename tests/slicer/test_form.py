@@ -20,19 +20,19 @@ ONNX = {"runtime": "onnx", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def form_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     with opened(tmp_path_factory.mktemp("slicer")) as user:
         user.wait(lambda: user.form.models.cards, what="models listed")
         yield user
 
 
 @pytest.fixture
-def user(opened: User) -> User:
+def user(form_user: User) -> User:
     """The user has just closed the scene; the worker lives on."""
     slicer.mrmlScene.Clear(0)
-    opened.form.messages.clear()
-    opened.form.options.reset()
-    return opened
+    form_user.form.messages.clear()
+    form_user.form.options.reset()
+    return form_user
 
 
 def load_example(name: str = "hippocampus_311") -> Any:

@@ -16,7 +16,7 @@ from tests.slicer.shim.user import User, opened  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def form_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     with opened(tmp_path_factory.mktemp("slicer")) as user:
         user.wait(lambda: user.form.models.cards, what="models listed")
         user.open_section(user.ui.optionsSection)
@@ -24,16 +24,16 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
 
 
 @pytest.fixture
-def user(opened: User) -> User:
+def user(form_user: User) -> User:
     """Has a stack, for which hippocampus is chosen, and all options at their defaults."""
     slicer.mrmlScene.Clear(0)
-    opened.form.messages.clear()
-    opened.form.options.reset()
+    form_user.form.messages.clear()
+    form_user.form.options.reset()
     pixels = np.zeros((7, 11, 13), np.int16)
-    opened.choose(opened.ui.inputSelector, add_volume(slicer.mrmlScene, pixels).GetID())
-    opened.wait(lambda: not opened.form._checking)
-    opened.choose(opened.ui.modelComboBox, "hippocampus")
-    return opened
+    form_user.choose(form_user.ui.inputSelector, add_volume(slicer.mrmlScene, pixels).GetID())
+    form_user.wait(lambda: not form_user.form._checking)
+    form_user.choose(form_user.ui.modelComboBox, "hippocampus")
+    return form_user
 
 
 def row(user: User, name: str) -> object:

@@ -20,23 +20,23 @@ ONNX = {"runtime": "onnx", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+def form_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     with opened(tmp_path_factory.mktemp("slicer")) as user:
         user.wait(lambda: user.form.models.cards, what="models listed")
         yield user
 
 
 @pytest.fixture
-def user(opened: User) -> Iterator[User]:
+def user(form_user: User) -> Iterator[User]:
     """The scene is empty; the sections Batch and Models are open."""
     slicer.mrmlScene.Clear(0)
-    opened.form.messages.clear()
-    opened.form.options.set_values(ONNX)
-    for section in (opened.ui.batchSection, opened.ui.modelsSection):
-        opened.open_section(section)
-    yield session
-    for section in (opened.ui.batchSection, opened.ui.modelsSection):
-        opened.open_section(section)
+    form_user.form.messages.clear()
+    form_user.form.options.set_values(ONNX)
+    for section in (form_user.ui.batchSection, form_user.ui.modelsSection):
+        form_user.open_section(section)
+    yield form_user
+    for section in (form_user.ui.batchSection, form_user.ui.modelsSection):
+        form_user.open_section(section)
 
 
 def volumes(user: User, number: int, shape: tuple[int, int, int] = (31, 33, 35)) -> None:
