@@ -174,11 +174,8 @@ def class_content(
             description="calibrated probability of each class",
         )
         yield PackageContent(
-            title=about.title,
-            description=about.summary,
+            **about.words,
             task="classify",
-            license=about.license,
-            authors=about.authors,
             inputs=[inputs],
             outputs=[outputs],
             network=plan.network["name"],
@@ -186,12 +183,6 @@ def class_content(
             safetensors=files.safetensors,
             onnx=files.onnx,
             opset=OPSET,
-            documentation=about.documentation,
-            citations=about.citations,
-            tags=about.tags,
-            modality=about.modality,
-            version=about.version,
-            training_data=about.training_data,
             config=_config(plan, calibration, about),
         )
 

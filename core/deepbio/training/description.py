@@ -94,6 +94,22 @@ class Description:
         }
 
     @property
+    def words(self) -> dict[str, Any]:
+        """What a `PackageContent` says of the model, by the names of its fields."""
+        return {
+            "title": self.title,
+            "description": self.summary,
+            "license": self.license,
+            "authors": self.authors,
+            "documentation": self.documentation,
+            "citations": self.citations,
+            "tags": self.tags,
+            "modality": self.modality,
+            "version": self.version,
+            "training_data": self.training_data,
+        }
+
+    @property
     def names(self) -> dict[int, str]:
         """Names of the classes by label."""
         return {label: str(entry["name"]) for label, entry in self.card_classes.items()}
@@ -134,10 +150,8 @@ def check_description(about: Description, task: str) -> None:
     """
     tensor = TensorContent(np.zeros((1, 1, 1, 1), np.float32), ("any",))
     content = PackageContent(
-        title=about.title, description=about.summary, task=task, license=about.license,
-        authors=about.authors, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path(),
-        citations=about.citations,
-    )  # fmt: skip
+        **about.words, task=task, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path()
+    )
     check_content(content)
 
 

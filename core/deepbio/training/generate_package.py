@@ -78,11 +78,8 @@ def generator_content(
             raw = files.network(torch.from_numpy(ready)[None])[0].numpy()
         made = apply_output_steps(raw.copy(), steps)
         yield PackageContent(
-            title=about.title,
-            description=about.summary,
+            **about.words,
             task="generate",
-            license=about.license,
-            authors=about.authors,
             inputs=[_input(test, pieces, plan)],
             outputs=[
                 TensorContent(
@@ -99,12 +96,6 @@ def generator_content(
             safetensors=files.safetensors,
             onnx=files.onnx,
             opset=OPSET,
-            documentation=about.documentation,
-            citations=about.citations,
-            tags=about.tags,
-            modality=about.modality,
-            version=about.version,
-            training_data=about.training_data,
             config={**config, **_tile(plan), "training": _plain(asdict(plan))},
             # half a byte: the twin rounds products of weights once more
             tolerance=(1e-3, 1e-3 if plan.kind == "paired" else 0.5),

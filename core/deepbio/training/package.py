@@ -82,11 +82,8 @@ def package_content(
             else "scores before softmax",
         )
         yield PackageContent(
-            title=about.title,
-            description=about.summary,
+            **about.words,
             task="segment",
-            license=about.license,
-            authors=about.authors,
             inputs=[inputs],
             outputs=[outputs],
             network=name,
@@ -94,12 +91,6 @@ def package_content(
             safetensors=files.safetensors,
             onnx=files.onnx,
             opset=OPSET,
-            documentation=about.documentation,
-            citations=about.citations,
-            tags=about.tags,
-            modality=about.modality,
-            version=about.version,
-            training_data=about.training_data,
             config=_config(plan, decoder, about, tile),
         )
 

@@ -89,11 +89,8 @@ def restore_content(
             description=f"{_WORDS[plan.method]}, in units of the normalised input",
         )
         yield PackageContent(
-            title=about.title,
-            description=about.summary,
+            **about.words,
             task="restore",
-            license=about.license,
-            authors=about.authors,
             inputs=[inputs],
             outputs=[outputs],
             network=name,
@@ -101,12 +98,6 @@ def restore_content(
             safetensors=files.safetensors,
             onnx=files.onnx,
             opset=OPSET,
-            documentation=about.documentation,
-            citations=about.citations,
-            tags=about.tags,
-            modality=about.modality,
-            version=about.version,
-            training_data=about.training_data,
             config=_config(plan, tile, overlap),
         )
 

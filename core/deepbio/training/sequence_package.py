@@ -82,11 +82,8 @@ def sequence_content(
             description="scores before softmax",
         )
         yield PackageContent(
-            title=about.title,
-            description=about.summary,
+            **about.words,
             task="sequence",
-            license=about.license,
-            authors=about.authors,
             inputs=[inputs],
             outputs=[outputs],
             network=name,
@@ -94,12 +91,6 @@ def sequence_content(
             safetensors=files.safetensors,
             onnx=files.onnx,
             opset=OPSET,
-            documentation=about.documentation,
-            citations=about.citations,
-            tags=about.tags,
-            modality=about.modality,
-            version=about.version,
-            training_data=about.training_data,
             config=_config(plan, about),
         )
 
