@@ -3,7 +3,7 @@
 
 VENV := .venv
 # Tests run in as many processes as there are cores, at most four: PyTorch is large.
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+PYTEST_ARGS ?= -n logical --maxprocesses 4
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 # Twice quiet: pip is silent unless something fails.
