@@ -8,7 +8,6 @@ the number of the step, so a run that was stopped and taken up again is the same
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
@@ -24,7 +23,7 @@ from deepbio.engine.memory import keep_pages
 from deepbio.errors import WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
-from deepbio.training.loop import half_precision
+from deepbio.training.loop import half_precision, write_rows
 
 __all__ = ["Adversarial", "AdversarialFit", "AdversarialSchedule", "Game", "random_of"]
 
@@ -346,11 +345,7 @@ def _write_sheet(path: Path, sheet: np.ndarray) -> None:
 
 def _write_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Write the history as ``history.csv`` and ``history.png``."""
-    names = list(history[-1])
-    with atomic(folder / "history.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, extrasaction="ignore", restval="")
-        writer.writeheader()
-        writer.writerows(history)
+    names = write_rows(folder / "history.csv", history)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -20,7 +20,7 @@ from deepbio.errors import TrainingError, WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
 
-__all__ = ["Fit", "Loop", "Schedule", "half_precision", "write_history"]
+__all__ = ["Fit", "Loop", "Schedule", "half_precision", "write_history", "write_rows"]
 
 _WARM_UP = 0.03  # of the steps
 _CLIP = 5.0  # largest norm of the gradient
@@ -275,13 +275,19 @@ class Loop(Generic[Batch]):
         self.state = Fit(**content["state"])
 
 
-def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
-    """Write the training curve as ``history.csv`` and ``history.png``."""
-    names = list(history[-1])
-    with atomic(folder / "history.csv") as temporary, temporary.open("w", newline="") as file:
+def write_rows(path: Path, rows: Sequence[dict[str, float]]) -> list[str]:
+    """Write rows as CSV with the columns of the last one; return their names."""
+    names = list(rows[-1])
+    with atomic(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore", restval="")
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows(rows)
+    return names
+
+
+def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write the training curve as ``history.csv`` and ``history.png``."""
+    names = write_rows(folder / "history.csv", history)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
