@@ -4,7 +4,8 @@ For each image of the val part: the mean of the map inside the cell over that ou
 energy inside, and the rank correlation with the map of the same network with random weights. The cell is
 what is stained: pixels whose green is below Otsu's threshold, the largest component, holes filled.
 
-    python benchmarks/explain.py DATA --model blood-cells [--every 4] [--out explain.json]
+    python benchmarks/explain.py DATA --methods gradcam --layers auto,stages.2 [--out explain.json]
+    python benchmarks/explain.py DATA --methods integrated-gradients --every 4 --add
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     parser.add_argument("--methods", default="gradcam,integrated-gradients")
     parser.add_argument("--layers", default="auto", help="for Grad-CAM, with commas")
+    parser.add_argument("--add", action="store_true", help="keep what OUT has of other methods")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     rows = [row for row in csv.DictReader((asked.data / "index.csv").open()) if row["split"] == "val"]
@@ -40,15 +42,16 @@ def main() -> None:
     cells = [cell_of(image) for image in images]
     model, other = load_model(asked.model, device="cpu"), load_model(asked.model, device="cpu")
     randomise(other)
-    results = []
-    for method in asked.methods.split(","):
+    methods = asked.methods.split(",")
+    before = json.loads(asked.out.read_text())["results"] if asked.add else []
+    results = [row for row in before if row["method"] not in methods]
+    for method in methods:
         for layer in asked.layers.split(",") if method == "gradcam" else ["auto"]:
             results.append(measured(method, layer, (model, other), images, cells))
             print(results[-1])
     report = {
         "data": "pbc_blood_cells, val",
         "model": f"{model.card.name} {model.card.version}",
-        "images": len(images),
         "cell_part_of_image": round(float(np.mean([cell.mean() for cell in cells])), 3),
         "results": results,
     }
@@ -75,6 +78,7 @@ def measured(
     return {
         "method": method,
         "layer": told,
+        "images": len(images),
         "median_inside_over_outside": round(float(np.median(ratios)), 2),
         "part_with_more_inside": round(float(np.mean(np.array(ratios) > 1)), 3),
         "mean_energy_inside": round(float(np.mean(energy)), 3),

@@ -3,8 +3,13 @@
 Each image of the val part of the blood cells asks the train part; counted are neighbours of its own class.
 
     python benchmarks/retrieval.py DATA --classifier blood-cells --autoencoder FOLDER [--out retrieval.json]
+    python benchmarks/retrieval.py DATA --layers encoder.0,encoder.4 --add
+    python benchmarks/retrieval.py DATA --pool mean,std --add
 
-DATA is the folder with index.csv (file, class, split) of pbc_blood_cells.zip.
+DATA is the folder with index.csv (file, class, split) of pbc_blood_cells.zip. No autoencoder ships; one is
+made of the train part (cells.csv lists its files in the column image) with
+
+    deepbio train cells.csv -o cells-code --task restore --set method=autoencoder --set patch=96 --set batch=16 --steps 2500
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ def main() -> None:
     parser.add_argument("--autoencoder", default="")
     parser.add_argument("--transfer", default="nuclei")
     parser.add_argument("--layers", default="", help="further layers of the transfer model, with commas")
+    parser.add_argument("--pool", default="mean", help="how maps become vectors")
+    parser.add_argument("--add", action="store_true", help="keep what OUT has of the same images")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of both parts")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
@@ -46,33 +53,43 @@ def main() -> None:
     parts = {
         split: [row for row in rows if row["split"] == split][:: asked.every] for split in ("train", "val")
     }
-    results: list[dict[str, Any]] = []
+    images = {split: len(part) for split, part in parts.items()}
+    results: list[dict[str, Any]] = kept(asked.out, images) if asked.add else []
     for kind, model, layers in (
-        ("classifier", asked.classifier, ("auto", *filter(None, asked.classifier_layers.split(",")))),
+        ("classifier", asked.classifier, ("auto", *asked.classifier_layers.split(","))),
         ("autoencoder", asked.autoencoder, ("auto",)),
-        ("transfer", asked.transfer, ("auto", *filter(None, asked.layers.split(",")))),
+        ("transfer", asked.transfer, ("auto", *asked.layers.split(","))),
     ):
-        results += [measured(kind, model, layer, asked.data, parts) for layer in layers if model]
-    results.append(measured("raw pixels", "", "", asked.data, parts))
-    report = {
-        "data": "pbc_blood_cells, val against train",
-        "images": {split: len(part) for split, part in parts.items()},
-        "k": K,
-        "results": results,
-    }
+        for layer in layers if model else ():
+            if not layer or (asked.add and layer == "auto" and asked.pool == "mean"):
+                continue  # is there already
+            results.append(measured(kind, (model, layer, asked.pool), asked.data, parts))
+    if not asked.add:
+        results.append(measured("raw pixels", ("", "", ""), asked.data, parts))
+    report = {"data": "pbc_blood_cells, val against train", "images": images, "k": K, "results": results}
     asked.out.write_text(json.dumps(report, indent=1) + "\n")
     for row in results:
         print(
-            f"{row['kind']:12} {row['model']:24} {row['layer']:12} {row['features']:6} {row['precision_at_10']:.3f}"
+            f"{row['kind']:12} {row['model']:16} {row['layer']:12} {row['pool']:9} {row['features']:6} "
+            f"{row['precision_at_10']:.3f}"
         )
 
 
+def kept(path: Path, images: dict[str, int]) -> list[dict[str, Any]]:
+    """Rows of an earlier report on the same images."""
+    report = json.loads(path.read_text())
+    if report["images"] != images:
+        raise SystemExit(f"{path} is of {report['images']} images, this is of {images}.")
+    return list(report["results"])
+
+
 def measured(
-    kind: str, model: str, layer: str, data: Path, parts: dict[str, list[dict[str, str]]]
+    kind: str, which: tuple[str, str, str], data: Path, parts: dict[str, list[dict[str, str]]]
 ) -> dict[str, Any]:
-    """One row of the report."""
+    """One row of the report, of a model, a layer and a way of pooling."""
+    model, _, pool = which
     start = time.perf_counter()
-    tables = {split: described(model, layer, data, part) for split, part in parts.items()}
+    tables = {split: described(which, data, part) for split, part in parts.items()}
     seconds = time.perf_counter() - start
     index = build_index(tables["train"])
     start = time.perf_counter()
@@ -86,6 +103,7 @@ def measured(
         "kind": kind,
         "model": Path(model).name,
         "layer": str(tables["train"]["layer"][0]),
+        "pool": pool,
         "features": len(feature_names(tables["train"])),
         "precision_at_10": round(float(hits.mean()), 4),
         "by_class": by_class,
@@ -94,8 +112,9 @@ def measured(
     }
 
 
-def described(model: str, layer: str, data: Path, part: list[dict[str, str]]) -> Table:
+def described(which: tuple[str, str, str], data: Path, part: list[dict[str, str]]) -> Table:
     """Features of a part, in its order."""
+    model, layer, pool = which
     if not model:  # means of 2 x 2 pixels: 6,912 numbers
         pixels = np.stack([np.asarray(read(data / row["file"]).array, np.float32) for row in part])
         small = pixels.reshape(len(pixels), 3, 48, 2, 48, 2).mean((3, 5)).reshape(len(pixels), -1)
@@ -108,7 +127,7 @@ def described(model: str, layer: str, data: Path, part: list[dict[str, str]]) ->
     loaded = load_model(model)
     tables = []
     for row in part:
-        found = features(data / row["file"], loaded, layer=layer, options=RunOptions(device="cpu"))
+        found = features(data / row["file"], loaded, layer=layer, pool=pool, options=RunOptions(device="cpu"))
         layer = found.record["layer"]
         tables.append(found.features)
     whole = Table.concatenate(tables)

@@ -33,6 +33,7 @@ from deepbio.render import count_per_frame
 from deepbio.saving import check_seg, save_result
 
 if TYPE_CHECKING:
+    from deepbio.library import ModelCard
     from deepbio.predict import Model
 
 __all__ = ["Row", "asked_for", "run_many"]
@@ -140,7 +141,7 @@ def run_many(
         If `on_progress` raised it.
     """
     options = _explained(options or RunOptions(), save)
-    kinds = tuple(save) or (*family_of(model.card.task).outputs, *asked_for(options, model.card.task))
+    kinds = tuple(save) or (*family_of(model.card.task).outputs, *asked_for(options, model.card))
     job = _Job(model, Path(output_dir), options, kinds, overwrite)
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
@@ -321,11 +322,12 @@ def _explained(options: RunOptions, save: Sequence[str]) -> RunOptions:
     return options.replace(**changes) if changes else options
 
 
-def asked_for(options: RunOptions, task: str) -> tuple[str, ...]:
+def asked_for(options: RunOptions, card: ModelCard) -> tuple[str, ...]:
     """What is saved because the options ask for it."""
     # a classifier is unsure of a whole image, which is in its table, or of each tile, which is a map
-    mapped = options.uncertainty and (task != "classify" or options.classify == "tiles")
-    heatmap = options.explain or (mapped and task != "classify")
+    classes = card.task == "classify" or card.deepbio.get("sequence", {}).get("kind", "segment") != "segment"
+    mapped = options.uncertainty and (not classes or options.classify == "tiles")
+    heatmap = options.explain or (mapped and not classes)
     asked = {
         "explanation": options.explain, "uncertainty": mapped, "features": options.layer, "heatmap": heatmap
     }  # fmt: skip

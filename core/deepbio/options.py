@@ -20,7 +20,8 @@ CLASSIFY = ("auto", "whole", "tiles", "objects")
 EXPLAIN = ("", "gradcam", "integrated-gradients", "occlusion")
 UNCERTAINTY = ("", "tta", "dropout")
 RUNTIMES = ("auto", "torch", "compile", "openvino", "onnx")
-_SCORED = ("segment", "classify")
+_SCORED = ("segment", "classify", "sequence")
+_UNSURE = (*_SCORED, "restore")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -160,11 +161,15 @@ class RunOptions(Options):
     layer: str = option(
         "", "give features as well, of the image or of its objects: of this layer of the network, or auto"
     )
+    pool_frames: bool = option(
+        False,
+        "features of a movie as one row of all its frames, instead of one for each",
+    )
     uncertainty: str = option(
         "",
         "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",
         choices=UNCERTAINTY,
-        tasks=_SCORED,
+        tasks=_UNSURE,
     )
     count: int | None = option(
         None,

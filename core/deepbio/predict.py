@@ -117,6 +117,10 @@ class Model:
             )
         options = options or RunOptions()
         family = family_of(self.card.task)
+        if options.explain or options.uncertainty:
+            from deepbio.explanation.targets import check_asked
+
+            check_asked(self.card, options.explain, options.uncertainty)
         with_objects = bool(options.objects) or objects is not None
         if with_objects and family.name != "classify":
             raise OptionError(
@@ -136,14 +140,13 @@ class Model:
             more["objects"] = self._objects(image, options, objects, on_progress)
         asked = options.output or family.outputs
         # an uncertainty of objects needs the labels that the rows of the table are of
-        needed = ("labels",) if options.uncertainty and family.name == "segment" and "table" in asked else ()
+        labelled = family.name in ("segment", "sequence") and "table" in asked
+        needed = ("labels",) if options.uncertainty and labelled else ()
         wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
         result: Result = family.load("run")(
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
         if options.explain or options.uncertainty or options.layer:
-            if image is None:
-                raise OptionError("Reasons and uncertainties are of an image; found none.", "Leave them out.")
             from deepbio.explanation import with_maps
 
             result = with_maps(image, self, options, result, on_progress, **more)

@@ -59,7 +59,7 @@ def explain(  # noqa: PLR0913 - one parameter for each argument and option of th
         target=target,
         uncertainty=uncertainty,
     )
-    kinds = [*asked_for(how, loaded.card.task), *(["table"] if uncertainty else [])]
+    kinds = [*asked_for(how, loaded.card), *(["table"] if uncertainty else [])]
     if not kinds:
         raise OptionError("Neither a method nor an uncertainty is asked for.", "Leave --method out.")
     files = find_inputs(inputs, output)

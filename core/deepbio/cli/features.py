@@ -25,7 +25,9 @@ LayerOption = Annotated[
     str,
     typer.Option("--layer", help="Layer of the network ('deepbio models show NAME --layers' lists them)."),
 ]
-PoolOption = Annotated[str, typer.Option("--pool", help="How maps become a vector: mean, max or mean,max.")]
+PoolOption = Annotated[
+    str, typer.Option("--pool", help="How maps become a vector: mean, max, std; several with commas.")
+]
 InputsArgument = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", help="Images, folders of images, patterns.", show_default=False),

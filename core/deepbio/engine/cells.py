@@ -24,7 +24,7 @@ __all__ = ["CellPlan", "plan_cells", "predict_cells"]
 
 
 class _Features(Protocol):
-    def __call__(self, batch: np.ndarray) -> np.ndarray: ...
+    def __call__(self, batch: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from deepbio.events import Listener, Stage, silent
 __all__ = ["Occlusion"]
 
 _PARTS = 8  # windows of an eighth of the tile, moved by half of that
+_PARTS_OF_TIME = 4
 _AT_ONCE = 8
 
 
@@ -27,12 +28,14 @@ class Occlusion:
     ----------
     runtime : Runtime
         Gives scores.
-    channel : int
-        The score that is explained.
+    channel : int or None
+        The score that is explained; None: the highest one, of each frame its own.
     exclusive : bool
         Whether a pixel is of the class where its score is the highest; else where it is positive.
     window : int or None
         Edge in pixels of what is covered; by default an eighth of the tile.
+    movie : bool
+        Whether the first axis of a tile is time, of which a quarter is covered at once.
     listener : Listener
         Hears of windows; may raise Cancelled.
     """
@@ -42,15 +45,16 @@ class Occlusion:
     def __init__(
         self,
         runtime: Runtime,
-        channel: int,
+        channel: int | None,
         *,
         exclusive: bool = True,
         window: int | None = None,
+        movie: bool = False,
         listener: Listener = silent,
     ) -> None:
         self.device: Device = runtime.device
         self._runtime, self._channel, self._exclusive = runtime, channel, exclusive
-        self._window, self._listener = window, listener
+        self._window, self._movie, self._listener = window, movie, listener
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Maps ``(N, 1, *tile)``: by how much the score falls, mean over the windows over a pixel."""
@@ -59,9 +63,12 @@ class Occlusion:
     def _map(self, tile: np.ndarray) -> np.ndarray:
         spatial = tile.shape[1:]
         edges = [min(self._window or max(1, n // _PARTS), n) for n in spatial]
+        moves = [max(1, edge // 2) for edge in edges]
+        if self._movie:  # without overlap in time: it is many forwards as it is
+            edges[0] = moves[0] = max(1, -(-spatial[0] // _PARTS_OF_TIME))
         starts = [
-            sorted({*range(0, n - edge, max(1, edge // 2)), n - edge})
-            for n, edge in zip(spatial, edges, strict=True)
+            sorted({*range(0, n - edge, move), n - edge})
+            for n, edge, move in zip(spatial, edges, moves, strict=True)
         ]
         places = list(itertools.product(*starts))
         whole = as_numpy(self._runtime(tile[np.newaxis].astype(np.float32)))
@@ -86,6 +93,8 @@ class Occlusion:
         return (total / count)[np.newaxis].astype(np.float32)
 
     def _mask(self, scores: np.ndarray) -> np.ndarray | None:
+        if self._channel is None:
+            return np.asarray(scores.argmax(axis=1, keepdims=True))
         if scores.ndim == 2:
             return None
         if self._exclusive and scores.shape[1] > 1:
@@ -93,6 +102,10 @@ class Occlusion:
         return np.asarray(scores[:, self._channel] > 0)
 
     def _score(self, scores: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        if self._channel is None and mask is not None:
+            chosen = np.broadcast_to(mask, (len(scores), *mask.shape[1:]))
+            found = np.take_along_axis(scores, chosen, axis=1)
+            return np.asarray(found.reshape(len(found), -1).sum(axis=1, dtype=np.float64))
         wanted = scores[:, self._channel]
         if mask is None:
             return np.array(wanted, np.float64)

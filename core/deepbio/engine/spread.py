@@ -29,7 +29,7 @@ class Variant:
     Attributes
     ----------
     flip : tuple of int
-        Spatial axes along which it is mirrored, counted from 0.
+        Axes of the tile (of a movie time is the first) along which it is mirrored, counted from 0.
     gain, shift, noise : float
         Contrast, brightness and noise; `shift` and `noise` in standard deviations of the batch.
     """
@@ -56,8 +56,8 @@ class Variant:
 
     def back(self, scores: np.ndarray) -> np.ndarray:
         """Scores of the changed batch, in its own place again."""
-        if not self.flip or scores.ndim == 2:
-            return scores
+        if not self.flip or scores.ndim <= max(self.flip) + 2:
+            return scores  # classes, of all or of each frame, have no place
         return np.flip(scores, tuple(axis + 2 for axis in self.flip))
 
     def of(self, runtime: Runtime) -> Varied:
@@ -85,6 +85,14 @@ class Varied:
         """Scores of the tiles as they are."""
         scores = as_numpy(self._runtime(self._variant.change(batch)))
         return np.array(self._variant.back(scores), np.float32)
+
+    def around(self, ask: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Another way to ask about one tile ``(C, *tile)``, asked about changed ones in the same manner."""
+
+        def asked(tile: np.ndarray) -> np.ndarray:
+            return self._variant.back(ask(self._variant.change(tile[np.newaxis])[0])[np.newaxis])[0]
+
+        return asked
 
 
 def variants_for(axes: Sequence[int]) -> tuple[Variant, ...]:

@@ -17,14 +17,15 @@ from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
 from deepbio.errors import OptionError
 from deepbio.events import Listener, silent
-from deepbio.explanation.targets import Target, exclusive_of, find_target, names_of_scores
-from deepbio.extraction.layers import choose_layer, sizes_of
-from deepbio.image import Image
+from deepbio.explanation.targets import Target, check_asked, exclusive_of, find_target, names_of_scores
+from deepbio.extraction.layers import choose_layer, is_movie, sizes_of
+from deepbio.image import Image, Table
 from deepbio.options import EXPLAIN, RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.tasks import Result
 from deepbio.tasks.frames import Frame, split_frames
 from deepbio.tasks.placed import spec_for
+from deepbio.tasks.sequence import Movie, movies_of, plan_windows
 from deepbio.tasks.storage import allocate
 from deepbio.tasks.worked import Worked, work_on
 
@@ -49,15 +50,16 @@ def explain(
     Parameters
     ----------
     image : Image or path
-        Any size; each frame, and for a 2D model each slice, is explained by itself.
+        Any size; each frame, and for a 2D model each slice, is explained by itself. Models of movies
+        are explained window by window, a map for each frame.
     model : Model, str or path
-        A model that classifies or segments.
+        A model that classifies or segments, images or movies.
     method : {"gradcam", "integrated-gradients", "occlusion"}
         Grad-CAM is fast and coarse; integrated gradients (extra ``explain``) show single pixels;
         occlusion covers parts of the image and needs no gradients, so it takes any model.
     target : str
-        Name or number of the class; ``""`` is what a classifier says itself, and the first class of a
-        segmentation.
+        Name or number of the class; ``""`` is what a classifier says itself (of frames: of each), and
+        the first class of a segmentation.
     layer : str
         For Grad-CAM; ``"auto"`` is the last stage of a classifier, the deepest of a U-Net's encoder.
     options : RunOptions, optional
@@ -105,9 +107,9 @@ def explain_frames(
     image: Image, model: Model, options: RunOptions, *, layer: str = "auto", listener: Listener = silent
 ) -> tuple[Image, dict[str, Any]]:
     """The explanation of all frames as one image, and the facts for the record."""
-    job = _Job(image, model, options, layer, listener)
-    for frame in split_frames(image, model.card, options):
-        job.run(frame)
+    check_asked(model.card, options.explain, "")
+    job = (_MovieJob if is_movie(model.card) else _Job)(image, model, options, layer, listener)
+    job.run()
     axes = image.axes.replace("C", "")
     facts = {"explain": options.explain, "target": job.told, **job.facts}
     return Image(job.out, axes, image.grid, (), image.frame_interval), facts
@@ -124,6 +126,7 @@ class _Job:
     listener: Listener
     told: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    _said: Table | None = None  # what a classifier of frames says of all slices
 
     def __post_init__(self) -> None:
         card = self.model.card
@@ -136,8 +139,12 @@ class _Job:
         shape = tuple(self.image.size(axis) for axis in self.image.axes.replace("C", ""))
         self.out = allocate(shape, np.float32)
 
-    def run(self, frame: Frame) -> None:
-        """Explain one frame."""
+    def run(self) -> None:
+        """Explain all frames."""
+        for frame in split_frames(self.image, self.model.card, self.options):
+            self._explain(frame)
+
+    def _explain(self, frame: Frame) -> None:
         worked = work_on(self.image, frame, self.model.card, self.options, self.spec)
         out = self.out[frame.index] if frame.index else self.out
         used: list[Rung] = []
@@ -198,7 +205,13 @@ class _Job:
             from deepbio.engine.occlusion import Occlusion
 
             runtime = self.model.opener(self.options)(rung, self.listener)
-            return Occlusion(runtime, target.channel, exclusive=self.exclusive, listener=self.listener)
+            return Occlusion(
+                runtime,
+                target.channel,
+                exclusive=self.exclusive,
+                movie=is_movie(self.model.card),
+                listener=self.listener,
+            )
         from deepbio.engine.runtimes.attribution import GradCam, IntegratedGradients
 
         module = self._module(rung)
@@ -207,3 +220,51 @@ class _Job:
         layer = choose_layer(module, self.model.card, self.wanted)
         self.facts["layer"] = layer.name
         return GradCam(module, rung.device, target.channel, layer, exclusive=self.exclusive)
+
+
+class _MovieJob(_Job):
+    """A movie that is explained, slice by slice through time."""
+
+    def run(self) -> None:
+        """Explain all frames of all slices."""
+        for frames in movies_of(self.image, self.model.card, self.options):
+            worked = [work_on(self.image, one, self.model.card, self.options, self.spec) for one in frames]
+            target = self.target or self._told_of(frames[0])
+            used: list[Rung] = []
+
+            def attempt(
+                rung: Rung,
+                frames: list[Frame] = frames,
+                worked: list[Worked] = worked,
+                target: Target = target,
+                used: list[Rung] = used,
+            ) -> None:
+                used.append(rung)
+                self._write(frames, worked, target, rung)
+
+            with_ladder(attempt, self.ladder, self.listener)
+            self.ladder = self.ladder[len(used) - 1 :]
+            if target.name not in self.told:
+                self.told.append(target.name)
+
+    def _write(self, frames: list[Frame], worked: list[Worked], target: Target, rung: Rung) -> None:
+        movie = Movie([one.source for one in worked])
+        plan = plan_windows(self.model.card, movie.shape[1:], rung.tile, self.options.overlap)
+        runtime = self._runtime(target, rung)
+        item = frames[0].name
+        for start, stop, part in predict_slabs(movie, runtime, plan, listener=self.listener, item=item):
+            for t in range(start, stop):
+                band = (0, part.shape[2], part[:, t - start])
+                worked[t].write(iter([band]), self.out[frames[t].index])
+
+    def _told_of(self, first: Frame) -> Target:
+        """What the model says of the slice: one class of a movie, or of each frame its own."""
+        names = list(self.model.card.output.channels)
+        plain = self.options.replace(explain="", target="", uncertainty="", layer="", output=("table",))
+        if self._said is None:
+            self._said = self.model.run(self.image, plain, on_progress=self.listener).table
+        table = self._said
+        assert table is not None, "a classifier of frames gives a table"  # noqa: S101
+        mine = np.ones(len(table), bool) if first.z is None else table["slice"] == first.z + 1
+        said = list(dict.fromkeys(map(str, np.asarray(table["class"])[mine])))
+        return Target(names.index(said[0]) if len(said) == 1 else None, ", ".join(said))

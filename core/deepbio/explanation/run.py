@@ -16,7 +16,7 @@ __all__ = ["with_maps"]
 
 
 def with_maps(
-    image: Image,
+    image: Image | None,
     model: Model,
     options: RunOptions,
     result: Result,
@@ -29,16 +29,16 @@ def with_maps(
     Parameters
     ----------
     image, model, options, listener
-        Of the run.
+        Of the run; no image for a generator that needs none, of which nothing is explained.
     result : Result
         What the run gave so far; with labels where its table is of objects.
     objects : LabelMap, optional
         The objects that a classifier was asked about.
     """
-    if options.explain:
+    if options.explain and image is not None:
         found, facts = explain_frames(image, model, options, listener=listener)
         result = replace(result, explanation=found, record={**result.record, **facts})
-    if options.uncertainty:
+    if options.uncertainty and image is not None:
         result = unsure_parts(image, model, options, result, objects=objects, listener=listener)
     if options.layer:
         result = _with_features(image, model, options, result, objects)
@@ -46,12 +46,13 @@ def with_maps(
 
 
 def _with_features(
-    image: Image, model: Model, options: RunOptions, result: Result, objects: LabelMap | None
+    image: Image | None, model: Model, options: RunOptions, result: Result, objects: LabelMap | None
 ) -> Result:
     """The features of the objects that were found or given, or of the whole image."""
     from deepbio.extraction import features
 
     found = result.labels if result.labels is not None and not result.labels.names else objects
+    found = None if model.card.task == "generate" else found  # its labels are what it was made of
     plain = options.replace(explain="", uncertainty="", layer="", objects="", output=())
     told = features(image, model, layer=options.layer, objects=found, options=plain)
     return replace(result, features=told.features, record={**result.record, "layer": told.record["layer"]})

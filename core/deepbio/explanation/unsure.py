@@ -19,6 +19,7 @@ from deepbio.engine.spread import Spread, Variant, entropy_of, variants_for
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Listener, Notice, Stage, silent
+from deepbio.explanation.targets import check_asked, speaks_of_frames
 from deepbio.families import family_of
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
@@ -53,7 +54,7 @@ def uncertainty(
     image : Image or path
         What to analyse.
     model : Model, str or path
-        A model that segments, classifies or restores.
+        A model that segments, classifies or restores, images or movies.
     method : {"tta", "dropout"}
         Test-time augmentation: the image mirrored (along the axes that the model allows), a little
         brighter, darker, of other contrast and noisier. Monte Carlo dropout: 20 times with other parts
@@ -69,7 +70,7 @@ def uncertainty(
         What a run gives, and ``uncertainty`` on the grid of the input: of a segmentation the channels
         ``entropy`` (0 certain, 1 undecided) and ``variance``; of a restored image its standard
         deviation. The table has the column ``uncertainty``, the mean entropy over an object; of a
-        classifier, which says one thing of a whole image, it has ``entropy`` and ``spread`` (standard
+        classifier, which says one thing of a whole image or of each frame, it has ``entropy`` and ``spread`` (standard
         deviation of the probability), and there is no map but of its tiles.
 
     Raises
@@ -110,6 +111,7 @@ def unsure_parts(
 
     `result` has the labels that the table's rows are of.
     """
+    check_asked(model.card, "", options.uncertainty)
     task = family_of(model.card.task).name
     start = time.perf_counter()
     found: Image | None
@@ -118,13 +120,8 @@ def unsure_parts(
         found = _segmented(image, model, options, openers, listener)
         table = _with_objects(result.table, result.labels, found)
         passes = len(openers)
-    elif task in ("classify", "restore"):
-        found, table, passes = _repeated(image, model, options, result, objects, listener)
     else:
-        raise InputMismatch(
-            f"The model '{model.card.name}' is for the task {task!r}, which has no uncertainty yet.",
-            "Leave 'uncertainty' out.",
-        )
+        found, table, passes = _repeated(image, model, options, result, objects, listener)
     seconds = round(time.perf_counter() - start, 4)
     facts = {"uncertainty": options.uncertainty, "passes": passes, "seconds_uncertainty": seconds}
     return replace(result, uncertainty=found, table=table, record={**result.record, **facts})
@@ -139,9 +136,10 @@ def _openers(model: Model, options: RunOptions) -> list[Opener]:
 
 
 def _mirror_axes(card: ModelCard) -> tuple[int, ...]:
-    """Axes along which images may be mirrored: as the card says, or as it was trained."""
+    """Axes of a tile along which it may be mirrored: as the card says, or as it was trained."""
     if "mirror" in card.deepbio:
-        return tuple(card.deepbio["mirror"])
+        time = int(card.task == "sequence")  # the first axis of a tile
+        return tuple(axis + time for axis in card.deepbio["mirror"])
     told = dict(card.deepbio.get("training", {})).get("mirror") or ()
     return tuple(axis for axis in told if isinstance(axis, int)) if isinstance(told, (list, tuple)) else ()
 
@@ -230,7 +228,7 @@ def _probabilities(card: ModelCard, options: RunOptions) -> Callable[[np.ndarray
 
 
 def _with_objects(table: Table | None, labels: LabelMap | None, found: Image) -> Table | None:
-    """The table with the mean entropy over each row's pixels."""
+    """The table with the mean entropy over each row's pixels; NaN where there are none."""
     if table is None or labels is None or "label" not in table.columns:
         return table
     at = found.axes.index("C")
@@ -248,12 +246,12 @@ def _with_objects(table: Table | None, labels: LabelMap | None, found: Image) ->
         count = np.bincount(part)
         total = np.bincount(part, np.asarray(entropy[key] if key else entropy, np.float64).ravel())
         ids = np.asarray(table["label"])[chosen].astype(int)
-        known = ids < len(count)
-        values[chosen[known]] = total[ids[known]] / np.maximum(count[ids[known]], 1)
+        known = (ids < len(count)) & (count[np.minimum(ids, len(count) - 1)] > 0)
+        values[chosen[known]] = total[ids[known]] / count[ids[known]]
     return Table({**table.columns, "uncertainty": values}, dict(table.units))
 
 
-# --- classifiers and restorers: the whole task, several times --------------------------------------------
+# --- classifiers, restorers and movies: the whole task, several times --------------------------------------------
 
 
 def _repeated(
@@ -266,7 +264,9 @@ def _repeated(
 ) -> tuple[Image | None, Table | None, int]:
     family = family_of(model.card.task)
     openers = _openers(model, options)
-    plain = options.replace(explain="", uncertainty="", layer="", objects="", output=family.outputs)
+    movie = family.name == "sequence" and not speaks_of_frames(model.card)
+    wanted = ("scores",) if movie else family.outputs
+    plain = options.replace(explain="", uncertainty="", layer="", objects="", output=wanted)
     stage = Stage(listener, "passes", len(openers))
     tables: list[Table] = []
     images = _Moments()
@@ -274,21 +274,25 @@ def _repeated(
         once = model.run(image, plain, objects=objects, opener=opener)
         if once.table is not None:
             tables.append(once.table)
-        if once.image is not None:
-            images.add(once.image)
+        pixels = once.scores if movie else once.image
+        if pixels is not None:
+            images.add(pixels)
         stage.step()
+    if movie:  # probabilities of each pixel, smoothed in time as in the answer
+        doubt = images.undecided()
+        return doubt, _with_objects(result.table, result.labels, doubt), len(openers)
     if family.name == "restore":
         return images.deviation(), result.table, len(openers)
     table = result.table and _with_classes(result.table, tables)
     found = images.entropy()
-    if found is None:
+    if found is None and family.name == "classify":
         listener(Notice("A classifier says one thing of a whole image: its uncertainty is in the table."))
     return found, table, len(openers)
 
 
 def _with_classes(table: Table, tables: Sequence[Table]) -> Table:
     """Entropy of the mean probabilities, and deviation of the likeliest one, for each row."""
-    names = [name for name in table.columns if name.startswith("p_")]
+    names = [name for name in table.columns if name.startswith(("p_", "probability_"))]
     if not names or any(len(one) != len(table) for one in tables):
         return table
     told = np.stack([[np.asarray(one[name], float) for name in names] for one in tables])  # pass, class, row
@@ -321,6 +325,15 @@ class _Moments:
         if self._first is None:
             return None
         return replace(self._first, array=np.sqrt(self._squares / self._count))
+
+    def undecided(self) -> Image:
+        """Entropy of the mean and variance of the likeliest class, of probabilities with axes T, C, ..."""
+        assert self._first is not None, "there is at least one pass"  # noqa: S101
+        first, variance = self._first, self._squares / self._count
+        best = self._mean.argmax(axis=1)[:, np.newaxis]
+        likeliest = np.take_along_axis(variance, best, axis=1)[:, 0]
+        found = np.stack((entropy_of(self._mean, 1), likeliest), axis=1).astype(np.float32)
+        return Image(found, first.axes, first.grid, _CHANNELS, first.frame_interval)
 
     def entropy(self) -> Image | None:
         """Of probabilities with a channel for each class."""

@@ -14,9 +14,9 @@ from deepbio.tasks.frames import input_channels
 if TYPE_CHECKING:
     from torch import nn
 
-    from deepbio.engine.runtimes.inside import Layer
+    from deepbio.engine.runtimes.layers import Layer
 
-__all__ = ["choose_layer", "list_layers", "sizes_of", "smallest_input"]
+__all__ = ["choose_layer", "is_movie", "list_layers", "sizes_of", "smallest_input"]
 
 _FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[Layer, ...]] = weakref.WeakKeyDictionary()
 _EDGE = 64  # a probe is at least so large: strides show on it
@@ -45,28 +45,50 @@ def list_layers(model: Model | str) -> tuple[Layer, ...]:
     >>> [layer.name for layer in list_layers("heart-lv") if layer.kind == "Sequential"][:2]
     ['encoder.0.0', 'encoder.0.2']
     """
-    from deepbio.engine.runtimes.inside import layers_of
+    from deepbio.engine.runtimes.layers import layers_of
 
     loaded = model if isinstance(model, Model) else load_model(model)
-    return layers_of(loaded.module(), smallest_input(loaded.card))
+    return layers_of(loaded.module(), smallest_input(loaded.card), movie=is_movie(loaded.card))
 
 
 def choose_layer(
-    module: nn.Module, card: ModelCard, name: str = "auto", largest: float | None = None
+    module: nn.Module, card: ModelCard, name: str = "auto", largest: float | None = None, *, maps: bool = True
 ) -> Layer:
     """The layer of a name, or the default one for ``"auto"``, of a stride no larger than `largest`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    card : ModelCard
+        What it takes.
+    name : str
+        A layer, several (``"encoder.*"``), or ``"auto"``.
+    largest : float, optional
+        See :func:`~deepbio.engine.runtimes.inside.default_layer`.
+    maps : bool
+        Whether one layer with maps is needed. Else ``"auto"`` is all stages of a U-Net's encoder
+        together.
 
     Raises
     ------
     OptionError
         If there is no such layer.
     """
-    from deepbio.engine.runtimes.inside import default_layer, find_layer, layers_of
+    from deepbio.engine.runtimes.layers import default_layer, find_layer, layers_of, together
 
     if module not in _FOUND:  # looking is a forward of the whole network
-        _FOUND[module] = layers_of(module, smallest_input(card))
+        _FOUND[module] = layers_of(module, smallest_input(card), movie=is_movie(card))
     layers = _FOUND[module]
-    return find_layer(layers, name) if name not in ("", "auto") else default_layer(module, layers, largest)
+    if name not in ("", "auto"):
+        return find_layer(layers, name)
+    stages = None if maps or largest is not None else together(module, layers)
+    return stages or default_layer(module, layers, largest)
+
+
+def is_movie(card: ModelCard) -> bool:
+    """Whether the model takes frames in their order."""
+    return card.task == "sequence"
 
 
 def sizes_of(card: ModelCard) -> list[tuple[int, int]]:
@@ -78,7 +100,7 @@ def sizes_of(card: ModelCard) -> list[tuple[int, int]]:
 
 
 def smallest_input(card: ModelCard) -> tuple[int, ...]:
-    """``(C, [z,] y, x)`` of a small input that the network takes."""
+    """``(C, [z,] y, x)`` of a small input that the network takes; ``(C,)`` if it takes vectors."""
     shape: Sequence[Any] = [
         low + -(-max(0, _EDGE - low) // step) * step if step else low for low, step in sizes_of(card)
     ]
@@ -94,11 +116,12 @@ def _spatial(card: ModelCard) -> Sequence[Any]:
         If the model takes something else than images.
     """
     axes = sorted(card.input.spatial, key=lambda axis: "zyx".index(axis.id))
-    others = [name for name in card.input.axis_ids if name not in ("batch", "channel", "z", "y", "x")]
-    if others or len(axes) not in (2, 3):
+    known = ("batch", "channel", "z", "y", "x", *(("time",) if is_movie(card) else ()))
+    others = [name for name in card.input.axis_ids if name not in known]
+    if others or len(axes) not in ((0, 2, 3) if card.task == "generate" else (2, 3)):
         raise InputMismatch(
             f"The model '{card.name}' takes {', '.join(card.input.axis_ids)}: features and explanations "
-            "are for models of single images.",
+            "are for models of images and movies.",
             "Choose another model.",
         )
     return axes

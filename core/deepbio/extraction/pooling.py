@@ -10,9 +10,9 @@ from scipy import sparse
 
 from deepbio.image import ArrayLike
 
-__all__ = ["POOLS", "pool_image", "pool_objects"]
+__all__ = ["POOLS", "pool_image", "pool_objects", "unit"]
 
-POOLS = ("mean", "max")
+POOLS = ("mean", "max", "std")
 _BAND = 2**22  # labels looked at at once
 
 
@@ -25,8 +25,8 @@ def pool_image(maps: np.ndarray, cover: np.ndarray, pool: str) -> np.ndarray:
         Feature maps.
     cover : ndarray, shape cells
         The part of each cell that lies inside the image: the weights of the mean.
-    pool : {"mean", "max"}
-        How.
+    pool : {"mean", "max", "std"}
+        How; "std" is the standard deviation over the cells.
 
     Returns
     -------
@@ -41,8 +41,23 @@ def pool_image(maps: np.ndarray, cover: np.ndarray, pool: str) -> np.ndarray:
     flat = np.asarray(maps).reshape(len(maps), -1)
     if pool == "max":
         return flat.max(axis=1)
-    weights = cover.ravel().astype(np.float64)
-    return (flat @ weights / weights.sum()).astype(np.float32)
+    weights = cover.ravel().astype(np.float64) / cover.sum(dtype=np.float64)
+    mean = flat @ weights
+    if pool == "std":
+        mean = np.sqrt((flat - mean[:, np.newaxis]) ** 2 @ weights)
+    return np.asarray(mean, np.float32)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, float32; rows of zeros stay.
+
+    Examples
+    --------
+    >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).round(3).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
 def pool_objects(
@@ -58,8 +73,8 @@ def pool_objects(
         Objects; 0 is background. Read in bands.
     stride : sequence of int
         Pixels per cell, per axis.
-    pool : {"mean", "max"}
-        How.
+    pool : {"mean", "max", "std"}
+        How; "std" is the standard deviation over the cells.
 
     Returns
     -------
@@ -84,7 +99,13 @@ def pool_objects(
         return objects, np.maximum.reduceat(flat[places], np.cumsum(area) - area, axis=0).astype(np.float32)
     weights = sparse.csr_matrix((counts, (row, places)), (len(objects), len(flat)))
     total = np.asarray(weights.sum(axis=1), np.float64).reshape(-1, 1)
-    return objects, (np.asarray(weights @ flat.astype(np.float64)) / total).astype(np.float32)
+    values = flat.astype(np.float64)
+    mean = np.asarray(weights @ values) / total
+    if pool == "std":
+        centre = values.mean(axis=0)  # against the loss of digits where the mean is large
+        squares = np.asarray(weights @ (values - centre) ** 2) / total
+        mean = np.sqrt(np.maximum(squares - (mean - centre) ** 2, 0))
+    return objects, mean.astype(np.float32)
 
 
 def _pairs(

@@ -23,7 +23,7 @@ from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 
-__all__ = ["class_names", "generate", "make_latents"]
+__all__ = ["class_names", "generate", "latents_for", "make_latents", "masks_for", "conditions_for"]
 
 _AT_ONCE = 16
 _WHITE = 255
@@ -149,6 +149,36 @@ def generate(
 def _of_classes(
     card: ModelCard, open_runtime: Opener, first: Rung, options: RunOptions, listener: Listener
 ) -> Result:
+    latents, table = latents_for(card, options)
+    start = time.perf_counter()
+    runtime = open_runtime(first, listener)
+    stage = Stage(listener, "images", len(latents))
+    made: list[np.ndarray] = []
+    for at in range(0, len(latents), _AT_ONCE):
+        raw = np.array(runtime(latents[at : at + _AT_ONCE]))
+        made.extend(_bytes(_output(one, card)) for one in raw)
+        for _ in raw:
+            stage.step()
+    pixels = np.stack(made)
+    facts = {"runtime": runtime, "seconds": {"generate": round(time.perf_counter() - start, 4)}}
+    channels = card.output.channels if pixels.shape[1] > 1 else ()
+    if pixels.shape[1] == 1:
+        image = Image(pixels[:, 0], "TYX")
+    else:
+        image = Image(pixels, "TCYX", channels=RGB if len(channels) == len(RGB) else channels)
+    return _told(options, record=facts, image=image, table=table)
+
+
+def latents_for(card: ModelCard, options: RunOptions) -> tuple[np.ndarray, Table]:
+    """Inputs (N, latent + classes) of the images that are asked for, and what each is.
+
+    Raises
+    ------
+    CardError
+        If the card's numbers do not fit together.
+    OptionError
+        If a class is unknown.
+    """
     names = class_names(card)
     latent = int(card.deepbio["generator"]["latent"])
     if not names or latent + len(names) != len(card.input.channels):
@@ -160,17 +190,6 @@ def _of_classes(
     count = options.count if options.count is not None else len(chosen)
     labels = [names.index(chosen[i % len(chosen)]) for i in range(count)]
     seeds = np.arange(options.seed, options.seed + count)
-    start = time.perf_counter()
-    runtime = open_runtime(first, listener)
-    stage = Stage(listener, "images", count)
-    made: list[np.ndarray] = []
-    for at in range(0, count, _AT_ONCE):
-        part = slice(at, at + _AT_ONCE)
-        raw = np.array(runtime(make_latents(labels[part], seeds[part], latent, len(names))))
-        made.extend(_bytes(_output(one, card)) for one in raw)
-        for _ in raw:
-            stage.step()
-    pixels = np.stack(made)
     table = Table(
         {
             "image": np.arange(1, count + 1),
@@ -178,13 +197,7 @@ def _of_classes(
             "seed": seeds,
         }
     )
-    facts = {"runtime": runtime, "seconds": {"generate": round(time.perf_counter() - start, 4)}}
-    channels = card.output.channels if pixels.shape[1] > 1 else ()
-    if pixels.shape[1] == 1:
-        image = Image(pixels[:, 0], "TYX")
-    else:
-        image = Image(pixels, "TCYX", channels=RGB if len(channels) == len(RGB) else channels)
-    return _told(options, record=facts, image=image, table=table)
+    return make_latents(labels, seeds, latent, len(names)), table
 
 
 def _chosen_classes(card: ModelCard, names: tuple[str, ...], options: RunOptions) -> list[str]:
@@ -263,25 +276,14 @@ def _of_masks(
     options: RunOptions,
     listener: Listener,
 ) -> Result:
-    said = card.deepbio["generator"]
-    count = options.count or 1
-    shape: tuple[int, ...]
-    if image is None:
-        style = MaskStyle.from_card(said["masks"])
-        planes = [make_mask(style, np.random.default_rng([options.seed, i, 0])) for i in range(count)]
-        axes, shape, grid = "TYX", (count, style.edge, style.edge), Grid((style.edge, style.edge))
-    else:
-        planes, axes, shape, grid = _planes(image, card, count)
-    appearances = [Appearance(*row) for row in said["appearances"]]
+    planes, axes, shape, grid = masks_for(image, card, options)
     ladder = list(ladder_for(card, first))
     stage = Stage(listener, "images", len(planes))
     start = time.perf_counter()
     facts: dict[str, Any] = {}
     made, rows = [], []
     for number, labels in enumerate(planes):
-        random = np.random.default_rng([options.seed, number, 1])
-        look = appearances[int(random.integers(len(appearances)))]
-        conditions = _conditions_of(labels, look, random)
+        conditions, look = conditions_for(labels, card, options, number)
         used: list[Rung] = []
 
         def attempt(rung: Rung, conditions: np.ndarray = conditions, used: list[Rung] = used) -> np.ndarray:
@@ -308,6 +310,34 @@ def _of_masks(
         labels=LabelMap(np.stack(planes).astype(np.int32).reshape(shape), axes, grid),
         table=table,
     )
+
+
+def masks_for(
+    image: Image | None, card: ModelCard, options: RunOptions
+) -> tuple[list[np.ndarray], str, tuple[int, ...], Grid]:
+    """The masks that images are made of, drawn where none are given; their axes, shape and grid together.
+
+    Raises
+    ------
+    InputMismatch
+        If the image is no mask.
+    """
+    count = options.count or 1
+    if image is not None:
+        return _planes(image, card, count)
+    style = MaskStyle.from_card(card.deepbio["generator"]["masks"])
+    planes = [make_mask(style, np.random.default_rng([options.seed, i, 0])) for i in range(count)]
+    return planes, "TYX", (count, style.edge, style.edge), Grid((style.edge, style.edge))
+
+
+def conditions_for(
+    labels: np.ndarray, card: ModelCard, options: RunOptions, number: int
+) -> tuple[np.ndarray, Appearance]:
+    """Input (C, y, x) of the network for the mask of a number, and the brightness that was drawn for it."""
+    rows = card.deepbio["generator"]["appearances"]
+    random = np.random.default_rng([options.seed, number, 1])
+    look = Appearance(*rows[int(random.integers(len(rows)))])
+    return _conditions_of(labels, look, random), look
 
 
 def _conditions_of(labels: np.ndarray, look: Appearance, random: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ from deepbio.engine.ladder import Rung, with_ladder
 from deepbio.engine.planning import ladder_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
-from deepbio.engine.tiling import plan_tiles
+from deepbio.engine.spread import Varied
+from deepbio.engine.tiling import TilePlan, plan_tiles
 from deepbio.errors import CardError, InputMismatch
 from deepbio.events import Listener, Stage, silent
 from deepbio.image import Image, LabelMap, Table
@@ -30,7 +31,17 @@ from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 from deepbio.tasks.storage import allocate
 
-__all__ = ["check_input", "following_of", "sequence", "smoothed", "softmax"]
+__all__ = [
+    "Movie",
+    "carries",
+    "check_input",
+    "following_of",
+    "movies_of",
+    "plan_windows",
+    "sequence",
+    "smoothed",
+    "softmax",
+]
 
 _OVERLAP = 0.125
 
@@ -104,19 +115,58 @@ def sequence(
     InputMismatch
         If the image has no frames, or is otherwise not what the model takes.
     """
-    check_input(image, card, options)
+    movies = movies_of(image, card, options)
     following = following_of(card)
-    movies: dict[int | None, list[Frame]] = {}
-    for frame in split_frames(image, card, options):
-        movies.setdefault(frame.z, []).append(frame)
     job = _Job(image, card, open_runtime, options, following, listener)
     ladder = list(ladder_for(card, first))
     stage = Stage(listener, "slices", len(movies)) if len(movies) > 1 else None
-    for frames in movies.values():
+    for frames in movies:
         ladder = job.run(frames, ladder)
         if stage:
             stage.step()
     return job.result()
+
+
+def movies_of(image: Image, card: ModelCard, options: RunOptions) -> list[list[Frame]]:
+    """The frames of an image, slice by slice through time.
+
+    Raises
+    ------
+    InputMismatch
+        If the image has no frames, or is otherwise not what the model takes.
+    """
+    check_input(image, card, options)
+    movies: dict[int | None, list[Frame]] = {}
+    for frame in split_frames(image, card, options):
+        movies.setdefault(frame.z, []).append(frame)
+    return list(movies.values())
+
+
+def carries(card: ModelCard, size: Sequence[int], tile: Sequence[int]) -> bool:
+    """Whether the network goes through frames of a size from first to last, remembering all."""
+    known = following_of(card)
+    whole = all(n <= t for n, t in zip(size, tile, strict=True))
+    return known.kind != "per-sequence" and not known.bidirectional and whole and can_carry(card)
+
+
+def plan_windows(
+    card: ModelCard, shape: Sequence[int], tile: Sequence[int], overlap: float | None = None
+) -> TilePlan:
+    """Windows of a movie of a shape (T, y, x): cut in space into tiles, but for classes of whole frames."""
+    following = following_of(card)
+    segments = following.kind == "segment"
+    axes = card.input.spatial if segments else ()
+    return plan_tiles(
+        shape,
+        tile=(following.frames, *(tile if segments else shape[1:])),
+        overlap=overlap if overlap is not None else _OVERLAP,
+        batch=1,
+        multiple_of=[1, *(axis.step or 1 for axis in axes)] if segments else [1] * len(shape),
+        minimum=[1, *(axis.minimum for axis in axes)] if segments else [1] * len(shape),
+        fixed=[following.frames, *(axis.size for axis in axes)]
+        if segments
+        else [following.frames, *shape[1:]],
+    )
 
 
 @dataclass
@@ -139,7 +189,7 @@ class _Job:
         """One slice through time; return the ladder from the rung that worked."""
         spec = spec_for(self.card, self.image.grid, self.listener if not self.facts else silent)
         placed = [place_frame(one.view, frame_grid(self.image, one), spec) for one in frames]
-        movie = _Movie([FrameSource(one.view, self.card) for one in placed])
+        movie = Movie([FrameSource(one.view, self.card) for one in placed])
         used: list[Rung] = []
 
         def attempt(rung: Rung) -> np.ndarray:
@@ -147,8 +197,8 @@ class _Job:
             start = time.perf_counter()
             runtime = self.open_runtime(rung, self.listener)
             self.facts["runtime"] = runtime
-            if self._carries(movie, rung):
-                found = self._carried(movie, rung)
+            if carries(self.card, movie.shape[2:], rung.tile):
+                found = self._carried(movie, rung, runtime)
             elif self.following.kind == "segment":
                 found = self._windows(movie, runtime, rung, frames[0])
             else:
@@ -165,38 +215,24 @@ class _Job:
             self._tell(frames[0], probability)
         return ladder[len(used) - 1 :]
 
-    def _carries(self, movie: _Movie, rung: Rung) -> bool:
-        """Whether the network goes through the movie from its first frame to its last, remembering all."""
-        known = self.following
-        whole = all(n <= t for n, t in zip(movie.shape[2:], rung.tile, strict=True))
-        return known.kind != "per-sequence" and not known.bidirectional and whole and can_carry(self.card)
-
-    def _carried(self, movie: _Movie, rung: Rung) -> np.ndarray:
+    def _carried(self, movie: Movie, rung: Rung, runtime: Runtime) -> np.ndarray:
         """Scores, shape (K, T, y, x) or (K, T), window after window with the state handed on."""
         length, size = movie.shape[1], self.following.frames
-        carrier = Carrier(self.card, rung.device)
+        ask: Callable[[np.ndarray], np.ndarray] = Carrier(self.card, rung.device).scores
+        if isinstance(runtime, Varied):
+            ask = runtime.around(ask)
         self.facts |= {"window": size, "carried": True}
         stage = Stage(self.listener, "predict", length)
         parts = []
         for start in range(0, length, size):
             stop = min(start + size, length)
-            parts.append(carrier.scores(movie.read((start, 0, 0), (stop, *movie.shape[2:]))))
+            parts.append(ask(movie.read((start, 0, 0), (stop, *movie.shape[2:]))))
             stage.step(stop - start)
         return np.concatenate(parts, axis=1)
 
-    def _windows(self, movie: _Movie, runtime: Runtime, rung: Rung, first: Frame) -> np.ndarray:
+    def _windows(self, movie: Movie, runtime: Runtime, rung: Rung, first: Frame) -> np.ndarray:
         """Scores of all frames, shape (K, T, y, x): time is cut into windows as space into tiles."""
-        axes = self.card.input.spatial
-        overlap = self.options.overlap
-        plan = plan_tiles(
-            movie.shape[1:],
-            tile=(self.following.frames, *rung.tile),
-            overlap=overlap if overlap is not None else _OVERLAP,
-            batch=1,
-            multiple_of=[1, *(axis.step or 1 for axis in axes)],
-            minimum=[1, *(axis.minimum for axis in axes)],
-            fixed=[self.following.frames, *(axis.size for axis in axes)],
-        )
+        plan = plan_windows(self.card, movie.shape[1:], rung.tile, self.options.overlap)
         self.facts |= {"window": plan.tile[0], "tile": list(plan.tile[1:]), "tiles": plan.count}
         name = "" if first.z is None else f"slice {first.z + 1}"
         whole: np.ndarray | None = None
@@ -271,7 +307,7 @@ class _Job:
         return self.card.classes or {i: told[i] for i in range(1, len(told))}
 
 
-class _Movie:
+class Movie:
     """Frames as one source of shape (C, T, y, x), normalised frame by frame."""
 
     def __init__(self, frames: list[FrameSource]) -> None:
@@ -283,8 +319,12 @@ class _Movie:
         parts = [self._frames[t].read(start[1:], stop[1:]) for t in range(start[0], stop[0])]
         return np.stack(parts, axis=1)
 
+    def part(self, start: int, stop: int) -> Movie:
+        """The frames from `start` up to `stop`."""
+        return Movie(self._frames[start:stop])
 
-def _answers(movie: _Movie, runtime: Runtime, following: Following) -> np.ndarray:
+
+def _answers(movie: Movie, runtime: Runtime, following: Following) -> np.ndarray:
     """Scores of a classifier, shape (K, T) or (K, 1): the means over windows."""
     length, size = movie.shape[1], following.frames
     pixels = movie.read((0, 0, 0), movie.shape[1:])

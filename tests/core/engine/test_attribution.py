@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from deepbio.engine.device import cpu_device  # noqa: E402
 from deepbio.engine.occlusion import Occlusion  # noqa: E402
 from deepbio.engine.runtimes.attribution import GradCam, IntegratedGradients, ScoreRuntime, dropouts  # noqa: E402
-from deepbio.engine.runtimes.inside import Layer, find_layer, layers_of  # noqa: E402
+from deepbio.engine.runtimes.layers import Layer, find_layer, layers_of  # noqa: E402
 from deepbio.errors import MissingPackage, OptionError  # noqa: E402
 from deepbio.networks import build  # noqa: E402
 

@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from deepbio.engine.device import cpu_device  # noqa: E402
-from deepbio.engine.runtimes.inside import CODE, LayerRuntime, default_layer, find_layer, layers_of  # noqa: E402
+from deepbio.engine.runtimes.inside import LayerRuntime  # noqa: E402
+from deepbio.engine.runtimes.layers import CODE, default_layer, find_layer, layers_of  # noqa: E402
 from deepbio.errors import CardError, OptionError  # noqa: E402
 from deepbio.networks import build  # noqa: E402
 

@@ -105,7 +105,36 @@ def test_the_default_layer_of_objects_is_fine_enough(tiny2d) -> None:
     labels[4:8, 4:8] = 1  # 4.5 pixels wide: cells of 2
     image = Image(noise((32, 32)))
     assert features(image, tiny2d, objects=LabelMap(labels)).record["layer"] == "encoder.1"
-    assert features(image, tiny2d).record["layer"] == "encoder.2"
+    assert features(image, tiny2d, maps=True).record["layer"] == "encoder.2"
+
+
+def test_a_unets_stages_are_taken_together(tiny2d) -> None:
+    pixels = noise((16, 28))
+    found = features(Image(pixels), tiny2d, pool="mean,std")
+    assert (found.record["layer"], found.record["features"]) == ("encoder.*", 18)
+    names = feature_names(found.features)
+    assert names == [f"{pool}_{k}" for pool in ("mean", "std") for k in range(18)]
+    vector = np.array([found.features[name][0] for name in names])
+    maps = [stage(tiny2d, pixels, number) for number in range(3)]
+    for start, reduce in ((0, np.mean), (18, np.std)):
+        parts = [reduce(one, axis=(1, 2)) for one in maps]  # each of length 1: the widest does not decide
+        expected = np.concatenate([part / np.linalg.norm(part) for part in parts])
+        np.testing.assert_allclose(vector[start : start + 18], expected, atol=1e-4)
+    labels = np.zeros((16, 28), np.int32)
+    labels[1:9, 3:11] = 4
+    assert len(features(Image(pixels), tiny2d, layer="encoder.*", objects=LabelMap(labels)).features) == 1
+    with pytest.raises(OptionError, match="maps of different sizes"):
+        features(Image(pixels), tiny2d, layer="encoder.*", maps=True)
+
+
+def test_stages_of_tiles_are_those_of_the_whole(tiny2d) -> None:
+    image = Image(noise((80, 100)))
+    whole, tiled = (
+        features(image, tiny2d, options=RunOptions(tile=tile)).features for tile in (128, 48)
+    )  # fmt: skip
+    for name in feature_names(whole):
+        # the deepest stage sees a little beyond the overlap of these small tiles
+        np.testing.assert_allclose(tiled[name], whole[name], atol=5e-3)
 
 
 def test_a_classifier_sees_the_image_in_its_size(disc_model) -> None:

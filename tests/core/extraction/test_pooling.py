@@ -14,7 +14,7 @@ def objects(shape: tuple[int, ...]) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("pool", ["mean", "max", "std"])
 @pytest.mark.parametrize(("shape", "stride"), [((7, 11), (2, 4)), ((5, 7, 11), (2, 3, 4)), ((7, 11), (1, 1))])
 def test_each_pixel_counts_with_its_cell(shape, stride, pool, monkeypatch) -> None:
     monkeypatch.setattr("deepbio.extraction.pooling._BAND", 30)  # several bands
@@ -28,7 +28,9 @@ def test_each_pixel_counts_with_its_cell(shape, stride, pool, monkeypatch) -> No
     ids, vectors = pool_objects(maps, labels, stride, pool)
     assert ids.tolist() == [2, 5, 99]
     for label, vector in zip(ids, vectors, strict=True):
-        np.testing.assert_allclose(vector, getattr(large[:, labels == label], pool)(axis=1), rtol=1e-5)
+        np.testing.assert_allclose(
+            vector, getattr(large[:, labels == label], pool)(axis=1), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_no_object_gives_no_vector() -> None:
@@ -42,3 +44,5 @@ def test_an_image_by_the_part_of_each_cell_inside_it() -> None:
     cover = np.float32([[1.0, 0.5], [0.5, 0.25]])
     assert pool_image(maps, cover, "mean")[0] == pytest.approx((1 + 1 + 1.5 + 2.5) / 2.25)
     assert pool_image(maps, cover, "max")[0] == 10
+    expected = np.sqrt(np.average((maps[0] - 6 / 2.25) ** 2, weights=cover))
+    assert pool_image(maps, cover, "std")[0] == pytest.approx(expected)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepbio.engine.device import Device
-from deepbio.engine.runtimes.inside import Layer, hooked
+from deepbio.engine.runtimes.inside import hooked
+from deepbio.engine.runtimes.layers import Layer, by_frame
 from deepbio.engine.runtimes.with_torch import first_output
 from deepbio.errors import MissingPackage, OptionError
 
@@ -34,26 +35,33 @@ class _Attribution:
         From :func:`~deepbio.engine.runtimes.inside.open_module`.
     device : Device
         Where it is.
-    channel : int
-        The score that is explained.
+    channel : int or None
+        The score that is explained; None: the highest one, of each frame its own.
     exclusive : bool
         Whether a pixel is of the class where its score is the highest; else where it is positive.
     """
 
     name, precision, why = "torch", "fp32", "gradients are asked for"
 
-    def __init__(self, module: nn.Module, device: Device, channel: int, *, exclusive: bool = True) -> None:
+    def __init__(
+        self, module: nn.Module, device: Device, channel: int | None, *, exclusive: bool = True
+    ) -> None:
         self.device = device
         self._module, self._channel, self._exclusive = module, channel, exclusive
 
     def _score(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
         """One number for each image of the batch: a class score, or the sum over the class's pixels."""
+        if self._channel is None:
+            chosen = scores.argmax(1, keepdim=True) if mask is None else mask
+            return scores.gather(1, chosen).flatten(1).sum(1)
         wanted = scores[:, self._channel]
         if scores.ndim == 2:
             return wanted
         return (wanted * (self._mask(scores) if mask is None else mask)).flatten(1).sum(1)
 
     def _mask(self, scores: Tensor) -> Tensor:
+        if self._channel is None:
+            return scores.argmax(1, keepdim=True)
         if self._exclusive and scores.shape[1] > 1:
             return (scores.argmax(1) == self._channel).float()
         return (scores[:, self._channel] > 0).float()
@@ -71,7 +79,7 @@ class GradCam(_Attribution):
     """
 
     def __init__(
-        self, module: nn.Module, device: Device, channel: int, layer: Layer, *, exclusive: bool = True
+        self, module: nn.Module, device: Device, channel: int | None, layer: Layer, *, exclusive: bool = True
     ) -> None:
         super().__init__(module, device, channel, exclusive=exclusive)
         if not layer.stride:
@@ -97,11 +105,24 @@ class GradCam(_Attribution):
             raise OptionError(
                 f"The score does not depend on the layer {self._layer.name!r}.", "Choose another layer."
             )
-        spatial = tuple(range(2, maps.ndim))
-        cam = (gradient.mean(spatial, keepdim=True) * maps).sum(1, keepdim=True).clamp(min=0).detach()
-        large = F.interpolate(cam, batch.shape[2:], mode=_MODES[len(spatial)], align_corners=False)
-        result: np.ndarray = large.float().cpu().numpy()
-        return result
+        if self._layer.frames:
+            return self._of_frames(maps, gradient, batch.shape)
+        large: np.ndarray = _cam(maps, gradient, batch.shape[2:]).float().cpu().numpy()
+        return large
+
+    def _of_frames(self, maps: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+        """Maps ``(N, 1, T, y, x)``: each frame's features have its own weights."""
+        maps, gradient = (by_frame(one, shape[2])[0].transpose(1, 2) for one in (maps, gradient))
+        found = _cam(maps.flatten(0, 1), gradient.flatten(0, 1), shape[3:])
+        large: np.ndarray = found.reshape(shape[0], 1, *shape[2:]).float().cpu().numpy()
+        return large
+
+
+def _cam(maps: Tensor, gradient: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Weighted sums (N, 1, *size) of maps (N, F, *cells)."""
+    spatial = tuple(range(2, maps.ndim))
+    cam = (gradient.mean(spatial, keepdim=True) * maps).sum(1, keepdim=True).clamp(min=0).detach()
+    return F.interpolate(cam, size, mode=_MODES[len(spatial)], align_corners=False)
 
 
 class IntegratedGradients(_Attribution):
@@ -118,7 +139,13 @@ class IntegratedGradients(_Attribution):
     """
 
     def __init__(
-        self, module: nn.Module, device: Device, channel: int, *, exclusive: bool = True, steps: int = 20
+        self,
+        module: nn.Module,
+        device: Device,
+        channel: int | None,
+        *,
+        exclusive: bool = True,
+        steps: int = 20,
     ) -> None:
         super().__init__(module, device, channel, exclusive=exclusive)
         if find_spec("captum") is None:
