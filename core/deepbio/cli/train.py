@@ -94,6 +94,15 @@ def train(  # noqa: PLR0913 - each is an option of the command line
             "--folds", min=0, help="Cross-validate over train and val; default: 0.", rich_help_panel=_PLAN
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="MODEL",
+            help="Fine-tune this model: begin with its weights.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None,
     steps: Annotated[
         int | None,
         typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
@@ -134,6 +143,7 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         "modality": modality,
         "memory": memory,
         "folds": folds,
+        "start": start,
         "steps": steps,
         "seed": seed,
     }

@@ -25,7 +25,8 @@ from deepbio.training.loop import Loop, Schedule
 from deepbio.training.losses import class_loss
 from deepbio.training.sequence_data import Batch, Ready, animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
-from deepbio.training.sequence_plan import Plan, Wishes, make_network_plan, settle_kind, started_from
+from deepbio.training.sequence_plan import Plan, Wishes, make_network_plan, settle_kind
+from deepbio.training.start import begin_with
 
 __all__ = ["Plan", "Wishes", "make_plan", "matches", "sequence_loss", "train_plan"]
 
@@ -107,7 +108,7 @@ def _maker(plan: Plan) -> Callable[[], nn.Module]:
         if not isinstance(network, SequenceUNet):
             return network
         if plan.start:
-            _begin_with(network.unet, plan.start)
+            begin_with(network.unet, plan.start)
         if plan.learn != "all":
             network.unet.requires_grad_(False)
         if plan.learn == "decoder":
@@ -116,15 +117,6 @@ def _maker(plan: Plan) -> Callable[[], nn.Module]:
         return network
 
     return make
-
-
-def _begin_with(unet: nn.Module, name: str) -> None:
-    from deepbio.engine.runtimes.with_torch import load_module
-
-    card, _ = started_from(name)
-    weights = next(one for one in card.weights if one.format == "safetensors")
-    weights.verify()
-    unet.load_state_dict(load_module(weights).state_dict())
 
 
 def _loss_on(plan: Plan, device: str) -> Callable[[nn.Module, Batch], Tensor]:

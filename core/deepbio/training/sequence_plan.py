@@ -11,11 +11,11 @@ import numpy as np
 
 from deepbio.cases.sequence import KINDS, Clip
 from deepbio.errors import ImageError, OptionError
-from deepbio.library import ModelCard, find_model
 from deepbio.networks.recurrent import CELLS
 from deepbio.options import Options, option
+from deepbio.training.start import started_from, steps_of
 
-__all__ = ["LEARNED", "Plan", "Wishes", "make_network_plan", "started_from"]
+__all__ = ["LEARNED", "Plan", "Wishes", "make_network_plan"]
 
 LEARNED = ("memory", "decoder", "all")
 _NORMALISATION = {
@@ -221,35 +221,15 @@ def _network(kind: str, channels: int, classes: int, wishes: Wishes) -> tuple[di
         "norm": "batch",
     }
     if wishes.start:
-        card, known = started_from(wishes.start)
+        card, known = started_from(wishes.start, 2)
         if known["out_channels"] != classes + 1 or known["in_channels"] != channels:
             raise OptionError(
                 f"The model {wishes.start!r} takes {known['in_channels']} channels and knows "
                 f"{known['out_channels'] - 1} classes; the data has {channels} and {classes}."
             )
         arguments = {k: v for k, v in known.items() if k not in ("dims", "deep_supervision")}
-        steps = [{"id": s.id, "kwargs": dict(s.kwargs)} for s in card.input.steps if s.id != "ensure_dtype"]
-        base = {"normalisation": steps, "grid": dict(card.deepbio.get("grid", {}))}
+        base = {"normalisation": steps_of(card), "grid": dict(card.deepbio.get("grid", {}))}
     features: Any = arguments["features"]
     level = min(2, len(features) - 1)
     arguments |= {"levels": [level], "hidden": [24], **memory}
     return {"name": "sequence_unet", "arguments": arguments}, base
-
-
-def started_from(name: str) -> tuple[ModelCard, dict[str, Any]]:
-    """The card of a model to begin with, and the arguments of its 2D U-Net.
-
-    Raises
-    ------
-    OptionError
-        If it is not one.
-    """
-    card = find_model(name)
-    for weights in card.weights:
-        if (
-            weights.format == "safetensors"
-            and weights.network == "unet"
-            and weights.arguments.get("dims") == 2
-        ):
-            return card, dict(weights.arguments)
-    raise OptionError(f"The model {name!r} is not a 2D U-Net of ours.", "Leave 'start' out.")
