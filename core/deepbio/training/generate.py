@@ -28,6 +28,7 @@ from deepbio.training.generate_cycle import CycleBatches, CycleGame
 from deepbio.training.generate_package import Pieces, generator_content
 from deepbio.training.generate_paired import Pair, PairedBatches, PairedGame
 from deepbio.training.generate_plan import Plan, Wishes, make_plan
+from deepbio.training.judging import look_through
 
 __all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
 
@@ -111,9 +112,14 @@ def _fit_cycle(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted
 
 def _fit_classes(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted:
     images, labels = _images(data, plan, job)
-    arguments = {**plan.rival["arguments"], "classes": plan.latent}
-    both = nn.ModuleDict({"generator": generator, "encoder": build(plan.rival["name"], arguments)})
+    both = nn.ModuleDict({"generator": generator})
+    if plan.likeness or not plan.judge:
+        shape = {"classes": plan.latent, "in_channels": plan.channels}
+        shape |= {name: plan.network["arguments"][name] for name in ("features", "patch")}
+        both["encoder"] = build("style_discriminator", shape)
     rival = build(plan.rival["name"], plan.rival["arguments"])
+    if plan.judge:
+        look_through(rival, plan.judge)
     game = ClassGame(
         plan.latent,
         len(plan.classes),

@@ -16,6 +16,7 @@ from deepbio.options import Options, option
 from deepbio.tasks.conditions import CONDITIONS
 from deepbio.training.adversarial import AdversarialSchedule
 from deepbio.training.description import Description
+from deepbio.training.judging import judge_arguments
 
 __all__ = ["Plan", "Wishes", "make_plan"]
 
@@ -46,7 +47,14 @@ class Wishes(Options):
         low=0.0,
         high=1000.0,
     )
-    naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
+    naming: float | None = option(
+        None, "class: weight of being named right; default: 0.5, with 'judge' 0.1", low=0.0, high=100.0
+    )
+    judge: str = option(
+        "",
+        "class: a classifier of ours through whose features the discriminator looks, so that far fewer steps are "
+        "needed; best one that knows the same classes",
+    )
     steps: int | None = option(
         None, "training steps; default: 6000 (class) or 3000 (paired)", low=1, high=10**7
     )
@@ -83,6 +91,8 @@ class Plan:
         Whether images are turned and mirrored.
     naming, likeness, coding : float
         Weights of the losses, see `ClassGame` and `PairedGame`.
+    judge : str
+        Classifier whose features the discriminator of classes sees; empty for none.
     """
 
     kind: str
@@ -100,6 +110,7 @@ class Plan:
     naming: float
     likeness: float
     coding: float
+    judge: str = ""
     schedule: AdversarialSchedule = field(default_factory=AdversarialSchedule)
 
 
@@ -156,12 +167,35 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         schedule=AdversarialSchedule(wishes.steps or 6000, beta=0.5, seed=wishes.seed),
         changes=("colour", "shift", "cut"),
         turn=wishes.turn,
-        naming=wishes.naming,
+        naming=0.5 if wishes.naming is None else wishes.naming,
         likeness=20.0 if wishes.likeness is None else wishes.likeness,
         coding=0.005,
     )
+    if wishes.judge:
+        plan = _judged(plan, wishes)
     counts = {name: sum(case.class_name == name for case in train) for name in labels}
     return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
+
+
+def _judged(plan: Plan, wishes: Wishes) -> Plan:
+    """The plan with a discriminator that looks through a classifier; an encoder is not needed then."""
+    seen = judge_arguments(wishes.judge, plan.classes, plan.channels)
+    known = bool(seen["order"])
+    naming = (0.1 if known else 0.0) if wishes.naming is None else wishes.naming
+    if naming and not known:
+        raise OptionError(
+            f"The model {wishes.judge!r} does not know the classes {', '.join(plan.classes)}, so it cannot name them.",
+            "Set naming=0, choose another judge, or give the data's classes its names with 'names'.",
+        )
+    return replace(
+        plan,
+        rival={"name": "projected_discriminator", "arguments": {"classes": len(plan.classes), **seen}},
+        schedule=replace(plan.schedule, beta=0.0, rival_rate=0.2, r1=0.0),
+        naming=naming,
+        likeness=0.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.0 if not wishes.likeness else plan.coding,
+        judge=wishes.judge,
+    )
 
 
 def _renamed(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:

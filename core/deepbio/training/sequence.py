@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deepbio.cases import split_cases
 from deepbio.cases.sequence import Clip, SequenceCase, load_clips, looks_like_sequences, read_sequences
+from deepbio.engine.runtimes.with_torch import load_module
 from deepbio.events import Notice
 from deepbio.io import read
 from deepbio.library.package import write_package
@@ -26,11 +27,14 @@ from deepbio.training.losses import class_loss
 from deepbio.training.sequence_data import Batch, Ready, animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
 from deepbio.training.sequence_plan import Plan, Wishes, make_network_plan, settle_kind
-from deepbio.training.start import begin_with
+from deepbio.training.sequence_teacher import taught
+from deepbio.training.start import begin_with, weights_of
 
 __all__ = ["Plan", "Wishes", "make_plan", "matches", "sequence_loss", "train_plan"]
 
 _VALIDATED = 20  # clips at most, drawn evenly from the val part
+_SHARP = 3.0
+_SMALL = 30.0  # pixels, below which sizes need not be steady
 _STILLS = 3  # scored for the card where no movie is held out
 
 Thing = TypeVar("Thing")
@@ -69,6 +73,7 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     train, val = split_cases(read_sequences(data))
     job.listener(Notice(f"{len(train)} files, {len(val)} held out."))
     clips, held = (ready_clips(_clips(cases, plan), plan) for cases in (train, val))
+    clips = learned(clips, plan)
     shown = [animated(one, plan, number) for number, one in enumerate(_some(held, _VALIDATED))]
     schedule = Schedule(
         plan.steps, plan.learning_rate, plan.weight_decay, plan.ema, plan.validate_every, plan.seed
@@ -88,6 +93,13 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
         scores = _held_out(job.output, val, data, job)
         write_package(job.output, _with(content, files=files, scores=scores), replace=True)
     return job.output
+
+
+def learned(clips: Sequence[Ready], plan: Plan) -> list[Ready]:
+    """Clips to learn from: where the plan says so, a teacher labels the frames that have no label."""
+    if plan.kind != "segment" or not plan.start or not plan.teach:
+        return list(clips)
+    return taught(clips, load_module(weights_of(plan.start, 2)), plan.teach, cyclic=plan.cyclic)
 
 
 def _with(content: Any, **changes: Any) -> Any:
@@ -136,8 +148,9 @@ def sequence_loss(scores: Tensor, labels: Tensor, consistency: float) -> Tensor:
     labels : Tensor of int64
         The same without K; -1 is unknown.
     consistency : float
-        Weight of the mean squared second difference in time of the probabilities (times 100, as few pixels
-        change). What is steady or changes evenly costs nothing, so that a heart may beat.
+        Weight of the mean squared second difference in time of the classes' sizes, each over its largest size. What is
+        steady or changes evenly costs nothing, so that a heart may beat; an object that comes and goes from one
+        frame to the next does.
 
     Returns
     -------
@@ -152,9 +165,11 @@ def sequence_loss(scores: Tensor, labels: Tensor, consistency: float) -> Tensor:
     known = marks[:, 0, 0] >= 0
     loss = class_loss(flat[known], marks[known]) if bool(known.any()) else scores.sum() * 0
     if consistency and scores.shape[2] > 2:
-        probability = scores.softmax(1)
-        jumps = probability[:, :, 2:] - 2 * probability[:, :, 1:-1] + probability[:, :, :-2]
-        loss = loss + consistency * 100 * jumps.square().mean()
+        # sharpened, nearly counts of pixels: else a region that is half there everywhere would be steady
+        sizes = (scores.float() * _SHARP).softmax(1)[:, 1:].sum((3, 4))
+        sizes = sizes / (sizes.amax(2, keepdim=True).detach() + _SMALL)
+        jumps = sizes[:, :, 2:] - 2 * sizes[:, :, 1:-1] + sizes[:, :, :-2]
+        loss = loss + consistency * jumps.square().mean()
     return loss
 
 

@@ -23,6 +23,7 @@ _NORMALISATION = {
     "kwargs": {"axes": ["channel", "y", "x"], "min_percentile": 1.0, "max_percentile": 99.8},
 }
 _FEATURES = (16, 32, 64, 96)
+_TEACH = 1.2  # frames
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Wishes(Options):
     ejection: bool = option(False, "tell end-diastole, end-systole and the ejection fraction")
     consistency: float = option(
         0.1, "weight of the loss on jumps between neighbouring frames", low=0.0, high=1000.0
+    )
+    teach: float | None = option(
+        None,
+        "with 'start', unlabelled frames learn from what that model says of them, smoothed in time by a Gaussian of so "
+        "many frames; 0: they do not; default: 1.2",
+        low=0.0,
+        high=20.0,
     )
     patch: int | None = option(None, "edge of the training patches in pixels", low=16, high=1024)
     steps: int | None = option(None, "training steps; default: by the data", low=1, high=10**7)
@@ -78,8 +86,8 @@ class Plan:
         Size of the training patches (y, x).
     batch : int
         Clips of a step.
-    cyclic, smooth, ejection, consistency
-        As in `Wishes`.
+    cyclic, smooth, ejection, consistency, teach
+        As in `Wishes`; with a `teach` of 0 unlabelled frames teach nothing.
     animate : float
         Share of the clips that are made from one labelled frame by moving and beating it.
     beat : float
@@ -108,6 +116,7 @@ class Plan:
     smooth: float = 0.0
     ejection: bool = False
     consistency: float = 0.1
+    teach: float = 0.0
     animate: float = 0.5
     beat: float = 0.35
     rotation: float = 30.0
@@ -179,6 +188,7 @@ def make_network_plan(
         smooth=wishes.smooth,
         ejection=wishes.ejection,
         consistency=wishes.consistency,
+        teach=(_TEACH if wishes.teach is None else wishes.teach) if wishes.start else 0.0,
         normalisation=base.get("normalisation", [_NORMALISATION]),
         grid=base.get("grid", {}),
         steps=steps,

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deepbio.engine.runtimes.with_torch import load_module
 from deepbio.errors import OptionError
 from deepbio.library import ModelCard, find_model
+from deepbio.library.card import Weights
 from deepbio.networks.unet import UNet
 
-__all__ = ["begin_with", "started_from", "steps_of", "trainable"]
+__all__ = ["begin_with", "started_from", "steps_of", "trainable", "weights_of"]
 
 
 def started_from(name: str, dims: int) -> tuple[ModelCard, dict[str, Any]]:
@@ -41,6 +43,14 @@ def started_from(name: str, dims: int) -> tuple[ModelCard, dict[str, Any]]:
         f"The model {name!r} is not a {dims}D U-Net of ours ({', '.join(found) or 'no weights'}).",
         "Leave 'start' out, or name a segmentation model that deepbio trained.",
     )
+
+
+def weights_of(name: str, dims: int) -> Weights:
+    """The weights of a model to begin with, unchanged since they were published."""
+    card, _ = started_from(name, dims)
+    weights = next(one for one in card.weights if one.format == "safetensors")
+    weights.verify()
+    return weights
 
 
 def steps_of(card: ModelCard) -> list[dict[str, Any]]:
@@ -76,13 +86,8 @@ def begin_with(network: nn.Module, name: str, images: Callable[[], Tensor] | Non
     OptionError
         If the networks differ in more than their heads.
     """
-    from deepbio.engine.runtimes.with_torch import load_module
-
     assert isinstance(network, UNet)  # noqa: S101 - for the type checker
-    card, _ = started_from(name, network.dims)
-    weights = next(one for one in card.weights if one.format == "safetensors")
-    weights.verify()
-    known = load_module(weights).state_dict()
+    known = load_module(weights_of(name, network.dims)).state_dict()
     mine = network.state_dict()
     head = [key for key in known if key.startswith("heads.")]
     if any(known[key].shape != mine[key].shape for key in head):
