@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from deepbio.engine.ladder import Rung, with_ladder
 from deepbio.engine.planning import ladder_for
@@ -29,8 +28,9 @@ from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
 from deepbio.tasks.segment import Opener
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.temporal import steadied
 
-__all__ = ["check_input", "following_of", "sequence", "smoothed", "softmax"]
+__all__ = ["check_input", "following_of", "sequence"]
 
 _OVERLAP = 0.125
 
@@ -157,7 +157,8 @@ class _Job:
             return found
 
         scores = with_ladder(attempt, ladder, self.listener)
-        probability = smoothed(softmax(scores), self.following)
+        known = self.following
+        probability = steadied(scores, smooth=known.smooth, harmonics=known.harmonics, cyclic=known.cyclic)
         if self.following.kind == "segment":
             for t, (frame, place) in enumerate(zip(frames, placed, strict=True)):
                 self._write(frame, place, probability[:, t])
@@ -305,17 +306,3 @@ def _answers(movie: _Movie, runtime: Runtime, following: Following) -> np.ndarra
     if following.kind == "per-sequence":
         return (total / len(starts))[:, None]
     return (total / counts)[:, :length]
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from scores, along the first axis."""
-    powers = np.exp(scores - scores.max(0, keepdims=True))
-    return np.asarray(powers / powers.sum(0, keepdims=True), np.float32)
-
-
-def smoothed(probability: np.ndarray, following: Following) -> np.ndarray:
-    """Probabilities, shape (K, T, ...), smoothed in time as the card says."""
-    if not following.smooth or probability.shape[1] < 2:
-        return probability
-    mode = "wrap" if following.cyclic else "nearest"
-    return np.asarray(gaussian_filter1d(probability, following.smooth, axis=1, mode=mode), np.float32)

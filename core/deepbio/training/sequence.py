@@ -99,7 +99,7 @@ def learned(clips: Sequence[Ready], plan: Plan) -> list[Ready]:
     """Clips to learn from: where the plan says so, a teacher labels the frames that have no label."""
     if plan.kind != "segment" or not plan.start or not plan.teach:
         return list(clips)
-    return taught(clips, load_module(weights_of(plan.start, 2)), plan.teach, cyclic=plan.cyclic)
+    return taught(clips, load_module(weights_of(plan.start, 2)), harmonics=plan.harmonics, cyclic=plan.cyclic)
 
 
 def _with(content: Any, **changes: Any) -> Any:

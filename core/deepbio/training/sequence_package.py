@@ -104,6 +104,7 @@ def _config(plan: Plan, about: Description) -> dict[str, Any]:
         "bidirectional": bool(plan.network["arguments"].get("bidirectional")),
         "cyclic": plan.cyclic,
         "smooth": plan.smooth,
+        "harmonics": plan.harmonics,
         "ejection": plan.ejection,
     }
     config: dict[str, Any] = {

@@ -23,7 +23,6 @@ _NORMALISATION = {
     "kwargs": {"axes": ["channel", "y", "x"], "min_percentile": 1.0, "max_percentile": 99.8},
 }
 _FEATURES = (16, 32, 64, 96)
-_TEACH = 1.2  # frames
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,15 @@ class Wishes(Options):
     smooth: float = option(
         0.0, "standard deviation in frames of a Gaussian over the scores in time", low=0.0, high=20.0
     )
+    harmonics: int = option(
+        0, "with 'cyclic', keep so many waves of the scores in time (2 for a heart); 0: all", low=0, high=100
+    )
     ejection: bool = option(False, "tell end-diastole, end-systole and the ejection fraction")
     consistency: float = option(
         0.1, "weight of the loss on jumps between neighbouring frames", low=0.0, high=1000.0
     )
-    teach: float | None = option(
-        None,
-        "with 'start', unlabelled frames learn from what that model says of them, smoothed in time by a Gaussian of so "
-        "many frames; 0: they do not; default: 1.2",
-        low=0.0,
-        high=20.0,
+    teach: bool = option(
+        True, "with 'start', unlabelled frames learn from what that model says of them, steadied in time"
     )
     patch: int | None = option(None, "edge of the training patches in pixels", low=16, high=1024)
     steps: int | None = option(None, "training steps; default: by the data", low=1, high=10**7)
@@ -86,8 +84,8 @@ class Plan:
         Size of the training patches (y, x).
     batch : int
         Clips of a step.
-    cyclic, smooth, ejection, consistency, teach
-        As in `Wishes`; with a `teach` of 0 unlabelled frames teach nothing.
+    cyclic, smooth, harmonics, ejection, consistency, teach
+        As in `Wishes`.
     animate : float
         Share of the clips that are made from one labelled frame by moving and beating it.
     beat : float
@@ -114,9 +112,10 @@ class Plan:
     batch: int = 2
     cyclic: bool = False
     smooth: float = 0.0
+    harmonics: int = 0
     ejection: bool = False
     consistency: float = 0.1
-    teach: float = 0.0
+    teach: bool = False
     animate: float = 0.5
     beat: float = 0.35
     rotation: float = 30.0
@@ -160,6 +159,8 @@ def make_network_plan(
         "size": [int(np.median([c.pixels.shape[axis] for c in clips])) for axis in (2, 3)],
         "labelled_frames": sum(len(clip.labelled) for clip in clips),
     }
+    if wishes.harmonics and not wishes.cyclic:
+        raise OptionError(f"harmonics={wishes.harmonics} is of a cycle.", "Set cyclic=true, or leave it out.")
     longest = max(lengths)
     if kind != "segment" and longest < 2:
         raise ImageError(
@@ -186,9 +187,10 @@ def make_network_plan(
         batch=2 if kind == "segment" else 4,
         cyclic=wishes.cyclic,
         smooth=wishes.smooth,
+        harmonics=wishes.harmonics,
         ejection=wishes.ejection,
         consistency=wishes.consistency,
-        teach=(_TEACH if wishes.teach is None else wishes.teach) if wishes.start else 0.0,
+        teach=bool(wishes.start) and wishes.teach,
         normalisation=base.get("normalisation", [_NORMALISATION]),
         grid=base.get("grid", {}),
         steps=steps,

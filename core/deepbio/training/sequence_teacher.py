@@ -13,20 +13,22 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from deepbio.tasks.temporal import steadied
 from deepbio.training.sequence_data import Ready
 
 __all__ = ["taught"]
 
 _JUMP = 0.3  # of a class's largest size, between two frames
 _AROUND = 2  # frames on each side of a jump
-_CERTAIN = 4.0  # logits beyond this are not more certain: one frame must not outvote its neighbours
+_SMOOTH = 1.2  # frames
 
 
 @torch.no_grad()
-def taught(clips: Sequence[Ready], teacher: nn.Module, smooth: float, *, cyclic: bool) -> list[Ready]:
+def taught(
+    clips: Sequence[Ready], teacher: nn.Module, *, harmonics: int = 0, cyclic: bool = False
+) -> list[Ready]:
     """Fill in the unlabelled frames of movies.
 
     Teachers that see single frames flicker where an object ends, such as in a heart's basal slices. So a class that
@@ -39,8 +41,8 @@ def taught(clips: Sequence[Ready], teacher: nn.Module, smooth: float, *, cyclic:
         Of a segmentation.
     teacher : torch.nn.Module
         Gives scores (N, K, y, x) for normalised frames (N, C, y, x) whose sizes are multiples of its `divisor`.
-    smooth : float
-        Standard deviation in frames of a Gaussian over its scores in time.
+    harmonics : int
+        Waves in time that are kept of its scores, in a cycle; 0: a Gaussian of 1.2 frames smooths instead.
     cyclic : bool
         Whether the first frame follows the last.
 
@@ -49,20 +51,16 @@ def taught(clips: Sequence[Ready], teacher: nn.Module, smooth: float, *, cyclic:
     list of Ready
         The same, in which most frames of movies are known; stills as they are.
     """
-    return [
-        _filled(one, teacher.eval(), smooth, cyclic=cyclic) if len(one.frames) > 1 else one for one in clips
-    ]
+    teacher.eval()
+    return [_filled(one, teacher, harmonics, cyclic=cyclic) if len(one.frames) > 1 else one for one in clips]
 
 
-def _filled(one: Ready, teacher: nn.Module, smooth: float, *, cyclic: bool) -> Ready:
+def _filled(one: Ready, teacher: nn.Module, harmonics: int, *, cyclic: bool) -> Ready:
     known = one.known
     if len(known) == len(one.frames):
         return one
-    scores = _scores(one.frames, teacher)
-    margin = scores - np.sort(scores, axis=1)[:, -2:-1]  # over the best of the others, where it is the best
-    margin = np.clip(np.where(margin > 0, margin, scores - scores.max(1, keepdims=True)), -_CERTAIN, _CERTAIN)
-    mode = "wrap" if cyclic else "nearest"
-    found = gaussian_filter1d(margin, smooth, axis=0, mode=mode).argmax(1) if smooth else margin.argmax(1)
+    scores = _scores(one.frames, teacher).swapaxes(0, 1)
+    found = steadied(scores, smooth=_SMOOTH, harmonics=harmonics, cyclic=cyclic).argmax(0)
     if known:
         seen = np.unique(one.labels[known].numpy())
         found = np.where(np.isin(found, seen), found, 0)
