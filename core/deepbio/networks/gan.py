@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PatchDiscriminator", "StyleDiscriminator", "StyleGenerator"]
+__all__ = ["PatchDiscriminator", "StyleDiscriminator", "StyleGenerator", "spread"]
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU
@@ -212,7 +212,7 @@ class StyleDiscriminator(nn.Module):
         for same, down, skip in zip(self.same, self.down, self.skip, strict=True):
             short = skip(F.avg_pool2d(y, 2))
             y = _active(down(F.avg_pool2d(_active(same(y)), 2))) + short
-        y = _active(self.last(torch.cat([y, _spread(y)], 1)))
+        y = _active(self.last(torch.cat([y, spread(y)], 1)))
         y = _active(self.dense(y.flatten(1)))
         return self.real(y).float(), self.named(y).float()
 
@@ -230,7 +230,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _spread(x: Tensor, group: int = 4) -> Tensor:
+def spread(x: Tensor, group: int = 4) -> Tensor:
     """How much the images of a group differ, as one more channel: a batch of one kind is made up."""
     size = next(n for n in range(min(group, x.shape[0]), 0, -1) if x.shape[0] % n == 0)
     groups = x.float().view(size, -1, *x.shape[1:])

@@ -2,7 +2,9 @@
 
 Method: Sauer et al., NeurIPS 2021, "Projected GANs Converge Faster" (arXiv:2111.01007): the features of a network that
 knows such images, mixed across channels and scales by random convolutions that stay as they are, and a small
-trained head at each scale. Many times fewer images are needed than by a discriminator that begins with nothing.
+trained head at each scale. Many times fewer images are needed than by a discriminator that begins with nothing. Here
+one more head sees the pixels themselves, since a classifier does not mind fine patterns that no camera makes, and
+the coarsest sees how much the images of a group differ, as in StyleGAN2.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from deepbio.networks.classifier import Classifier
+from deepbio.networks.gan import spread
 
 __all__ = ["ProjectedDiscriminator"]
 
 _SLOPE = 0.2
 _LAST = 6  # edge of the map that a head judges, at most
+_PATCH = 2  # pixels together, as generators make them
 
 
 class ProjectedDiscriminator(nn.Module):
-    """Real or made up, for each class, at several scales; and which class the classifier sees.
+    """Real or made up, for each class, at several scales and in the pixels; and which class the classifier sees.
 
     Parameters
     ----------
@@ -47,7 +51,7 @@ class ProjectedDiscriminator(nn.Module):
     >>> network = ProjectedDiscriminator(2, judge, 48, (128.0,) * 3, (50.0,) * 3, width=6)
     >>> real, named = network(torch.zeros(5, 3, 32, 32))
     >>> [tuple(one.shape) for one in real], named.shape
-    ([(5, 2, 6, 6), (5, 2, 6, 6)], torch.Size([5, 2]))
+    ([(5, 2, 4, 4), (5, 2, 6, 6), (5, 2, 6, 6)], torch.Size([5, 2]))
     """
 
     mean: Tensor
@@ -82,7 +86,11 @@ class ProjectedDiscriminator(nn.Module):
         edges = [-(-edge // entry)]
         for stride in strides[1:]:
             edges.append(-(-edges[-1] // stride[0]))
-        self.heads = nn.ModuleList(_head(width, classes, size) for size in edges)
+        inputs = [width] * (len(edges) - 1) + [width + 1]
+        self.heads = nn.ModuleList(
+            _head(n, width, classes, size) for n, size in zip(inputs, edges, strict=True)
+        )
+        self.pixels = _head(self.judge.in_channels * _PATCH**2, width, classes, edge // _PATCH)
         self.train()
         super().requires_grad_(False)
         self.requires_grad_(True)
@@ -90,6 +98,7 @@ class ProjectedDiscriminator(nn.Module):
     def requires_grad_(self, requires_grad: bool = True) -> ProjectedDiscriminator:
         """Only the heads are ever trained."""
         self.heads.requires_grad_(requires_grad)
+        self.pixels.requires_grad_(requires_grad)
         return self
 
     def train(self, mode: bool = True) -> ProjectedDiscriminator:
@@ -99,13 +108,16 @@ class ProjectedDiscriminator(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Logits of being real (B, K, y, x) at each scale, fine to coarse, and the classifier's (B, K).
+        """Logits of being real (B, K, y, x), and the classifier's (B, K).
+
+        The first are of the pixels, then of each scale, fine to coarse.
 
         Parameters
         ----------
         x : Tensor, shape (B, C, y, x)
-            Images of -1 to 1, any square size.
+            Images of -1 to 1, any even square size.
         """
+        seen = self.pixels(F.pixel_unshuffle(x, _PATCH))
         x = F.interpolate(x, (self.edge, self.edge), mode="bilinear", align_corners=False, antialias=False)
         maps = list(self.judge.maps((x - self.mean) / self.std).values())[1:]
         named = self.judge.head(maps[-1].flatten(2).mean(2))[:, self.order]
@@ -119,14 +131,16 @@ class ProjectedDiscriminator(nn.Module):
                 y = y + F.interpolate(above, y.shape[2:], mode="nearest")
             above = between(y)
             mixed.insert(0, above)
-        return [head(one).float() for head, one in zip(self.heads, mixed, strict=True)], named.float()
+        mixed[-1] = torch.cat([mixed[-1], spread(mixed[-1])], 1)
+        scales = [head(one).float() for head, one in zip(self.heads, mixed, strict=True)]
+        return [seen.float(), *scales], named.float()
 
 
-def _head(width: int, classes: int, size: int) -> nn.Sequential:
+def _head(inputs: int, width: int, classes: int, size: int) -> nn.Sequential:
     """Convolutions down to a small map, and a logit for each class there."""
     layers: list[nn.Module] = []
     while size > _LAST:
-        layers += [spectral_norm(nn.Conv2d(width, width, 4, 2, 1)), nn.LeakyReLU(_SLOPE)]
-        size //= 2
-    layers += [spectral_norm(nn.Conv2d(width, width, 3, padding=1)), nn.LeakyReLU(_SLOPE)]
+        layers += [spectral_norm(nn.Conv2d(inputs, width, 4, 2, 1)), nn.LeakyReLU(_SLOPE)]
+        inputs, size = width, size // 2
+    layers += [spectral_norm(nn.Conv2d(inputs, width, 3, padding=1)), nn.LeakyReLU(_SLOPE)]
     return nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, classes, 1)))
