@@ -30,7 +30,7 @@ class Following:
     smooth : float
         Standard deviation in frames of a Gaussian over the probabilities in time; 0 is none.
     harmonics : int
-        Of a cycle, how many waves of the scores in time are kept; 0 keeps all.
+        Of a cycle, how many waves in time are kept, see `deepbio.tasks.temporal.steadied`; 0 keeps all.
     ejection : bool
         Whether the table tells end-diastole, end-systole and the ejection fraction.
     """

@@ -44,7 +44,10 @@ class Wishes(Options):
         0.0, "standard deviation in frames of a Gaussian over the scores in time", low=0.0, high=20.0
     )
     harmonics: int = option(
-        0, "with 'cyclic', keep so many waves of the scores in time (2 for a heart); 0: all", low=0, high=100
+        0,
+        "with 'cyclic', keep so many waves in time of the distance to the border (2 for a heart); 0: all",
+        low=0,
+        high=100,
     )
     ejection: bool = option(False, "tell end-diastole, end-systole and the ejection fraction")
     consistency: float = option(

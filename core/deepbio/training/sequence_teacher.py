@@ -42,7 +42,7 @@ def taught(
     teacher : torch.nn.Module
         Gives scores (N, K, y, x) for normalised frames (N, C, y, x) whose sizes are multiples of its `divisor`.
     harmonics : int
-        Waves in time that are kept of its scores, in a cycle; 0: a Gaussian of 1.2 frames smooths instead.
+        Waves in time that are kept of its shapes, in a cycle; 0: a Gaussian of 1.2 frames smooths instead.
     cyclic : bool
         Whether the first frame follows the last.
 
