@@ -29,7 +29,7 @@ from deepbio.tasks import Result
 if TYPE_CHECKING:
     from torch import nn
 
-    from deepbio.tasks.segment import Opener
+    from deepbio.tasks.running import Opener
 
 __all__ = ["Model", "generate", "load_model", "run"]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.table import columns_of, first_of, image_files, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Image
 
@@ -110,12 +109,10 @@ def is_class_data(source: Path) -> bool:
         return source.is_file() and zipfile.is_zipfile(source) and _has_labels(source)
     if source.is_dir() and not (source / "index.csv").is_file():
         return bool(_class_folders(source))
-    index = source / "index.csv" if source.is_dir() else source
-    if index.suffix.lower() != ".csv" or not index.is_file():
-        return False
-    columns = _columns(index)
-    with_masks = set(columns) & set(_LABEL_FILES) or (index.parent / "labels").is_dir()
-    return bool(_first(columns, _IMAGE_COLUMNS) and _first(columns, _CLASS_COLUMNS) and not with_masks)
+    columns = columns_of(source)
+    folder = source if source.is_dir() else source.parent
+    with_masks = set(columns) & set(_LABEL_FILES) or (folder / "labels").is_dir()
+    return bool(first_of(columns, _IMAGE_COLUMNS) and first_of(columns, _CLASS_COLUMNS) and not with_masks)
 
 
 def _has_labels(path: Path) -> bool:
@@ -141,23 +138,13 @@ def class_names(cases: Sequence[ClassCase]) -> tuple[str, ...]:
 
 
 def _from_csv(path: Path) -> list[ClassCase]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {
-                (k or "").strip().lower(): (v or "").strip()
-                for k, v in row.items()
-                if isinstance(v, str | None)
-            }
-            for row in csv.DictReader(file)
-        ]
-    if not rows:
-        raise ImageError(f"The data set {str(path)!r} has no rows.")
-    image, kind = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _CLASS_COLUMNS)
+    rows = read_rows(path)
+    image, kind = first_of(rows[0], _IMAGE_COLUMNS), first_of(rows[0], _CLASS_COLUMNS)
     if image is None or kind is None:
         raise ImageError(
             f"The data set {str(path)!r} has the columns {sorted(rows[0])}; expected 'image' and 'class'."
         )
-    patient = _first(rows[0], _PATIENT_COLUMNS)
+    patient = first_of(rows[0], _PATIENT_COLUMNS)
     cases = []
     for number, row in enumerate(rows, start=2):
         if not row.get(image) or not row.get(kind):
@@ -182,7 +169,7 @@ def _from_folders(folder: Path) -> list[ClassCase]:
             f"The folder {str(folder)!r} has no folders of images, one for each class.",
             "Put the images of each class into a folder of its name, or give a CSV with columns image,class.",
         )
-    return [ClassCase(path, one.name, split) for split, one in found for path in sorted(_image_files(one))]
+    return [ClassCase(path, one.name, split) for split, one in found for path in image_files(one)]
 
 
 def _class_folders(folder: Path) -> list[tuple[str, Path]]:
@@ -192,17 +179,12 @@ def _class_folders(folder: Path) -> list[tuple[str, Path]]:
         (split, one)
         for split, part in parts or [("", folder)]
         for one in sorted(part.iterdir())
-        if one.is_dir() and not one.name.startswith(".") and any(_image_files(one))
+        if one.is_dir() and not one.name.startswith(".") and any(image_files(one))
     ]
     # images/ beside labels/ is a data set of segmentation
     if {one.name for _, one in found} & {"images"} and {one.name for _, one in found} & set(_LABEL_FILES):
         return []
     return found
-
-
-def _image_files(folder: Path) -> list[Path]:
-    suffixes = tuple(io.image_suffixes())
-    return [path for path in folder.iterdir() if path.name.lower().endswith(suffixes)]
 
 
 def _from_arrays(path: Path) -> list[ClassCase]:
@@ -244,15 +226,6 @@ def _read_arrays(path: Path, stamp: tuple[int, int]) -> Mapping[str, np.ndarray]
 def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     facts = path.stat()
     return _read_arrays(path, (facts.st_mtime_ns, facts.st_size))
-
-
-def _columns(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip().lower() for name in next(csv.reader(file), [])]
-
-
-def _first(columns: Any, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
 
 
 # --- pixels -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepbio.engine.cells import CellPlan, plan_cells, predict_cells
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import first_rung, ladder_for
 from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Listener, silent
@@ -98,9 +98,9 @@ def features(
     loaded = model if isinstance(model, Model) else load_model(model)
     start = time.perf_counter()
     labels = _labels(picture, objects, options, on_progress)
-    job = _Job(picture, loaded, layer, pools, labels, options, maps)
+    job = _Job(picture, loaded, layer, pools, labels, options, maps, on_progress)
     for frame in split_frames(picture, loaded.card, options):
-        job.run(frame, on_progress)
+        job.run(frame)
     record = {**job.record(), "seconds_total": round(time.perf_counter() - start, 4)}
     found = labels if objects is not None and not isinstance(objects, LabelMap) else None
     return Result(
@@ -170,6 +170,7 @@ class _Job:
     labels: LabelMap | None
     options: RunOptions
     keep: bool
+    listener: Listener
     tables: list[Table] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -178,7 +179,7 @@ class _Job:
         self.layer: Layer = choose_layer(self.model.module(self.options), card, self.wanted, largest)
         self.spec = spec_for(card, self.image.grid)
         first = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
-        self.ladder = list(ladder_for(card, first))
+        self.ladder = Ladder(ladder_for(card, first), self.listener)
         self.maps = MapsOf(self.image, self.layer.name)
         if not self.layer.stride and (self.labels is not None or self.keep):
             raise OptionError(
@@ -187,25 +188,16 @@ class _Job:
                 "Choose a layer with a stride: 'deepbio models show NAME --layers' lists them.",
             )
 
-    def run(self, frame: Frame, listener: Listener) -> None:
+    def run(self, frame: Frame) -> None:
         """Describe one frame."""
         parts = self.labels is not None
         worked = work_on(self.image, frame, self.model.card, self.options, self.spec, parts=parts)
-        used: list[Rung] = []
-
-        def attempt(rung: Rung) -> tuple[np.ndarray, CellPlan]:
-            used.append(rung)
-            return self._attempt(worked.source, rung, listener, frame.name)
-
-        cells, plan = with_ladder(attempt, self.ladder, listener)
-        self.ladder = self.ladder[len(used) - 1 :]
+        cells, plan = self.ladder.climb(lambda rung: self._attempt(worked.source, rung, frame.name))
         self.tables.append(self._table(frame, worked, cells, plan))
         if self.keep:
             self.maps.add(frame, worked, cells, plan)
 
-    def _attempt(
-        self, source: FrameSource, rung: Rung, listener: Listener, item: str
-    ) -> tuple[np.ndarray, CellPlan]:
+    def _attempt(self, source: FrameSource, rung: Rung, item: str) -> tuple[np.ndarray, CellPlan]:
         from deepbio.engine.runtimes.inside import LayerRuntime
 
         module = self.model.module(self.options.replace(device=rung.device.name))
@@ -216,7 +208,7 @@ class _Job:
             runtime,
             plan,
             out=lambda shape: allocate(shape, np.float32),
-            listener=listener,
+            listener=self.listener,
             item=item,
         )
         return cells, plan
@@ -255,8 +247,8 @@ class _Job:
             "features": self.layer.features,
             "stride": list(self.layer.stride),
             "pool": list(self.pools),
-            "device": self.ladder[0].device.name,
-            "tile": list(self.ladder[0].tile),
+            "device": self.ladder.first.device.name,
+            "tile": list(self.ladder.first.tile),
             "deepbio": __version__,
         }
 

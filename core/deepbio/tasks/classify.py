@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 from scipy.special import softmax
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import ladder_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.statistics import check_finite
@@ -27,7 +26,7 @@ from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
 from deepbio.tasks.heat import heat_map, mean_map
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.result import Result
-from deepbio.tasks.segment import Opener
+from deepbio.tasks.running import Opener, Seconds, mirror_axes
 
 __all__ = ["check_input", "classify", "input_size", "names_of"]
 
@@ -125,7 +124,8 @@ def classify(
     if objects is not None:
         _check_objects(image, objects)
     frames = list(split_frames(image, card, options))
-    job = _Job(image, card, open_runtime, options, listener, list(ladder_for(card, first)), objects)
+    ladder = Ladder(ladder_for(card, first), listener)
+    job = _Job(image, card, open_runtime, options, listener, ladder, objects)
     stage = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
     for frame in frames:
         {"whole": job.whole, "tiles": job.tiles, "objects": job.objects_of}[mode](frame)
@@ -169,13 +169,13 @@ class _Job:
     open_runtime: Opener
     options: RunOptions
     listener: Listener
-    ladder: list[Rung]
+    ladder: Ladder
     objects: LabelMap | None = None
     tables: list[Table] = field(default_factory=list)
     maps: list[np.ndarray] = field(default_factory=list)
     labels: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
     inputs: int = 0
 
     def __post_init__(self) -> None:
@@ -268,11 +268,8 @@ class _Job:
 
     def _ask(self, cut: Cut, count: int, frame: Frame) -> np.ndarray:
         """Probabilities, float64 of shape (count, classes), for `count` raw pieces of an image."""
-        start = time.perf_counter()
-        used: list[Rung] = []
 
         def attempt(rung: Rung) -> np.ndarray:
-            used.append(rung)
             runtime = self.open_runtime(rung, self.listener)
             self.facts["runtime"] = runtime
             stage = Stage(self.listener, "predict", count, item=frame.name)
@@ -285,10 +282,9 @@ class _Job:
                 stage.step(len(numbers))
             return np.concatenate(rows) if rows else np.zeros((0, len(self.names)))
 
-        found = with_ladder(attempt, self.ladder, self.listener)
-        self.ladder = self.ladder[len(used) - 1 :]
+        with self.seconds.of("predict"):
+            found = self.ladder.climb(attempt)
         self.inputs += count
-        self.seconds["predict"] = self.seconds.get("predict", 0.0) + time.perf_counter() - start
         return found
 
     def _ready(self, raw: np.ndarray) -> np.ndarray:
@@ -324,9 +320,8 @@ class _Job:
         units: Mapping[str, str] | None = None,
     ) -> None:
         count = len(probabilities)
-        where = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
         best = probabilities.argmax(1)
-        rows: dict[str, Any] = {word: np.full(count, at) for word, at in where.items()}
+        rows: dict[str, Any] = {word: np.full(count, at) for word, at in frame.place.items()}
         rows |= columns
         rows["class"] = np.array([self.names[k] for k in best], dtype=str)
         rows["probability"] = probabilities.max(1, initial=0.0)
@@ -344,20 +339,13 @@ class _Job:
         facts = {"classify": mode, "inputs": self.inputs, "input_size": list(self.size), **self.facts}
         if len(self.flips) > 1:
             facts["mirror"] = sorted({axis for flip in self.flips for axis in flip})
-        facts["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
+        facts["seconds"] = self.seconds.told()
         return Result(labels=labels, table=Table.concatenate(self.tables), image=heat, record=facts)
 
 
 def _flips(card: ModelCard, options: RunOptions) -> list[tuple[int, ...]]:
     """Axes of a batch along which it is mirrored, for each mirror image."""
-    if not options.mirror:
-        return [()]
-    axes = [axis + 2 for axis in card.deepbio.get("mirror", ())]
-    if not axes:
-        raise InputMismatch(
-            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
-            "Leave 'mirror' off.",
-        )
+    axes = [axis + 2 for axis in mirror_axes(card, options)]
     return [one for count in range(len(axes) + 1) for one in itertools.combinations(axes, count)]
 
 

@@ -22,12 +22,12 @@ from deepbio.predict import load_model
 from deepbio.training.classify_data import Batch, Pictures, batches, gather
 from deepbio.training.classify_losses import classification_loss
 from deepbio.training.classify_package import calibrate, class_content, sample_of, training_picture
-from deepbio.training.classify_plan import Plan, Wishes, make_plan
+from deepbio.training.classify_plan import Plan, Wishes, check_plan, make_plan
 from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.loop import Fit, Loop, Schedule
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 matches = is_class_data
 

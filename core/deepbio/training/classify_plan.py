@@ -17,8 +17,9 @@ from deepbio.options import Options, option
 from deepbio.training.classify_data import Variation
 from deepbio.training.classify_losses import BALANCES
 from deepbio.training.description import Description
+from deepbio.training.fitting_data import apart, check_fits, names_apart
 
-__all__ = ["Plan", "Wishes", "make_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan"]
 
 _LARGEST = {2: 224, 3: 64}  # edge of the images that a network is given
 _WIDTHS = (32, 64, 128, 192)
@@ -160,7 +161,8 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         If images have different channels or axes.
     """
     train, val = split_cases(read_class_cases(data))
-    labels, classes = _classes(train, val, about, wishes.names)
+    labels = _labels(train, val)
+    labels, classes = _classes(labels, about, wishes.names)
     tally = Counter(case.class_name for case in train)
     counts = tuple(tally[label] for label in labels)
     facts = _measure(train)
@@ -205,10 +207,34 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     return plan, told
 
 
-def _classes(
-    train: Sequence[ClassCase], val: Sequence[ClassCase], about: Description, names: Sequence[str] = ()
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the data calls the classes, and what the card will."""
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """Measure the training part for a plan that is given.
+
+    Raises
+    ------
+    ImageError
+        If there is but one class, or one has no training images.
+    InputMismatch
+        If images differ from each other in channels or axes, or from the plan in classes, channels, axes
+        or, where it normalises by the intensities of bytes, their type.
+    """
+    train, val = split_cases(read_class_cases(data))
+    labels = _labels(train, val)
+    _classes(labels, about)  # a description may name a class that has no cases
+    facts = _measure(train)
+    check_fits(
+        names_apart("classes", plan.labels, labels),
+        apart("channels", plan.channels, facts["channels"]),
+        apart("spatial axes", plan.dims, facts["dims"]),
+        apart("type of the pixels", "uint8", facts["type"]) if plan.normalise == "dataset" else "",
+    )
+    tally = Counter(case.class_name for case in train)
+    counts = {label: tally[label] for label in labels}
+    return {"train": len(train), "val": len(val), "classes": counts, **facts}
+
+
+def _labels(train: Sequence[ClassCase], val: Sequence[ClassCase]) -> tuple[str, ...]:
+    """What the data calls the classes."""
     labels = class_names([*train, *val])
     if len(labels) < 2:
         raise ImageError(
@@ -221,6 +247,13 @@ def _classes(
             f"The class {missing[0]!r} has no training images; it is in the held-out part only.",
             "Add training images of it, or leave it out of the data set.",
         )
+    return labels
+
+
+def _classes(
+    labels: tuple[str, ...], about: Description, names: Sequence[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the data calls the classes, in the order of the description, and what the card will."""
     if names:
         return labels, _renamed(labels, names)
     told = tuple(name for _, name in sorted(about.names.items()))

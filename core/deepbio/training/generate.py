@@ -27,10 +27,10 @@ from deepbio.training.generate_class import ClassBatches, ClassGame
 from deepbio.training.generate_cycle import CycleBatches, CycleGame
 from deepbio.training.generate_package import Pieces, generator_content
 from deepbio.training.generate_paired import Pair, PairedBatches, PairedGame
-from deepbio.training.generate_plan import Plan, Wishes, make_plan
+from deepbio.training.generate_plan import Plan, Wishes, check_plan, make_plan
 from deepbio.training.judging import look_through
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 _SHOWN = 6  # pairs on a sheet
 _APPEARANCES = 64  # kept on a card

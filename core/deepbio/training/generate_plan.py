@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepbio.cases.classify import is_class_data, load_pixels
+from deepbio.cases.classify import ClassCase, is_class_data, load_pixels
 from deepbio.cases.generate import load_pair, read_class_parts, read_pair_parts
 from deepbio.errors import ImageError, OptionError
 from deepbio.options import Options, option
 from deepbio.tasks.conditions import CONDITIONS
 from deepbio.training.adversarial import AdversarialSchedule
 from deepbio.training.description import Description
+from deepbio.training.fitting_data import apart, check_fits, names_apart
 from deepbio.training.judging import judge_arguments
 
-__all__ = ["Plan", "Wishes", "make_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,47 @@ def make_plan(data: Path, wishes: Options, about: Description) -> tuple[Plan, di
     return _plan_classes(data, wishes) if kind == "class" else _plan_pairs(data, wishes)
 
 
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """What the data is, for a plan that is given.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on, or its classes or channels are not those of the plan.
+    """
+    if plan.kind == "paired":
+        train, val = read_pair_parts(data, plan.group)
+        return _told(train, val, load_pair(train[0])[0])
+    parts = read_class_parts(data)
+    first = _first_image(parts[0][0])
+    check_fits(
+        names_apart("classes", plan.labels, parts[2]), apart("channels", plan.channels, int(first.shape[0]))
+    )
+    return _told(parts[0], parts[1], first, classes=_counts(parts[0], parts[2]))
+
+
+def _told(train: Sequence[Any], val: Sequence[Any], first: np.ndarray, **more: Any) -> dict[str, Any]:
+    return {"train": len(train), "val": len(val), **more, "first_shape": list(first.shape)}
+
+
+def _counts(cases: Sequence[ClassCase], labels: Sequence[str]) -> dict[str, int]:
+    tally = Counter(case.class_name for case in cases)
+    return {label: tally[label] for label in labels}
+
+
+def _first_image(case: ClassCase) -> np.ndarray:
+    pixels = load_pixels(case)
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        raise ImageError(
+            f"{str(case.image)!r} has shape {pixels.shape} (channels first); expected 1 or 3 channels in 2D."
+        )
+    return pixels
+
+
 def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     train, val, labels = read_class_parts(data)
     classes = _renamed(labels, wishes.names)
-    first = load_pixels(train[0])
-    if first.ndim != 3 or first.shape[0] not in (1, 3):
-        raise ImageError(
-            f"{str(train[0].image)!r} has shape {first.shape} (channels first); expected 1 or 3 channels in 2D."
-        )
+    first = _first_image(train[0])
     size = wishes.size or 64
     if size not in (16, 32, 64, 128, 256):
         raise OptionError(f"The size is {size}; a generator of classes makes 16, 32, 64, 128 or 256 pixels.")
@@ -173,8 +208,7 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     )
     if wishes.judge:
         plan = _judged(plan, wishes)
-    counts = {name: sum(case.class_name == name for case in train) for name in labels}
-    return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
+    return plan, _told(train, val, first, classes=_counts(train, labels))
 
 
 def _judged(plan: Plan, wishes: Wishes) -> Plan:
@@ -287,4 +321,4 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         likeness=2.0 if wishes.likeness is None else wishes.likeness,
         coding=0.0,
     )
-    return plan, {"train": len(train), "val": len(val), "first_shape": list(pixels.shape)}
+    return plan, _told(train, val, pixels)

@@ -26,11 +26,17 @@ from deepbio.training.loop import Loop, Schedule
 from deepbio.training.losses import class_loss
 from deepbio.training.sequence_data import Batch, Ready, animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
-from deepbio.training.sequence_plan import Plan, Wishes, make_network_plan, settle_kind
+from deepbio.training.sequence_plan import (
+    Plan,
+    Wishes,
+    check_network_plan,
+    make_network_plan,
+    settle_kind,
+)
 from deepbio.training.sequence_teacher import taught
 from deepbio.training.start import begin_with, weights_of
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "sequence_loss", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "sequence_loss", "train_plan"]
 
 _VALIDATED = 20  # clips at most, drawn evenly from the val part
 _SHARP = 3.0
@@ -58,8 +64,19 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     cases = read_sequences(data)
     train, _ = split_cases(cases)
     kind = settle_kind(wishes.kind, [case.classes for case in cases], any(case.labels for case in cases))
-    clips = [clip for case in train for clip in load_clips(case, kind)]
-    return make_network_plan(clips, kind, wishes, about.names)
+    return make_network_plan(_clips(train, kind), kind, wishes, about.names)
+
+
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """Measure the training part for a plan that is given.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on, or its classes or channels are not those of the plan.
+    """
+    train, _ = split_cases(read_sequences(data))
+    return check_network_plan(_clips(train, plan.kind), plan, about.names)
 
 
 def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
@@ -72,7 +89,7 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     """
     train, val = split_cases(read_sequences(data))
     job.listener(Notice(f"{len(train)} files, {len(val)} held out."))
-    clips, held = (ready_clips(_clips(cases, plan), plan) for cases in (train, val))
+    clips, held = (ready_clips(_clips(cases, plan.kind), plan) for cases in (train, val))
     clips = learned(clips, plan)
     shown = [animated(one, plan, number) for number, one in enumerate(_some(held, _VALIDATED))]
     schedule = Schedule(
@@ -108,8 +125,8 @@ def _with(content: Any, **changes: Any) -> Any:
     return replace(content, **changes)
 
 
-def _clips(cases: Sequence[SequenceCase], plan: Plan) -> list[Clip]:
-    return [clip for case in cases for clip in load_clips(case, plan.kind)]
+def _clips(cases: Sequence[SequenceCase], kind: str) -> list[Clip]:
+    return [clip for case in cases for clip in load_clips(case, kind)]
 
 
 def _maker(plan: Plan) -> Callable[[], nn.Module]:

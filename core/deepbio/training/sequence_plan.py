@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,17 @@ from deepbio.cases.sequence import KINDS, Clip
 from deepbio.errors import ImageError, OptionError
 from deepbio.networks.recurrent import CELLS
 from deepbio.options import Options, option
+from deepbio.training.fitting_data import apart, check_fits, names_apart
 from deepbio.training.start import started_from, steps_of
 
-__all__ = ["LEARNED", "Plan", "Wishes", "make_network_plan"]
+__all__ = [
+    "LEARNED",
+    "Plan",
+    "Wishes",
+    "check_network_plan",
+    "make_network_plan",
+    "settle_kind",
+]
 
 LEARNED = ("memory", "decoder", "all")
 _NORMALISATION = {
@@ -143,7 +151,7 @@ def settle_kind(asked: str, classes: Sequence[Sequence[str]], labelled: bool) ->
 
 
 def make_network_plan(
-    clips: Sequence[Clip], kind: str, wishes: Wishes, names: dict[int, str]
+    clips: Sequence[Clip], kind: str, wishes: Wishes, names: Mapping[int, str]
 ) -> tuple[Plan, dict[str, Any]]:
     """Plan from the training part.
 
@@ -152,28 +160,14 @@ def make_network_plan(
     ImageError
         If frames differ in channels, or there is only one class.
     """
-    lengths = [len(clip.pixels) for clip in clips]
-    channels = {clip.pixels.shape[1] for clip in clips}
-    if len(channels) > 1:
-        raise ImageError(f"The sequences have {sorted(channels)} channels; expected one number for all.")
-    facts: dict[str, Any] = {
-        "clips": len(clips),
-        "frames": [min(lengths), int(np.median(lengths)), max(lengths)],
-        "size": [int(np.median([c.pixels.shape[axis] for c in clips])) for axis in (2, 3)],
-        "labelled_frames": sum(len(clip.labelled) for clip in clips),
-    }
     if wishes.harmonics and not wishes.cyclic:
         raise OptionError(f"harmonics={wishes.harmonics} is of a cycle.", "Set cyclic=true, or leave it out.")
-    longest = max(lengths)
-    if kind != "segment" and longest < 2:
-        raise ImageError(
-            "Every sequence has a single frame; a network with memory needs at least 2.",
-            "Train with --task classify.",
-        )
+    channels, facts = _measure(clips, kind)
+    longest = facts["frames"][-1]
     window = wishes.frames or max(2, min(20, longest if longest > 1 else 10))
     classes = _classes(clips, kind, names)
     steps = wishes.steps or int(np.clip(100 * len(clips), 500, 20000))
-    network, base = _network(kind, channels.pop(), len(classes), wishes)
+    network, base = _network(kind, channels, len(classes), wishes)
     divisor = 2 ** (len(network["arguments"]["features"]) - 1)
     edge = wishes.patch or min(128, *facts["size"])
     patch = max(divisor, edge // divisor * divisor)
@@ -200,10 +194,61 @@ def make_network_plan(
         validate_every=max(1, min(500, steps // 5)),
         seed=wishes.seed,
     )
-    return plan, {**facts, "classes": dict(Counter(name for clip in clips for name in clip.classes if name))}
+    return plan, facts
 
 
-def _classes(clips: Sequence[Clip], kind: str, names: dict[int, str]) -> tuple[str, ...]:
+def check_network_plan(clips: Sequence[Clip], plan: Plan, names: Mapping[int, str]) -> dict[str, Any]:
+    """The facts of the training part, for a plan that is given.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        Read as the plan's kind says.
+    plan : Plan
+        To be checked against them.
+    names : mapping of int to str
+        Classes of the description, where there is one.
+
+    Raises
+    ------
+    ImageError
+        If nothing can be learned from the clips.
+    InputMismatch
+        If their classes or channels are not those of the plan.
+    """
+    channels, facts = _measure(clips, plan.kind)
+    found = _classes(clips, plan.kind, names)
+    if plan.kind != "segment":
+        classes = names_apart("classes", plan.classes, found)
+    elif names or len(plan.classes) > len(found):
+        classes = apart("number of classes", len(plan.classes), len(found))
+    else:
+        classes = ""  # labels above the plan's classes are background, as a description may have had it
+    check_fits(classes, apart("channels", plan.channels, channels))
+    return facts
+
+
+def _measure(clips: Sequence[Clip], kind: str) -> tuple[int, dict[str, Any]]:
+    """The channels of all frames, and what else there is to know."""
+    lengths = [len(clip.pixels) for clip in clips]
+    channels = {clip.pixels.shape[1] for clip in clips}
+    if len(channels) > 1:
+        raise ImageError(f"The sequences have {sorted(channels)} channels; expected one number for all.")
+    if kind != "segment" and max(lengths) < 2:
+        raise ImageError(
+            "Every sequence has a single frame; a network with memory needs at least 2.",
+            "Train with --task classify.",
+        )
+    return channels.pop(), {
+        "clips": len(clips),
+        "frames": [min(lengths), int(np.median(lengths)), max(lengths)],
+        "size": [int(np.median([c.pixels.shape[axis] for c in clips])) for axis in (2, 3)],
+        "labelled_frames": sum(len(clip.labelled) for clip in clips),
+        "classes": dict(Counter(name for clip in clips for name in clip.classes if name)),
+    }
+
+
+def _classes(clips: Sequence[Clip], kind: str, names: Mapping[int, str]) -> tuple[str, ...]:
     if kind == "segment":
         highest = max((int(clip.labels.max()) for clip in clips if clip.labels is not None), default=0)
         if highest < 1:
