@@ -25,6 +25,7 @@ from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+from deepbio.tasks.takes import check_imageless
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,11 +106,8 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if image is None and family_of(self.card.task).name != "generate":
-            raise InputMismatch(
-                f"The model '{self.card.name}' needs an image; found none.",
-                "Only generators run without one.",
-            )
+        if image is None:
+            check_imageless(self.card)
         if image is not None and not isinstance(image, Image):
             raise ImageError(
                 f"Expected an Image, found {type(image).__name__}.",
