@@ -14,7 +14,7 @@ _STEPS = 256
 _TOP = 99.5  # percentile that has the last colour: single pixels do not decide
 
 
-def colour(change, node, values):
+def colour(change, node, values, top=None):
     """Give a map volume its colours; where it says nothing it lets the image through.
 
     Parameters
@@ -25,13 +25,15 @@ def colour(change, node, values):
         In the scene, with a display node.
     values : ndarray
         All numbers of the map, of all frames and channels: they share one scale.
+    top : float, optional
+        What has the last colour; by default almost the highest number.
     """
     found = values[np.isfinite(values)]
     low, high = (float(found.min()), float(np.percentile(found, _TOP))) if found.size else (0.0, 0.0)
     signed = low < 0
     if signed:
         high = float(np.percentile(np.abs(found), _TOP))
-    top = high if high > 0 else 1.0
+    top = top or (high if high > 0 else 1.0)
     table = change.add(_table(SIGNED if signed else RISING, signed, f"{node.GetName()} colors"))
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(table.GetID())

@@ -6,14 +6,14 @@ import numpy as np
 import slicer
 
 from SlicerDeepBioLib import heat, results, sequences
+from SlicerDeepBioLib.answers import CHANNEL, PART, is_map
 from SlicerDeepBioLib.changes import Change
 from SlicerDeepBioLib.scene import RGB, SceneError, place_grid, place_pixels, place_plane
 from SlicerDeepBioLib.terminology import class_labels, object_labels, object_name
 
-__all__ = ["AS", "PART", "Placing"]
+__all__ = ["AS", "Placing"]
 
 AS = ("auto", "segments", "labels")
-PART = "DeepBio.Part"  # of the result that a node has: "image", "explanation", "table" ...
 _PIECE = 2**20  # pixels looked at between two turns of the event loop
 MOST_SEGMENTS = 200  # with more, Slicer's list of segments is of no use and its displays are slow
 
@@ -232,12 +232,14 @@ class Placing:
             image = self.outputs.get(kind)
             if image is None:
                 continue
-            for words, parts in _channels(image, kind):
-                title = f"{self.title} {words}".strip()
+            for channel, parts in _channels(image):
+                words = "" if kind == "image" else kind
+                title = " ".join(word for word in (self.title, words, channel) if word)
                 node = self._commit_image(change, image, parts, title)
                 node.SetAttribute(PART, kind)
-                if kind in ("explanation", "uncertainty"):
-                    heat.colour(change, node, image["array"])
+                node.SetAttribute(CHANNEL, channel)
+                if is_map(self.card, kind):
+                    heat.colour(change, node, image["array"], 1.0 if kind == "image" else None)
                 placed["volumes"].append(node)
 
     def _commit_image(self, change, image, parts, title):
@@ -332,15 +334,13 @@ def _present(part):
     return [int(value) for value in np.flatnonzero(seen) if value]
 
 
-def _channels(image, kind):
-    """What a result's image becomes: (words for its name, arrays of its frames), one for each volume."""
-    axes, array = image["axes"], image["array"]
-    parts = _parts(array, axes)
-    word = "" if kind == "image" else kind
-    if "C" not in axes or _is_colour(image):
-        return [(word, parts)]
+def _channels(image):
+    """What a result's image becomes: (name of the channel, arrays of its frames), one for each volume."""
+    parts = _parts(image["array"], image["axes"])
+    if "C" not in image["axes"] or _is_colour(image):
+        return [("", parts)]
     names = list(image.get("channels") or ()) or [str(at + 1) for at in range(parts[0].shape[0])]
-    return [(f"{word} {name}".strip(), [part[at] for part in parts]) for at, name in enumerate(names)]
+    return [(name, [part[at] for part in parts]) for at, name in enumerate(names)]
 
 
 def _is_colour(image):

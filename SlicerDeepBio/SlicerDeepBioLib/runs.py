@@ -194,7 +194,7 @@ class Run:
     def _compute(self, source, options):
         """Send the pixels, if there are any, and wait for the answer."""
         request = {"command": "run", "model": self.model["name"], "options": options}
-        request["outputs"] = _wanted(options)
+        request["outputs"] = _wanted(options) or list(self.model.get("usual") or ())
         if source is None:
             yield from self._ask(request)
             return self._task.outputs

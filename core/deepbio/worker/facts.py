@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
-from deepbio.families import FAMILIES
+from deepbio.families import FAMILIES, Family
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard, is_bundled, scan_models
 from deepbio.options import RunOptions
@@ -85,13 +85,23 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         "channels": input_channels(card),
         "per_slice": card.deepbio.get("per_slice") is True,
         "verb": family.verb if family else "Run",
-        "usual": list(family.outputs) if family else [],
-        "gives": list(family.gives) if family else [],
+        **_outputs(card, family),
         "takes": list(takes(card)),
         "classes": class_values(card),
         "bundled": is_bundled(card),
         "documentation": _documentation(card),
     }
+
+
+def _outputs(card: ModelCard, family: Family | None) -> dict[str, list[str]]:
+    """What a model gives, and of that what is usual; of classes that are made, the table says which is which."""
+    from deepbio.tasks.takes import takes
+
+    if family is None:
+        return {"usual": [], "gives": []}
+    if takes(card) == ("nothing",):
+        return {"usual": ["image", "table"], "gives": [one for one in family.gives if one != "labels"]}
+    return {"usual": list(family.outputs), "gives": list(family.gives)}
 
 
 def class_values(card: ModelCard) -> dict[str, Any]:
