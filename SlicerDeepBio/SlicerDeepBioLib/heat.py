@@ -53,5 +53,5 @@ def _table(anchors, signed, title):
     channels = [np.interp(places, range(len(anchors)), column) for column in rgb.T]
     strength = np.abs(np.linspace(-1, 1, _STEPS)) if signed else np.linspace(0, 1, _STEPS)
     for at, (red, green, blue) in enumerate(zip(*channels)):
-        table.SetColor(at, str(at), red, green, blue, float(min(1.0, 2 * strength[at])))
+        table.SetColor(at, str(at), red, green, blue, float(strength[at]))
     return table
