@@ -62,7 +62,8 @@ def as_options(options: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "help": option.get("help", ""),
                 "kind": option["kind"],
                 "choices": [
-                    {"title": str(one) or UNSET.get(name, ""), "value": str(one)} for one in option.get("choices") or ()
+                    {"title": str(one) or UNSET.get(name, ""), "value": str(one)}
+                    for one in option.get("choices") or ()
                 ],
                 "default": default,
                 "hint": default or UNSET.get(name, ""),

@@ -190,7 +190,9 @@ def _results(actions: Actions) -> None:
             html.Span("{{ one.text }}", classes="size")
             html.Div(classes="bar", style=("{ width: one.share + '%' }",))
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
-        with html.Div(v_if=("layers.length",), classes="links", id="layers", role="group", aria_label="Look at"):
+        with html.Div(
+            v_if=("layers.length",), classes="links", id="layers", role="group", aria_label="Look at"
+        ):
             v.VBtn(
                 "{{ one.title }}",
                 v_for="one in layers",
@@ -279,7 +281,9 @@ def _display(*, flat: bool) -> None:
 
 def _options(actions: Actions) -> None:
     with (
-        v.VExpansionPanels(v_if=("options.some(one => one.shown)",), variant="accordion", flat=True, classes="mt-4"),
+        v.VExpansionPanels(
+            v_if=("options.some(one => one.shown)",), variant="accordion", flat=True, classes="mt-4"
+        ),
         v.VExpansionPanel(title="Options", elevation=0, id="options"),
         v.VExpansionPanelText(),
     ):

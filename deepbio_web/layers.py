@@ -96,7 +96,9 @@ def image_of(run: Any, part: str, loaded: Loaded) -> deepbio.Image:
     """
     nodes = of_part(run.volumes, part)
     flat = loaded.is_flat and "Z" not in loaded.image.axes
-    frames = [np.stack(channels, axis=0) for channels in zip(*[_frames(node, flat) for node in nodes], strict=True)]
+    frames = [
+        np.stack(channels, axis=0) for channels in zip(*[_frames(node, flat) for node in nodes], strict=True)
+    ]
     colour = bool(nodes[0].IsA("vtkMRMLVectorVolumeNode"))
     if colour:
         frames = [np.moveaxis(frame[0], -1, 0) for frame in frames]

@@ -15,7 +15,7 @@ from deepbio_web import downloads, results
 from deepbio_web.cards import as_choice, as_options, changed, outputs_for, show_for
 from deepbio_web.form import build, initial_state
 from deepbio_web.labels import labels_of
-from deepbio_web.layers import INPUT, Layer, first_layer, layers
+from deepbio_web.layers import Layer, first_layer, layers
 from deepbio_web.reading import Loaded, load
 from deepbio_web.style import ICON
 from deepbio_web.views import Views, install_logics

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["CHANNEL", "PART", "class_answers", "is_map", "of_part", "percent"]
 
-PART = "DeepBio.Part"  # of a result that a node has: "image", "scores", "explanation", "uncertainty", "table", "features"
-CHANNEL = "DeepBio.Channel"  # of an image, where a node has only one of several
+# Attributes of nodes. Which part of a result it is: "image", "scores", "explanation", "uncertainty", "table", "features";
+PART = "DeepBio.Part"
+CHANNEL = "DeepBio.Channel"  # and of an image with several channels, which one
 
 
 def of_part(nodes, *parts):

@@ -7,7 +7,7 @@ import slicer
 
 __all__ = ["colour"]
 
-# The colours of `deepbio.render.explain`: matplotlib's inferno (CC0), and ColorBrewer's RdBu where there are both signs.
+# The colours of `deepbio.render.explain`: matplotlib's inferno (CC0); for both signs, ColorBrewer's RdBu.
 RISING = ("#000004", "#330a5f", "#781c6d", "#bb3754", "#ed6925", "#fcb519", "#fcffa4")
 SIGNED = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
 _STEPS = 256

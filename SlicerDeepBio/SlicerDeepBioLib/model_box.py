@@ -13,7 +13,9 @@ __all__ = ["ModelBox", "score_text"]
 # What a model is given, where that is not an image.
 _INPUT = {
     ("nothing",): _("Needs no input, and leaves the chosen one alone."),
-    ("labels", "nothing"): _("Takes a label map or a segmentation; without an input it makes the masks, too."),
+    ("labels", "nothing"): _(
+        "Takes a label map or a segmentation; without an input it makes the masks, too."
+    ),
 }
 
 

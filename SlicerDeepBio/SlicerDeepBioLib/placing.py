@@ -295,7 +295,11 @@ class Placing:
             if node is None:
                 continue
             node.SetAndObserveTransformNodeID(self.entry.transform_id())
-            if node.IsA("vtkMRMLSegmentationNode") and volume is not None and change.scene.IsNodePresent(volume):
+            if (
+                node.IsA("vtkMRMLSegmentationNode")
+                and volume is not None
+                and change.scene.IsNodePresent(volume)
+            ):
                 node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         for node in nodes:
             if node is not None:

@@ -9,7 +9,16 @@ import vtk
 from SlicerDeepBioLib import results
 from SlicerDeepBioLib.scene import SceneError, Source, read_volume
 
-__all__ = ["Frames", "Made", "add_plot", "attach", "find_browser", "is_sequence", "make_sequence", "sequence_of"]
+__all__ = [
+    "Frames",
+    "Made",
+    "add_plot",
+    "attach",
+    "find_browser",
+    "is_sequence",
+    "make_sequence",
+    "sequence_of",
+]
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
 

@@ -318,7 +318,9 @@ class Form:
             raise RuntimeError(self.why_not() or _("Choose a model."))
         if self._imageless:
             raise RuntimeError(
-                _("'{name}' makes images of its own: there is nothing to go through.").format(name=card["name"])
+                _("'{name}' makes images of its own: there is nothing to go through.").format(
+                    name=card["name"]
+                )
             )
         if self.options.problem:
             raise RuntimeError(self.options.problem)

@@ -18,7 +18,7 @@ from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
-from deepbio.errors import CardError, ImageError, InputMismatch, MissingPackage, OptionError
+from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap

@@ -73,7 +73,9 @@ def boxes(user: User, name: str) -> dict[str, bool]:
 
 def cell(name: str = "neutrophil") -> Any:
     pixels = deepbio.read(EXAMPLES / "blood_cells" / "neutrophil.jpg").numpy()
-    return add_volume(slicer.mrmlScene, np.ascontiguousarray(np.moveaxis(pixels, 0, -1)[None]), np.eye(4), name)
+    return add_volume(
+        slicer.mrmlScene, np.ascontiguousarray(np.moveaxis(pixels, 0, -1)[None]), np.eye(4), name
+    )
 
 
 def mask() -> np.ndarray:
@@ -91,7 +93,9 @@ def test_a_class_and_how_sure(user: User) -> None:
     assert not {"threshold", "min_size", "diameter", "track", "count", "classes", "seed", "as"} & rows(user)
     press(user)
     first, *_, last = user.ui.resultText.text.splitlines()
-    table = deepbio.run(EXAMPLES / "blood_cells" / "neutrophil.jpg", "blood-cells", deepbio.RunOptions(runtime="onnx")).table
+    table = deepbio.run(
+        EXAMPLES / "blood_cells" / "neutrophil.jpg", "blood-cells", deepbio.RunOptions(runtime="onnx")
+    ).table
     assert table is not None
     assert first == f"neutrophil: {100 * float(table['p_neutrophil'][0]):.1f} %"
     assert last.startswith("blood-cells 0.1.0")
@@ -155,7 +159,9 @@ def test_a_mask_from_a_segmentation(user: User) -> None:
     assert {"count", "seed", "tile"} <= rows(user)
     assert not {"classes", "layer", "per_slice", "channel"} & rows(user)
     run = press(user)
-    expected = deepbio.run(deepbio.Image(mask()[0]), "nuclei-synth", deepbio.RunOptions(runtime="onnx", seed=3)).image
+    expected = deepbio.run(
+        deepbio.Image(mask()[0]), "nuclei-synth", deepbio.RunOptions(runtime="onnx", seed=3)
+    ).image
     assert expected is not None
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(run.volumes[0])[0], expected.numpy())
     user.choose(user.ui.modelComboBox, "nuclei")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -111,7 +110,10 @@ def test_progress_counts_images(shades: Any) -> None:
     logic, card, _ = shades
     told: list[tuple[float, str]] = []
     logic.segment(
-        None, card, {**ONNX, "count": "20"}, on_progress=lambda run: told.append((run.progress.fraction, run.progress.text))
+        None,
+        card,
+        {**ONNX, "count": "20"},
+        on_progress=lambda run: told.append((run.progress.fraction, run.progress.text)),
     ).wait(TIMEOUT)
     assert [fraction for fraction, _ in told] == sorted(fraction for fraction, _ in told)
     assert any("mage 20 of 20" in text for _, text in told)

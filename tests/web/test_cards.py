@@ -39,7 +39,9 @@ def test_a_card_that_does_not_fit_is_grey_and_says_why() -> None:
 
 
 def test_one_image_is_not_images() -> None:
-    assert as_choice({"name": "one", "score": {"metric": "PSNR", "value": 23.61, "n": 1}}, "")["facts"][1] == [
+    assert as_choice({"name": "one", "score": {"metric": "PSNR", "value": 23.61, "n": 1}}, "")["facts"][
+        1
+    ] == [
         "Scores",
         "PSNR: 23.6 on 1 held-out image",
     ]
@@ -58,7 +60,13 @@ OPTIONS = [
     {"name": "output", "kind": "list", "default": ["labels"]},
     {"name": "per_slice", "kind": "bool", "default": False},
     {"name": "threshold", "kind": "float", "default": None, "tasks": ["segment"]},
-    {"name": "explain", "kind": "choice", "default": "", "choices": ["", "gradcam"], "tasks": ["segment", "classify"]},
+    {
+        "name": "explain",
+        "kind": "choice",
+        "default": "",
+        "choices": ["", "gradcam"],
+        "tasks": ["segment", "classify"],
+    },
     {"name": "seed", "kind": "int", "default": 0, "tasks": ["generate"]},
     {"name": "surface", "kind": "bool", "default": False},
 ]
@@ -68,14 +76,24 @@ PLANE, STACK = {"slices": 1, "channels": 1, "frames": 1}, {"slices": 4, "channel
 @pytest.mark.parametrize(
     ("card", "image", "names"),
     [
-        ({"task": "segment", "ndim": 2, "mirror": ["x"]}, PLANE, ["device", "mirror", "threshold", "explain", "overlap"]),
+        (
+            {"task": "segment", "ndim": 2, "mirror": ["x"]},
+            PLANE,
+            ["device", "mirror", "threshold", "explain", "overlap"],
+        ),
         ({"task": "segment", "ndim": 2}, STACK, ["device", "per_slice", "threshold", "explain", "overlap"]),
         ({"task": "classify", "ndim": 2, "classes": {"1": "a"}}, PLANE, ["device", "explain", "overlap"]),
         ({"task": "restore", "ndim": 2}, PLANE, ["device", "overlap"]),
-        ({"task": "generate", "ndim": 2, "takes": ["labels", "nothing"]}, STACK, ["device", "seed", "overlap"]),
+        (
+            {"task": "generate", "ndim": 2, "takes": ["labels", "nothing"]},
+            STACK,
+            ["device", "seed", "overlap"],
+        ),
     ],
 )
-def test_only_options_of_the_task_are_shown(card: dict[str, Any], image: dict[str, int], names: list[str]) -> None:
+def test_only_options_of_the_task_are_shown(
+    card: dict[str, Any], image: dict[str, int], names: list[str]
+) -> None:
     fields = show_for(as_options(OPTIONS), card, image)
     assert [one["name"] for one in fields if one["shown"]] == names
 
@@ -86,7 +104,10 @@ def test_only_what_was_changed_and_is_seen_is_sent() -> None:
     given = {"device": "cpu", "overlap": "0.25", "mirror": "true", "explain": "gradcam"}
     filled = [{**one, "value": {**given, "seed": "7"}.get(one["name"], one["value"])} for one in fields]
     assert changed(filled) == given
-    assert changed(show_for(filled, {"task": "restore", "ndim": 2}, PLANE)) == {"device": "cpu", "overlap": "0.25"}
+    assert changed(show_for(filled, {"task": "restore", "ndim": 2}, PLANE)) == {
+        "device": "cpu",
+        "overlap": "0.25",
+    }
 
 
 def test_what_is_not_set_says_so() -> None:

@@ -147,22 +147,18 @@ def test_what_is_wrong_is_told_as_by_the_core(
         runs.run({**request(threshold_model, image), "options": {}}, updates)
     with pytest.raises(InputMismatch, match="needs an image; found none"):
         runs.run({"model": str(threshold_model)}, updates)
-    with pytest.raises(ImageError, match="image of the request is 'cell.tif'"):
+    with pytest.raises(ImageError, match=r"image of the request is 'cell\.tif'"):
         runs.run(request(threshold_model, "cell.tif"), updates)
     with pytest.raises(ImageError, match="3 axes, but 'YX' names 2"):
         runs.run(request(threshold_model, {**image, "axes": "YX"}), updates)
 
 
-def test_a_generator_runs_without_an_image(
-    runs: Runs, arrays: Arrays, task: Heard, tmp_path: Path
-) -> None:
+def test_a_generator_runs_without_an_image(runs: Runs, arrays: Arrays, task: Heard, tmp_path: Path) -> None:
     from tests.core.tasks.makers import write_class_maker
 
     maker = write_class_maker(tmp_path)
     options = {"device": "cpu", "runtime": "onnx", "count": "4", "classes": "light,dark", "seed": "9"}
-    told = runs.run(
-        {"model": str(maker), "options": options, "outputs": ["image", "table"]}, Updates(task)
-    )
+    told = runs.run({"model": str(maker), "options": options, "outputs": ["image", "table"]}, Updates(task))
     made = arrays.receive(told["image"]["array"])
     expected = run_maker(maker, RunOptions.parse({**options, "output": "image"}))
     np.testing.assert_array_equal(made, expected)
