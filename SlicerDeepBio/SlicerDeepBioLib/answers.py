@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["CHANNEL", "PART", "class_answers", "is_map", "of_part", "percent"]
 
-# Attributes of nodes. Which part of a result it is: "image", "scores", "explanation", "uncertainty", "table", "features";
+# Attributes of nodes. Which part of a result it is: "image", "scores", "explanation", "uncertainty", "table" or
+# "features";
 PART = "DeepBio.Part"
 CHANNEL = "DeepBio.Channel"  # and of an image with several channels, which one
 

@@ -15,7 +15,10 @@ _TOP = 99.5  # percentile that has the last colour: single pixels do not decide
 
 
 def colour(change, node, values, top=None):
-    """Give a map volume its colours; where it says nothing it lets the image through.
+    """Give a map volume its colours, from dark to bright; where there are both signs, from blue to red.
+
+    All of it lies over the image: slice views ignore how opaque a colour is, and a threshold would draw edges where
+    the map has none.
 
     Parameters
     ----------
@@ -34,15 +37,15 @@ def colour(change, node, values, top=None):
     if signed:
         high = float(np.percentile(np.abs(found), _TOP))
     top = top or (high if high > 0 else 1.0)
-    table = change.add(_table(SIGNED if signed else RISING, signed, f"{node.GetName()} colors"))
+    table = change.add(_table(SIGNED if signed else RISING, f"{node.GetName()} colors"))
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(table.GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(-top if signed else 0.0, top)
 
 
-def _table(anchors, signed, title):
-    """A colour table, not in the scene, that is clear at 0 and full at the ends."""
+def _table(anchors, title):
+    """A colour table, not in the scene."""
     table = slicer.vtkMRMLColorTableNode()
     table.SetName(title)
     table.SetTypeToUser()
@@ -51,7 +54,6 @@ def _table(anchors, signed, title):
     rgb = np.array([[int(one[at : at + 2], 16) / 255 for at in (1, 3, 5)] for one in anchors])
     places = np.linspace(0, len(anchors) - 1, _STEPS)
     channels = [np.interp(places, range(len(anchors)), column) for column in rgb.T]
-    strength = np.abs(np.linspace(-1, 1, _STEPS)) if signed else np.linspace(0, 1, _STEPS)
     for at, (red, green, blue) in enumerate(zip(*channels)):
-        table.SetColor(at, str(at), red, green, blue, float(strength[at]))
+        table.SetColor(at, str(at), red, green, blue, 1.0)
     return table

@@ -124,7 +124,7 @@ def a_class(user: User, folder: Path) -> None:
     user.click(user.ui.segmentButton)
     user.wait(lambda: user.form.runs.run is None)
     user.ui.optionsSection.collapsed = False
-    user.panel.resize(430, 840)
+    user.panel.resize(430, 880)
     user.picture(folder / "slicer-form-class.png")
     user.ui.optionsSection.collapsed = True
 
