@@ -164,7 +164,7 @@ class RunOptions(Options):
         "",
         "map how unsure the model is: by test-time augmentation or Monte Carlo dropout",
         choices=UNCERTAINTY,
-        tasks=_SCORED,
+        tasks=(*_SCORED, "restore"),
     )
     count: int | None = option(
         None,

@@ -18,13 +18,14 @@ from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
-from deepbio.errors import CardError, ImageError, InputMismatch, MissingPackage, OptionError
+from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+from deepbio.tasks.takes import check_imageless
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,11 +106,8 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if image is None and family_of(self.card.task).name != "generate":
-            raise InputMismatch(
-                f"The model '{self.card.name}' needs an image; found none.",
-                "Only generators run without one.",
-            )
+        if image is None:
+            check_imageless(self.card)
         if image is not None and not isinstance(image, Image):
             raise ImageError(
                 f"Expected an Image, found {type(image).__name__}.",
