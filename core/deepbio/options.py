@@ -128,6 +128,12 @@ class RunOptions(Options):
         "follow objects through the frames of a movie: one label is one object, and the table tells its track",
         tasks=("segment",),
     )
+    divisions: str = option(
+        "tell",
+        "of track: whether to tell which objects divide; then the daughters have labels of their own",
+        choices=("tell", "ignore"),
+        tasks=("segment",),
+    )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )
