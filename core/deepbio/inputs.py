@@ -17,7 +17,8 @@ from deepbio.io.formats import FORMATS
 __all__ = ["BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "plan_names", "read_record", "split_suffix"]
 
 SAVES = (
-    "labels", "table", "rois", "overlay", "image", "scores", "seg", "features", "explanation", "uncertainty", "heatmap",
+    "labels", "table", "rois", "overlay", "image", "scores", "seg", "ctc", "features", "explanation", "uncertainty",
+    "heatmap",
 )  # fmt: skip
 BESIDES = ("features", "explanation", "uncertainty", "heatmap")  # what a run gives beside its outputs
 RECORD = ".deepbio.json"
@@ -221,9 +222,12 @@ def _owners(folder: Path) -> dict[str, str]:
 
 
 def _is_result(file: Path) -> bool:
-    """Whether a file is called like a result and has a record beside it."""
+    """Whether a file, or the folder that it is in, is called like a result and has a record beside it."""
     name, _, kind = split_suffix(file)[0].rpartition("-")
-    return kind in SAVES and file.with_name(name + RECORD).exists()
+    if kind in SAVES and file.with_name(name + RECORD).exists():
+        return True
+    folder = file.resolve().parent
+    return folder.name.endswith("-ctc") and folder.with_name(folder.name[: -len("-ctc")] + RECORD).exists()
 
 
 def _is_image(path: Path) -> bool:

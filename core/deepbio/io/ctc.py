@@ -43,7 +43,8 @@ def write_ctc(folder: Path, labels: LabelMap, parents: Mapping[int, int]) -> Non
     """
     if "T" not in labels.axes:
         raise ImageError(
-            f"Tracks are of movies; the labels have the axes {labels.axes}.", "Run the model with track on a movie."
+            f"Tracks are of movies; the labels have the axes {labels.axes}.",
+            "Run the model with track on a movie.",
         )
     masks, lines = _without_gaps(labels.numpy(), parents)
     if len(lines) and lines[:, 0].max() > _LARGEST:

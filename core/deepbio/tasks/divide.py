@@ -192,7 +192,9 @@ def _fell_together(paths: dict[int, _Path], mother: int, t: int, rules: Dividing
         if not len(before) or not len(after) or path.frames[after[0]] >= t:
             continue
         old, new = path.areas[before[-1]], path.areas[after[0]]
-        near = np.hypot(*(other.centres[-1] - path.centres[after[0]])) <= rules.reach * math.sqrt(new / math.pi)
+        near = np.hypot(*(other.centres[-1] - path.centres[after[0]])) <= rules.reach * math.sqrt(
+            new / math.pi
+        )
         if near and new - old >= 0.5 * other.areas[-1]:
             return True
     return False

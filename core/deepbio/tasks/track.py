@@ -247,8 +247,9 @@ def track_table(
     Returns
     -------
     Table
-        ``track``, ``parent`` (the track that divided into it; 0: none), ``frame`` (from 1), ``y``, ``x`` (from the centre of the first pixel) and the same smoothed in
-        time, ``area``, then ``start``, ``end`` (first and last frame) and ``length`` (frames seen) of the track.
+        ``track``, ``parent`` (the track that divided into it; 0: none), ``frame`` (from 1), ``y``, ``x`` (from
+        the centre of the first pixel) and the same smoothed in time, ``area``, then ``start``, ``end`` (first
+        and last frame) and ``length`` (frames seen) of the track.
     """
     rows = []
     for t, labels in enumerate(tracks):

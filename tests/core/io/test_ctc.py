@@ -70,6 +70,6 @@ def test_what_the_format_cannot_hold(tmp_path):
     with pytest.raises(ImageError, match="movies; the labels have the axes YX"):
         write_ctc(tmp_path / "a", LabelMap(np.zeros((2, 3), np.int32)), {})
     many = np.full((2, 2, 3), 70000, np.int32)
-    with pytest.raises(ImageError, match="up to the number 70000; .* ends at 65535"):
+    with pytest.raises(ImageError, match=r"up to the number 70000; .* ends at 65535"):
         write_ctc(tmp_path / "a", LabelMap(many, "TYX"), {})
     assert not (tmp_path / "a").exists()

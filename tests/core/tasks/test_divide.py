@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import tifffile
 
 from deepbio import RunOptions, load_model, read
+from deepbio.batch import run_many
+from deepbio.errors import OptionError
 from deepbio.image import Grid
+from deepbio.inputs import find_inputs
+from deepbio.io import read_labels
 from deepbio.tasks.divide import Dividing, divided
 from deepbio.tasks.track import track_labels, track_table
 
@@ -23,8 +30,8 @@ def _movie(frames):
     return movie
 
 
-def _told(frames, rules=Dividing()):
-    tracks, parents = divided(track_labels(_movie(frames)), rules)
+def _told(frames, **rules):
+    tracks, parents = divided(track_labels(_movie(frames)), Dividing(**rules))
     return tracks, parents
 
 
@@ -59,20 +66,24 @@ def test_a_mother_that_condenses_first_and_is_missed_in_one_frame():
     frames = [MOTHER] * 4 + [[(24, 30, 7, 5)]] + [condensed] * 2 + [[]] + [_daughters(6, 3)] * 2
     _, parents = _told(frames)
     assert sorted(parents.values()) == [1, 1]
-    assert _told(frames, Dividing(gap=0))[1] == {}
+    assert _told(frames, gap=0)[1] == {}
 
 
 def test_two_divisions_one_after_the_other_are_a_tree():
     def second(apart):
         return [(24 - apart, 18, 4, 4), (24 + apart, 18, 4, 4), (24, 44, 6, 6)]
 
-    frames = [[(24, 30, 9, 9)]] * 3 + [[(24, 20, 6, 6), (24, 40, 6, 6)]] * 3 + [second(5)] * 2 + [second(6)] * 2
+    frames = (
+        [[(24, 30, 9, 9)]] * 3 + [[(24, 20, 6, 6), (24, 40, 6, 6)]] * 3 + [second(5)] * 2 + [second(6)] * 2
+    )
     tracks, parents = _told(frames)
     first = {n for n, mother in parents.items() if mother == 1}
     assert len(first) == 2
     (divides,) = first & set(parents.values())
     assert int(tracks[4, 24, 20]) == divides
-    assert {int(tracks[-1, 18, 18]), int(tracks[-1, 30, 18])} == {n for n, m in parents.items() if m == divides}
+    assert {int(tracks[-1, 18, 18]), int(tracks[-1, 30, 18])} == {
+        n for n, m in parents.items() if m == divides
+    }
     assert len(parents) == 4
     assert int(tracks[-1, 24, 44]) in first - {divides}
 
@@ -92,7 +103,10 @@ def test_two_neighbours_divide_at_once_and_keep_their_own_daughters():
     [
         ([MOTHER] * 3 + [[*MOTHER, (24, 46, 8, 7)]] * 3, "a neighbour comes: nobody has become smaller"),
         ([MOTHER] * 3 + [[*MOTHER, (24, 40, 3, 3)]] * 3, "a crumb beside a cell that goes on as it was"),
-        ([MOTHER] * 3 + [[(24, 28, 7, 6), (24, 37, 3, 3)]] * 3, "a piece is cut off: not as large as the rest"),
+        (
+            [MOTHER] * 3 + [[(24, 28, 7, 6), (24, 37, 3, 3)]] * 3,
+            "a piece is cut off: not as large as the rest",
+        ),
         ([MOTHER] * 3 + [_daughters(6)] + [MOTHER] * 3, "cut in two in one frame only"),
         ([MOTHER] * 3 + [_daughters(6)], "nothing follows that would confirm it"),
         ([MOTHER] + [_daughters(6)] * 3, "a mother seen once"),
@@ -113,7 +127,7 @@ def test_cells_that_were_seen_as_one_for_a_while_do_not_divide_when_they_part():
     frames = [apart] * 2 + [closer] + [merged] * 4 + [closer] * 3
     assert _told(frames)[1] == {}
     # the memory of it ends, and without it the same split counts
-    assert len(_told(frames, Dividing(merged=0))[1]) == 2
+    assert len(_told(frames, merged=0)[1]) == 2
 
 
 def test_the_table_tells_the_parent():
@@ -151,3 +165,26 @@ def test_the_one_division_of_the_example_movie_is_told():
     ignored = model.run(image, RunOptions(track=True, divisions="ignore"))
     assert "parent" not in ignored.table.columns
     assert "divisions" not in ignored.record
+
+
+def test_tracks_are_saved_as_the_cell_tracking_challenge_has_them(tmp_path):
+    image = tmp_path / "movie.tif"
+    shutil.copy("examples/timelapse.tif", image)
+    model, options = load_model("nuclei"), RunOptions(track=True)
+    rows = run_many(model, [image], tmp_path / "out", options, save=("labels", "ctc"))
+    assert rows[0].message == ""
+    folder = tmp_path / "out" / "movie-ctc"
+    assert len(list(folder.glob("mask*.tif"))) == 24
+    lines = [list(map(int, line.split())) for line in (folder / "res_track.txt").read_text().splitlines()]
+    daughters = [line for line in lines if line[3]]
+    assert [line[1:3] for line in daughters] == [[7, 23], [7, 23]]
+    assert [line[1:3] for line in lines if line[0] == daughters[0][3]] == [[0, 6]]
+    labels = read_labels(tmp_path / "out" / "movie-labels.tif").numpy()
+    assert np.array_equal(labels[23], tifffile.imread(folder / "mask023.tif"))
+    # done is done; a folder that is there is replaced when that is asked for; masks are no inputs
+    assert run_many(model, [image], tmp_path / "out", options, save=("labels", "ctc"))[0].status == "skipped"
+    again = run_many(model, [image], tmp_path / "out", options, save=("labels", "ctc"), overwrite=True)
+    assert again[0].status == "done"
+    assert [one.path for one in find_inputs([str(tmp_path / "**/*.tif")])] == [image]
+    with pytest.raises(OptionError, match="Only tracks can be saved as ctc"):
+        run_many(model, [image], tmp_path / "other", save=("ctc",))
