@@ -25,14 +25,26 @@ from deepbio.errors import (
 )
 from deepbio.events import Listener, Progress, silent
 from deepbio.families import family_of
-from deepbio.inputs import RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
+from deepbio.inputs import (
+    RECORD,
+    SAVES,
+    Input,
+    find_inputs,
+    labels_of,
+    names_labels,
+    plan_names,
+    read_record,
+    split_suffix,
+)
 from deepbio.io import atomic, list_series, read
 from deepbio.io.rois import check_rois
+from deepbio.library import find_model
 from deepbio.options import RunOptions
 from deepbio.render import count_per_frame
-from deepbio.saving import asked_for, check_seg, needed_for, save_result, with_saved
+from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, with_saved
 
 if TYPE_CHECKING:
+    from deepbio.library import ModelCard
     from deepbio.predict import Model
 
 __all__ = ["Row", "run_many"]
@@ -161,7 +173,8 @@ def run_many(
         raise
     summary.save()
     if model.card.task == "classify" and "table" in kinds and len(names) > 1:
-        _join_tables(job.folder / CLASSES, summary.rows)
+        parts = [(row.file, row.outputs["table"]) for row in summary.rows if "table" in row.outputs]
+        join_tables(job.folder / CLASSES, parts)
     return tuple(summary.rows)
 
 
@@ -230,6 +243,7 @@ class _Job:
                     _refuse_existing(outputs)
             if "seg" in self.save:
                 check_seg(file)
+            self._refuse_objects(file, outputs)
             image = read(file.path, lazy=True, series=file.series)
             options = self.options.replace(output=needed_for(self.save, self.model.card.task))
             result = self.model.run(image, options, on_progress=on_progress)
@@ -259,17 +273,38 @@ class _Job:
 
     def _wanted(self, file: Input) -> dict[str, Any]:
         """What the record says when the outputs are those that this job would make."""
-        card = self.model.card
-        return {
+        facts = {
             "input": _identity(file),
-            "model": {
-                "name": card.name,
-                "version": card.version,
-                "weights": [weights.sha256 for weights in card.weights],
-            },
+            "model": _facts_of(self.model.card),
             "options": _listed(asdict(self.options)),
             "save": list(self.save),
         }
+        if self.options.objects:
+            labels = self._labels_of(file)
+            facts["objects_from"] = (
+                _facts_of(find_model(self.options.objects)) if labels is None else _identity(Input(labels))
+            )
+        return facts
+
+    def _labels_of(self, file: Input) -> Path | None:
+        """The label image whose objects are classified; None where a model finds them, or there are none."""
+        words = self.options.objects
+        return labels_of(words, file.path) if words and names_labels(words) else None
+
+    def _refuse_objects(self, file: Input, outputs: Mapping[str, Path]) -> None:
+        labels = self._labels_of(file)
+        for path in outputs.values():
+            if labels is not None and path.resolve() == labels.resolve():
+                raise _Exists(
+                    f"The result '{path}' would replace the objects that are classified.",
+                    "Give another output folder with -o.",
+                )
+
+
+def _facts_of(card: ModelCard) -> dict[str, Any]:
+    """Say which model this is."""
+    weights = [weights.sha256 for weights in card.weights]
+    return {"name": card.name, "version": card.version, "weights": weights}
 
 
 def _identity(file: Input) -> dict[str, Any]:
@@ -319,23 +354,6 @@ def _refuse_existing(outputs: Mapping[str, Path]) -> None:
 
 def _all_there(outputs: Mapping[str, Path]) -> bool:
     return all(path.exists() for path in outputs.values())
-
-
-def _join_tables(path: Path, rows: Sequence[Row]) -> None:
-    """Write the tables of all files as one, with the file in front; those with other columns are left out."""
-    header: list[str] | None = None
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for row in rows:
-            if "table" not in row.outputs or not row.outputs["table"].exists():
-                continue
-            with row.outputs["table"].open(newline="", encoding="utf-8") as one:
-                lines = list(csv.reader(one))
-            if header is None and lines:
-                header = lines[0]
-                writer.writerow(["file", *header])
-            if lines and lines[0] == header:
-                writer.writerows([row.file, *line] for line in lines[1:])
 
 
 def _listed(value: Any) -> Any:

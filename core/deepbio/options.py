@@ -152,7 +152,8 @@ class RunOptions(Options):
     )
     objects: str = option(
         "",
-        "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+        "of a classifier: the objects to classify: a label image, a folder of them, a pattern such as "
+        "masks/{name}.tif, a CSV (image, objects), or the name of a model that finds them",
         tasks=("classify",),
     )
     explain: str = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["asked_for", "check_seg", "needed_for", "save_result", "with_saved"]
+__all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result", "with_saved"]
 
 # A picture of a segmentation shows its labels alone; measuring is then not asked for.
 _SHOWN = {"": ("labels",), "segment": ("labels",)}
@@ -158,6 +159,31 @@ def _write_picture(
 ) -> None:
     draw = family_of(card.task if card is not None else "").load("picture")
     draw(image, result, card, title).save(path, format="PNG")
+
+
+def join_tables(path: Path, parts: Sequence[tuple[str, Path]]) -> None:
+    """Write tables as one, with what each is of in front; those with other columns than the first are left out.
+
+    Parameters
+    ----------
+    path : Path
+        Where the CSV goes.
+    parts : sequence of (str, Path)
+        What goes under ``file``, and a CSV; one that is not there is left out.
+    """
+    header: list[str] | None = None
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for name, table in parts:
+            if not table.exists():
+                continue
+            with table.open(newline="", encoding="utf-8") as one:
+                lines = list(csv.reader(one))
+            if header is None and lines:
+                header = lines[0]
+                writer.writerow(["file", *header])
+            if lines and lines[0] == header:
+                writer.writerows([name, *line] for line in lines[1:])
 
 
 # --- what is computed for what is saved ---------------------------------------------------------

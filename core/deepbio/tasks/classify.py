@@ -27,6 +27,7 @@ from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
 from deepbio.tasks.heat import heat_map, mean_map
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.result import Result
+from deepbio.tasks.same_grid import check_objects
 from deepbio.tasks.segment import Opener
 
 __all__ = ["check_input", "classify", "input_size", "names_of"]
@@ -112,7 +113,7 @@ def classify(
         ``table``: a row for each image (frame, slice), tile or object, with its class, the probability
         of that class, and one column ``p_...`` for each. Of tiles also ``image``, a map of the
         probabilities with a channel for each class, one pixel for each step of the tiles. Of objects
-        also ``labels``, where every object has the number of its class.
+        also ``labels``, where every object has the number of its class, and ``objects``, as they were given.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def classify(
     """
     mode = _settle_mode(options, objects)
     if objects is not None:
-        _check_objects(image, objects)
+        check_objects(image, objects)
     frames = list(split_frames(image, card, options))
     job = _Job(image, card, open_runtime, options, listener, list(ladder_for(card, first)), objects)
     stage = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
@@ -148,16 +149,6 @@ def _settle_mode(options: RunOptions, objects: LabelMap | None) -> str:
             f"Objects are given, but classify={mode} does not use them.", "Leave one of them out."
         )
     return mode
-
-
-def _check_objects(image: Image, objects: LabelMap) -> None:
-    wanted = {axis: image.size(axis) for axis in image.axes if axis != "C"}
-    found = dict(zip(objects.axes, objects.shape, strict=True))
-    if wanted != found:
-        told = [" x ".join(f"{axis}={n}" for axis, n in one.items()) for one in (found, wanted)]
-        raise InputMismatch(
-            f"The objects have {told[0]}; the image has {told[1]}.", "Give labels of this very image."
-        )
 
 
 @dataclass
@@ -345,7 +336,13 @@ class _Job:
         if len(self.flips) > 1:
             facts["mirror"] = sorted({axis for flip in self.flips for axis in flip})
         facts["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
-        return Result(labels=labels, table=Table.concatenate(self.tables), image=heat, record=facts)
+        return Result(
+            labels=labels,
+            table=Table.concatenate(self.tables),
+            image=heat,
+            objects=self.objects,
+            record=facts,
+        )
 
 
 def _flips(card: ModelCard, options: RunOptions) -> list[tuple[int, ...]]:
