@@ -18,6 +18,7 @@ from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Notice
 from deepbio.families import FAMILIES
 from deepbio.image import LabelMap, Table
+from deepbio.inputs import labels_of, names_labels
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
@@ -220,7 +221,7 @@ def _features(desk: Desk, command: Command, options: FeaturesOptions, given: fro
         desk.models.get(card),
         layer=options.layer or "auto",
         pool=options.pool,
-        objects=_objects(options.objects),
+        objects=_objects(options.objects, taken.title),
         options=core,
         on_progress=desk.listener,
     )
@@ -230,9 +231,9 @@ def _features(desk: Desk, command: Command, options: FeaturesOptions, given: fro
     desk.place(taken, Placed(result, card, wanted, options.title, saved))
 
 
-def _objects(text: str) -> LabelMap | str | None:
-    """The objects that an option names: a file with labels, or a model that finds them."""
-    return read_labels(text) if Path(text).is_file() else text or None
+def _objects(text: str, title: str) -> LabelMap | str | None:
+    """The objects that an option names: label images, or a model that finds them."""
+    return read_labels(labels_of(text, title)) if text and names_labels(text) else text or None
 
 
 def _computed(wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
+from deepbio.inputs import labels_of, names_labels
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
@@ -224,11 +225,10 @@ class Model:
         """The objects to classify: as given, from a label image, or found by another model."""
         if given is not None:
             return given
-        path = Path(options.objects)
-        if path.is_file():
+        if names_labels(options.objects):
             from deepbio.io import read_labels
 
-            return read_labels(path)
+            return read_labels(labels_of(options.objects, str(image.meta.get("source", ""))))
         finder = self._finder
         if finder is None or options.objects not in (finder.card.name, str(finder.card.root)):
             finder = self._finder = load_model(options.objects, device=self.device)

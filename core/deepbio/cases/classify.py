@@ -13,9 +13,17 @@ import numpy as np
 from deepbio import io
 from deepbio.cases.table import columns_of, first_of, image_files, read_rows
 from deepbio.errors import ImageError, InputMismatch
-from deepbio.image import RGB, Image
+from deepbio.image import RGB, Grid, Image
 
-__all__ = ["ClassCase", "class_names", "is_class_data", "load_image", "load_pixels", "read_class_cases"]
+__all__ = [
+    "ClassCase",
+    "class_names",
+    "is_class_data",
+    "load_image",
+    "load_pixels",
+    "load_placed",
+    "read_class_cases",
+]
 
 _IMAGE_COLUMNS = ("image", "images", "img", "file", "path")
 _CLASS_COLUMNS = ("class", "category", "diagnosis")
@@ -254,6 +262,11 @@ def load_pixels(case: ClassCase) -> np.ndarray:
     InputMismatch
         If the image has a time axis.
     """
+    return load_placed(case)[0]
+
+
+def load_placed(case: ClassCase) -> tuple[np.ndarray, Grid]:
+    """As :func:`load_pixels`, with the grid that they are on."""
     image = load_image(case)
     if image.size("T") > 1:
         raise InputMismatch(
@@ -266,5 +279,5 @@ def load_pixels(case: ClassCase) -> np.ndarray:
     if "C" not in axes:
         pixels = pixels[None]
     if "Z" in axes and image.size("Z") == 1:
-        pixels = pixels[:, 0]
-    return pixels
+        return pixels[:, 0], image.plane(0).grid
+    return pixels, image.grid

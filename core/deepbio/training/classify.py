@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepbio.cases import split_cases
 from deepbio.cases.classify import ClassCase, is_class_data, read_class_cases
+from deepbio.engine.geometry import GridSpec
 from deepbio.evaluation.classify import class_rows, score_cases
 from deepbio.events import Notice
 from deepbio.library.package import write_package
@@ -81,7 +82,14 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
 
 def _gathered(cases: Sequence[ClassCase], plan: Plan, job: Job) -> Pictures:
     return gather(
-        cases, plan.labels, plan.size, plan.normalise, (plan.mean, plan.std), job.work / "cache", job.listener
+        cases,
+        plan.labels,
+        plan.size,
+        plan.normalise,
+        (plan.mean, plan.std),
+        job.work / "cache",
+        job.listener,
+        GridSpec.from_card(plan.grid),
     )
 
 

@@ -200,6 +200,8 @@ def _config(plan: Plan, calibration: Calibration, about: Description) -> dict[st
         "calibration": {key: np.round(value, 4).tolist() for key, value in told.items() if value != ()},
         "training": asdict(plan),
     }
+    if plan.grid:
+        config["grid"] = plan.grid
     if plan.variation.flip:
         config["mirror"] = list(plan.variation.flip)
     if about.per_slice:

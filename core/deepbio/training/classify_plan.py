@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from deepbio.cases import split_cases
-from deepbio.cases.classify import ClassCase, class_names, load_pixels, read_class_cases
+from deepbio.cases.classify import ClassCase, class_names, load_placed, read_class_cases
+from deepbio.engine.geometry import GridSpec
 from deepbio.errors import ImageError, InputMismatch, OptionError
+from deepbio.image import Grid
 from deepbio.options import Options, option
 from deepbio.training.classify_data import Variation
+from deepbio.training.classify_grid import common_grid, fitting_grid, sizes_on
 from deepbio.training.classify_losses import BALANCES
 from deepbio.training.description import Description
 from deepbio.training.fitting_data import apart, check_fits, names_apart
@@ -53,6 +56,12 @@ class Wishes(Options):
         "of the probabilities, on held-out images; bias: also to how frequent the classes are there",
         choices=("temperature", "bias"),
     )
+    spacing: str = option(
+        "auto",
+        "the size of pixels: auto: where all training images have one, images are brought to it; ignore: images "
+        "are brought to one number of pixels",
+        choices=("auto", "ignore"),
+    )
     size: int | None = option(None, "longest edge of the network's input", low=16, high=512)
     view: str = option(
         "auto",
@@ -89,7 +98,9 @@ class Plan:
     dims, channels : int
         Spatial axes and channels of the images.
     size : tuple of int
-        What every image is resampled to.
+        What every image is resampled to; with `grid`: what is seen of it.
+    grid : dict
+        Spacing, unit and orientation that images are brought to, as on a card; empty: theirs is not looked at.
     normalise : str
         ``"dataset"``: by `mean` and `std` of each channel; ``"image"``: each image by its own.
     mean, std : tuple of float
@@ -124,6 +135,7 @@ class Plan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     network: dict[str, Any]
+    grid: dict[str, Any] = field(default_factory=dict)
     variation: Variation = field(default_factory=Variation)
     balance: str = "none"
     smoothing: float = 0.1
@@ -165,8 +177,11 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     labels, classes = _classes(labels, about, wishes.names)
     tally = Counter(case.class_name for case in train)
     counts = tuple(tally[label] for label in labels)
-    facts = _measure(train)
-    dims, channels, size = facts["dims"], facts["channels"], _size(facts["median_size"], wishes.size)
+    facts, grids = _measure(train)
+    dims, channels = facts["dims"], facts["channels"]
+    size, spec = _size(facts["median_size"], wishes.size), GridSpec()
+    if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
+        size, spec = fitting_grid(sizes_on(grids, common), common, wishes.size, _LARGEST[dims])
     normalise = wishes.normalise
     if normalise == "auto":
         normalise = "dataset" if facts["type"] == "uint8" else "image"
@@ -191,6 +206,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         mean=facts["mean"],
         std=facts["std"],
         network=_network(dims, channels, len(classes), size, wishes),
+        grid=spec.to_card(),
         variation=_variation(dims, channels, _upright(wishes.view, about)),
         balance=balance,
         smoothing=wishes.smoothing,
@@ -221,7 +237,7 @@ def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
     train, val = split_cases(read_class_cases(data))
     labels = _labels(train, val)
     _classes(labels, about)  # a description may name a class that has no cases
-    facts = _measure(train)
+    facts, _ = _measure(train)
     check_fits(
         names_apart("classes", plan.labels, labels),
         apart("channels", plan.channels, facts["channels"]),
@@ -290,14 +306,16 @@ def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(better.get(label, label) for label in labels)
 
 
-def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
-    """Sizes of all images, and the intensities of some."""
+def _measure(cases: Sequence[ClassCase]) -> tuple[dict[str, Any], list[Grid]]:
+    """Sizes and grids of all images, and the intensities of some."""
     first: tuple[int, int] | None = None
     sizes, types = [], set()
+    grids: list[Grid] = []
     every = max(1, len(cases) // _MEASURED)
     sums: list[np.ndarray] = []
     for number, case in enumerate(cases):
-        pixels = load_pixels(case)
+        pixels, grid = load_placed(case)
+        grids.append(grid)
         found = (pixels.shape[0], pixels.ndim - 1)
         if first is not None and found != first:
             raise InputMismatch(
@@ -314,7 +332,7 @@ def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
     assert first is not None, "split_cases gives at least one case"  # noqa: S101
     mean, square = np.mean(sums, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-12))
-    return {
+    facts = {
         "channels": first[0],
         "dims": first[1],
         "median_size": tuple(int(n) for n in np.median(sizes, axis=0)),
@@ -324,6 +342,7 @@ def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
         "mean": tuple(round(float(one), 3) for one in mean),
         "std": tuple(round(float(one), 3) for one in std),
     }
+    return facts, grids
 
 
 def _told(case: ClassCase) -> str:

@@ -44,6 +44,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "per_slice": "bool",
         "link_slices": "float",
         "track": "bool",
+        "divisions": "choice",
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",
