@@ -15,7 +15,6 @@ from deepbio.cases.generate import class_pixels, load_pair, read_class_parts, re
 from deepbio.errors import ImageError
 from deepbio.events import Listener, Notice, Stage
 from deepbio.io import atomic
-from deepbio.library.package import write_package
 from deepbio.networks import build
 from deepbio.predict import load_model
 from deepbio.tasks.conditions import Appearance, measure_appearance
@@ -29,6 +28,7 @@ from deepbio.training.generate_package import Pieces, generator_content
 from deepbio.training.generate_paired import Pair, PairedBatches, PairedGame
 from deepbio.training.generate_plan import Plan, Wishes, check_plan, make_plan
 from deepbio.training.judging import look_through
+from deepbio.training.packaging import training_picture, write_scored
 
 __all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
@@ -57,12 +57,8 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     pieces = {"class": _fit_classes, "paired": _fit_pairs, "cycle": _fit_cycle}[plan.kind]
     network, config, sample = pieces(generator, data, plan, job)
     with generator_content(network, plan, sample, config, about) as content:
-        curve = job.work / "history.png"
-        if curve.exists():
-            content = replace(content, files={**content.files, "training.png": curve})
-        write_package(job.output, content, replace=True)
-        rows = _scores(data, job)
-        write_package(job.output, replace(content, scores=rows), replace=True)
+        content = replace(content, files={**content.files, **training_picture(job.work)})
+        write_scored(job.output, content, lambda: _scores(data, job))
     return job.output
 
 

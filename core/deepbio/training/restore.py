@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ from deepbio.cases.restore import (
 from deepbio.cases.split import split_cases
 from deepbio.errors import ImageError, OptionError
 from deepbio.events import Notice
-from deepbio.image import RGB
-from deepbio.library.package import write_package
 from deepbio.metrics.restoration import fit_intensity, noise_level, psnr
 from deepbio.networks import build
 from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.fitting_data import apart, check_fits
 from deepbio.training.loop import Loop, Schedule
+from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.restore_loss import RestoreLoss
 from deepbio.training.restore_package import restore_content
 from deepbio.training.restore_pairs import Batch, Pairs, PatchSampler, prepare_pairs
@@ -344,11 +343,11 @@ def _package(
     raw = sample.given[0]
     if raw.ndim - 1 > plan.dims:
         raw = raw[:, raw.shape[1] // 2]
-    names = sample.channels or (RGB if plan.channels == 3 else ())
-    with restore_content(network, plan, raw, names, about) as content:
-        content = replace(content, files={"training.png": job.work / "history.png"})
-        write_package(job.output, content, replace=True)
+
+    def score() -> Sequence[Mapping[str, Any]]:
         with load_model(job.output) as model:
-            report = score_cases(model, val, "val", on_progress=job.listener, data=data)
-        write_package(job.output, replace(content, scores=report.summary), replace=True)
+            return score_cases(model, val, "val", on_progress=job.listener, data=data).summary
+
+    with restore_content(network, plan, raw, sample.channels, about) as content:
+        write_scored(job.output, replace(content, files=training_picture(job.work)), score)
     return job.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ from deepbio.cases.sequence import Clip, SequenceCase, load_clips, looks_like_se
 from deepbio.engine.runtimes.with_torch import load_module
 from deepbio.events import Notice
 from deepbio.io import read
-from deepbio.library.package import write_package
 from deepbio.networks import build
 from deepbio.networks.sequence import SequenceUNet
 from deepbio.predict import load_model
@@ -24,6 +24,7 @@ from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.loop import Loop, Schedule
 from deepbio.training.losses import class_loss
+from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.sequence_data import Batch, Ready, animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
 from deepbio.training.sequence_plan import (
@@ -105,10 +106,8 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     job.listener(Notice(f"Best score on the val part: {state.best:.3f}."))
     sample = max(held or clips, key=lambda one: len(one.frames)).clip
     with sequence_content(network, plan, sample, about) as content:
-        files = {"training.png": job.work / "history.png"}
-        write_package(job.output, _with(content, files=files), replace=job.output.exists())
-        scores = _held_out(job.output, val, data, job)
-        write_package(job.output, _with(content, files=files, scores=scores), replace=True)
+        content = replace(content, files=training_picture(job.work))
+        write_scored(job.output, content, lambda: _held_out(job.output, val, data, job))
     return job.output
 
 
@@ -117,12 +116,6 @@ def learned(clips: Sequence[Ready], plan: Plan) -> list[Ready]:
     if plan.kind != "segment" or not plan.start or not plan.teach:
         return list(clips)
     return taught(clips, load_module(weights_of(plan.start, 2)), harmonics=plan.harmonics, cyclic=plan.cyclic)
-
-
-def _with(content: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(content, **changes)
 
 
 def _clips(cases: Sequence[SequenceCase], kind: str) -> list[Clip]:
