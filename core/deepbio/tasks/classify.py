@@ -262,7 +262,7 @@ class _Job:
 
     def _placed(self, frame: Frame) -> Placed:
         """A frame on the grid that the card names, or as it is."""
-        return place_frame(frame.view, frame_grid(self.image, frame), self.spec)
+        return place_frame(frame.view, frame_grid(self.image, frame), self.spec, self.listener)
 
     def _tell_of_the_rest(self, shape: Sequence[int]) -> None:
         """Say once that a whole image is more than the network sees of it."""

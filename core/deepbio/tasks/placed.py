@@ -12,7 +12,7 @@ import numpy as np
 from deepbio.engine.geometry import GridSpec, Placement, place_image, to_working
 from deepbio.engine.return_trip import Bands, classes_to_input, labels_to_input, scores_to_input
 from deepbio.errors import CardError
-from deepbio.events import Listener, Notice, silent
+from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import ArrayLike, Grid
 from deepbio.library import ModelCard
 from deepbio.tasks.decode import Decoder, keep_largest
@@ -206,7 +206,7 @@ class _Stored:
             yield 0, self._shape[0], self._scores
 
 
-def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec) -> Placed:
+def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec, listener: Listener = silent) -> Placed:
     """Bring a frame to the grid that its network works on.
 
     Parameters
@@ -217,6 +217,8 @@ def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec) -> Placed:
         Its grid, with as many axes.
     spec : GridSpec
         What the card asks for.
+    listener : Listener
+        Hears the stage ``"resample"`` where it takes more than a moment; may raise `Cancelled`.
 
     Returns
     -------
@@ -239,6 +241,11 @@ def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec) -> Placed:
     if placement.exact or size > _IN_MEMORY:
         return Placed(working, placement, zoomed)
     pixels = np.empty(working.shape, working.dtype)
+    stage: Stage | None = None
     for key, band in working.bands():
         pixels[key] = band
+        if stage is None and band.size < pixels.size:
+            stage = Stage(listener, "resample", pixels.size)
+        if stage is not None:
+            stage.step(band.size)
     return Placed(pixels, placement, zoomed)

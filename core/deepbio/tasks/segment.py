@@ -181,9 +181,9 @@ class _Job:
         grid, spec = frame_grid(self.image, frame), self.sizing.spec
         normalise = self.normalisers.get(frame.index)
         if normalise is None and spec.zoom != 1:
-            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0))
+            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0), self.listener)
             normalise = FrameSource(plain.view, self.card).normalise
-        placed = replace(place_frame(frame.view, grid, spec), min_size=self.options.min_size)
+        placed = replace(place_frame(frame.view, grid, spec, self.listener), min_size=self.options.min_size)
         return placed, FrameSource(placed.view, self.card, normalise)
 
     def run(self, frame: Frame) -> None:

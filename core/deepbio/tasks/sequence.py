@@ -141,7 +141,7 @@ class _Job:
     def run(self, frames: list[Frame]) -> None:
         """One slice through time."""
         spec = spec_for(self.card, self.image.grid, self.listener if not self.facts else silent)
-        placed = [place_frame(one.view, frame_grid(self.image, one), spec) for one in frames]
+        placed = [place_frame(one.view, frame_grid(self.image, one), spec, self.listener) for one in frames]
         movie = _Movie([FrameSource(one.view, self.card) for one in placed])
         with self.seconds.of("predict"):
             scores = self.ladder.climb(lambda rung: self._scores(movie, rung, frames[0]))
