@@ -13,8 +13,6 @@ pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not usable", exc_typ
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import deepbio  # noqa: E402
-from SlicerDeepBioLib import results  # noqa: E402
-from SlicerDeepBioLib.terminology import object_labels  # noqa: E402
 from tests.core.tasks.makers import write_class_maker  # noqa: E402
 from tests.slicer.nodes import add_sequence, add_volume, affine, node_names, vtk_matrix  # noqa: E402
 from tests.slicer.shim.user import User, opened  # noqa: E402
@@ -150,6 +148,9 @@ def test_it_is_no_batch(user: User) -> None:
 
 
 def test_a_mask_from_a_segmentation(user: User) -> None:
+    from SlicerDeepBioLib import results  # those of the open form
+    from SlicerDeepBioLib.terminology import object_labels
+
     made = results.make_segmentation(mask(), vtk_matrix(affine()), object_labels([1, 2], "nucleus"))
     made.SetName("drawn")
     node = slicer.mrmlScene.AddNode(made)
