@@ -62,7 +62,9 @@ class Wishes(Options):
         "are brought to one number of pixels",
         choices=("auto", "ignore"),
     )
-    size: int | None = option(None, "longest edge of the network's input", low=16, high=512)
+    size: int | None = option(
+        None, "longest edge of the network's input; rounded up to what it halves evenly", low=16, high=512
+    )
     view: str = option(
         "auto",
         "how images lie: upright ones are hardly turned, others freely; auto: by the modality",
@@ -182,6 +184,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     size, spec = _size(facts["median_size"], wishes.size), GridSpec()
     if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
         size, spec = fitting_grid(sizes_on(grids, common), common, wishes.size, _LARGEST[dims])
+    size = _even(size)
     normalise = wishes.normalise
     if normalise == "auto":
         normalise = "dataset" if facts["type"] == "uint8" else "image"
@@ -363,7 +366,7 @@ def _size(median: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
     return (*depth, *inner)
 
 
-def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wishes: Wishes) -> dict[str, Any]:
+def _strides(size: Sequence[int]) -> list[list[int]]:
     """Stages until the maps are about as small as 4 to 7 pixels; thin axes are not reduced further."""
     # small images are not reduced before the first stage
     strides: list[list[int]] = []
@@ -375,6 +378,25 @@ def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wish
             break
         strides.append(step)
         left = [-(-n // s) for n, s in zip(left, step, strict=True)]
+    return strides
+
+
+def _even(size: Sequence[int]) -> tuple[int, ...]:
+    """The next size that the network halves evenly: maps of its stages then lie exactly on the image.
+
+    Examples
+    --------
+    >>> _even((11, 25, 19)), _even((96, 96))
+    ((12, 28, 20), (96, 96))
+    """
+    size = tuple(size)
+    whole = np.prod(_strides(size), axis=0)
+    larger = tuple(int(-(-n // step) * step) for n, step in zip(size, whole, strict=True))
+    return size if larger == size else _even(larger)
+
+
+def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wishes: Wishes) -> dict[str, Any]:
+    strides = _strides(size)
     widths = [max(8, round(w * wishes.width / 8) * 8) for w in _WIDTHS[: len(strides)]]
     if dims == 3:
         widths = [max(8, w // 2) for w in widths]

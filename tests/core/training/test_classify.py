@@ -40,7 +40,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_follows_from_the_data(shapes) -> None:
     plan, facts = make_plan(shapes, Wishes(), Description())
     assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "sampling")
-    assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (21, 25), "dataset")
+    assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (24, 28), "dataset")
     assert plan.variation.flip == (0, 1)
     assert plan.mean[0] == pytest.approx(facts["mean"][0])
     assert plan.network["arguments"]["strides"][0] == [1, 1]  # small images are not reduced at once
@@ -88,7 +88,7 @@ def test_volumes_get_a_network_of_volumes(tmp_path) -> None:
     labels = {f"{part}_labels": np.array([[0], [1], [2], [1]]) for part in ("train", "val")}
     np.savez(tmp_path / "volumes.npz", **arrays, **labels)
     plan, _ = make_plan(tmp_path / "volumes.npz", Wishes(), Description())
-    assert (plan.dims, plan.size, plan.normalise) == (3, (6, 30, 22), "image")
+    assert (plan.dims, plan.size, plan.normalise) == (3, (6, 32, 24), "image")
     assert plan.network["arguments"]["strides"] == [[1, 1, 1], [1, 2, 2], [1, 2, 2], [1, 2, 1]]
     with pytest.raises(OptionError, match="normalise=dataset is for 8-bit images"):
         make_plan(tmp_path / "volumes.npz", Wishes(normalise="dataset"), Description())
@@ -345,7 +345,7 @@ def test_volumes_of_one_spacing_stored_in_two_orders(tmp_path) -> None:
             io.write(folder / f"{number}.nii.gz", Image(np.zeros(one.shape, np.int16), "ZYX", one))
     plan, _ = make_plan(tmp_path, Wishes(), Description())
     assert plan.grid == {"spacing": [2.0, 0.7, 0.5], "unit": "millimeter", "orientation": "SPL"}
-    assert plan.size == (6, 22, 18)
+    assert plan.size == (6, 24, 20)
 
 
 def test_a_classifier_of_one_spacing_tells_small_from_large_however_fine_the_pixels(tmp_path) -> None:
