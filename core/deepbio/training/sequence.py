@@ -42,7 +42,6 @@ __all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "sequence_los
 _VALIDATED = 20  # clips at most, drawn evenly from the val part
 _SHARP = 3.0
 _SMALL = 30.0  # pixels, below which sizes need not be steady
-_STILLS = 3  # scored for the card where no movie is held out
 
 Thing = TypeVar("Thing")
 
@@ -227,19 +226,19 @@ def _padded(frames: Tensor, network: Any) -> Tensor:
 
 
 def _held_out(output: Path, cases: Sequence[SequenceCase], data: Path, job: Job) -> list[dict[str, Any]]:
-    """Scores of the finished package, by the same code as ``deepbio evaluate``: of all movies, or of some stills."""
+    """Scores of the finished package, by the same code as ``deepbio evaluate``: of all movies, or of stills where there are none."""
     from deepbio.evaluation.sequence import evaluate_sequences
     from deepbio.options import RunOptions
 
     movies = [case for case in cases if case.classes or read(case.image).size("T") > 1]
-    command = f"deepbio evaluate {output.name} {data.name} --split val" if len(movies) == len(cases) else ""
+    command = f"deepbio evaluate {output.name} {data.name} --split val"
     with load_model(output) as model:
         report = evaluate_sequences(
             model,
-            movies or _some(cases, _STILLS),
+            movies or cases,
             "val",
             RunOptions(),
-            command=command,
+            command=command if len(movies) in (0, len(cases)) else "",
             on_progress=job.listener,
         )
     return [dict(row) for row in report.summary]
