@@ -226,7 +226,7 @@ def _padded(frames: Tensor, network: Any) -> Tensor:
 
 
 def _held_out(output: Path, cases: Sequence[SequenceCase], data: Path, job: Job) -> list[dict[str, Any]]:
-    """Scores of the finished package, by the same code as ``deepbio evaluate``: of all movies, or of stills where there are none."""
+    """Scores of the finished package, as ``deepbio evaluate`` tells: of movies, or of stills where there are none."""
     from deepbio.evaluation.sequence import evaluate_sequences
     from deepbio.options import RunOptions
 
