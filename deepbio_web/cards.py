@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["as_choice", "as_options", "changed"]
+from SlicerDeepBioLib.option_rules import COMPUTING, UNSET, is_for, relevant
 
-_HIDDEN = ("output", "count", "classes", "seed")  # the page shows what it shows, and makes no images
-_NOT_FLAT = ("surface",)  # always on: the 3D view needs it
-_OF_STACKS = ("per_slice", "link_slices")
+__all__ = ["as_choice", "as_options", "changed", "outputs_for", "show_for"]
+
+# The page chooses what it shows, makes one image of each mask, and always makes surfaces of a volume.
+_HIDDEN = ("output", "count", "classes", "surface")
 
 
 def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str, Any]:
@@ -25,6 +26,8 @@ def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str
         Why its result may be worthless although it takes the image; "" when nothing speaks against it.
     """
     title = card.get("title") or card["name"]
+    if card.get("takes") == ["nothing"]:
+        reason = f"Makes images of its own, on the command line: deepbio run {card['name']} -o FOLDER"
     facts = [["Name", f"{card['name']} {card.get('version', '')}".strip()]]
     facts += [
         [label, text]
@@ -43,31 +46,74 @@ def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str
     }
 
 
-def as_options(options: Iterable[Mapping[str, Any]], *, flat: bool) -> list[dict[str, Any]]:
-    """Options of the worker and the scene as fields of the form."""
+def as_options(options: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Options of the worker and the scene as fields of the form, all of them; see :func:`show_for`."""
     fields = []
-    for option in options:
+    ordered = sorted(options, key=lambda one: (one["name"] in COMPUTING) - (one["name"] == "device"))
+    for option in ordered:  # the device first, what else is of computing last
         name = option["name"]
-        if name in _HIDDEN or name in _NOT_FLAT or (flat and name in _OF_STACKS):
+        if name in _HIDDEN:
             continue
         default = _text(option.get("default"))
         fields.append(
             {
                 "name": name,
-                "label": name.replace("_", " "),
+                "label": name.replace("_", " ").capitalize(),
                 "help": option.get("help", ""),
                 "kind": option["kind"],
-                "choices": list(option.get("choices") or ()),
+                "choices": [
+                    {"title": str(one) or UNSET.get(name, ""), "value": str(one)}
+                    for one in option.get("choices") or ()
+                ],
                 "default": default,
+                "hint": default or UNSET.get(name, ""),
+                "tasks": list(option.get("tasks") or ()),
+                "shown": False,
                 "value": default if option["kind"] in ("bool", "choice") else "",
             }
         )
     return fields
 
 
+def show_for(
+    fields: Iterable[Mapping[str, Any]], card: Mapping[str, Any] | None, image: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The fields, those shown that make sense for a model and an image.
+
+    Parameters
+    ----------
+    fields : iterable of mapping
+        As of :func:`as_options`.
+    card : mapping or None
+        Of the chosen model.
+    image : mapping of str to int
+        ``slices``, ``channels`` and ``frames``.
+    """
+    return [
+        {
+            **one,
+            "shown": one["name"] == "device" or (is_for(one, card) and relevant(one["name"], card, image)),
+        }
+        for one in fields
+    ]
+
+
 def changed(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Options that differ from their defaults, as texts."""
-    return {one["name"]: one["value"] for one in fields if one["value"] not in ("", one["default"])}
+    """Options that can be seen and differ from their defaults, as texts."""
+    return {
+        one["name"]: one["value"]
+        for one in fields
+        if one["shown"] and one["value"] not in ("", one["default"])
+    }
+
+
+def outputs_for(card: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, str]:
+    """What to ask a model for besides what is usual: all that the page can show."""
+    if card.get("task") != "classify":
+        return {}
+    more = [",image"] if options.get("classify") == "tiles" else []
+    more += [",labels"] if options.get("objects") else []
+    return {"output": "table" + "".join(more)} if more else {}
 
 
 def _text(value: Any) -> str:
@@ -89,5 +135,6 @@ def _scores(card: Mapping[str, Any]) -> str:
     score = card.get("score") or next(iter(card.get("scores") or ()), None)
     if not score:
         return ""
-    cases = f" on {score['n']} held-out images" if score.get("n") else ""
+    images = "image" if score.get("n") == 1 else "images"
+    cases = f" on {score['n']} held-out {images}" if score.get("n") else ""
     return f"{score['metric']}: {score['value']:.3g}{cases}"

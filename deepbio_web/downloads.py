@@ -1,4 +1,4 @@
-"""What can be downloaded of a result: labels, the segmentation with its names, the table."""
+"""What can be downloaded of a result: labels, the segmentation with its names, images and maps, tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from aiohttp import web
 
 import deepbio
 from deepbio_web.labels import labels_of
+from deepbio_web.layers import IMAGES, image_of, part_title
 from deepbio_web.results import read_table
+from SlicerDeepBioLib.answers import of_part
 
 if TYPE_CHECKING:
     from deepbio_web.page import Page
@@ -31,20 +34,27 @@ def available(page: Page) -> list[dict[str, str]]:
         )
     if run.segmentation is not None and page.loaded.frames == 1:
         links.append(("segmentation", "Segmentation", "With names and colours, for 3D Slicer (.seg.nrrd)"))
-    if run.tables:
-        links.append(("table", "Table", "For spreadsheets (.csv)"))
+    for part in IMAGES:
+        if of_part(run.volumes, part):
+            title = f"Numbers as they are, on the grid of the image ({_suffix(page)})"
+            links.append((part, part_title(run.model, part), title))
+    for part, word in (("table", "Table"), ("features", "Features")):
+        if of_part(run.tables, part):
+            links.append((part, word, "For spreadsheets (.csv)"))
     return [{"href": f"results/{name}", "text": text, "title": title} for name, text, title in links]
 
 
 def add_downloads(router: web.UrlDispatcher, page: Page) -> None:
     """Serve the files of what the page shows; 404 when there is nothing."""
 
-    def answer(write: Callable[[Page, Path], Path]) -> Any:
+    def answer(write: Callable[[Page, Path], Path | None]) -> Any:
         async def handler(request: web.Request) -> web.Response:
             if page.shown is None:
-                raise web.HTTPNotFound(text="There is no result to download: press Segment first.")
+                raise web.HTTPNotFound(text="There is no result to download: run a model first.")
             with tempfile.TemporaryDirectory() as folder:
                 path = write(page, Path(folder))
+                if path is None:
+                    raise web.HTTPNotFound(text="This result has no such part.")
                 body = path.read_bytes()
             name = path.name.replace('"', "")
             return web.Response(
@@ -61,10 +71,15 @@ def add_downloads(router: web.UrlDispatcher, page: Page) -> None:
 
     router.add_get("/results/labels", answer(_write_labels))
     router.add_get("/results/segmentation", answer(_write_segmentation))
-    router.add_get("/results/table", answer(_write_table))
+    for part in ("table", "features"):
+        router.add_get(f"/results/{part}", answer(partial(_write_table, part)))
+    for part in IMAGES:
+        router.add_get(f"/results/{part}", answer(partial(_write_image, part)))
 
 
-def _write_labels(page: Page, folder: Path) -> Path:
+def _write_labels(page: Page, folder: Path) -> Path | None:
+    if page.shown.segmentation is None and page.shown.label_map is None:
+        return None
     labels = labels_of(page.shown, page.loaded)
     path = folder / f"{page.loaded.stem}-labels{_suffix(page)}"
     deepbio.write(path, labels)
@@ -72,11 +87,21 @@ def _write_labels(page: Page, folder: Path) -> Path:
 
 
 def _suffix(page: Page) -> str:
-    """Format of labels: TIFF for planes, NIfTI for volumes."""
+    """Format of labels and images: TIFF for planes, NIfTI for volumes."""
     return ".nii.gz" if "Z" in page.loaded.image.axes else ".tif"
 
 
-def _write_segmentation(page: Page, folder: Path) -> Path:
+def _write_image(part: str, page: Page, folder: Path) -> Path | None:
+    if not of_part(page.shown.volumes, part):
+        return None
+    path = folder / f"{page.loaded.stem}-{part}{_suffix(page)}"
+    deepbio.write(path, image_of(page.shown, part, page.loaded))
+    return path
+
+
+def _write_segmentation(page: Page, folder: Path) -> Path | None:
+    if page.shown.segmentation is None:
+        return None
     path = folder / f"{page.loaded.stem}.seg.nrrd"
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
@@ -85,13 +110,16 @@ def _write_segmentation(page: Page, folder: Path) -> Path:
     return path
 
 
-def _write_table(page: Page, folder: Path) -> Path:
-    columns = read_table(page.shown.tables[0], page.unit)
+def _write_table(part: str, page: Page, folder: Path) -> Path | None:
+    nodes = of_part(page.shown.tables, part)
+    if not nodes:
+        return None
+    columns = read_table(nodes[0], page.unit)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    path = folder / f"{page.loaded.stem}-table.csv"
+    path = folder / f"{page.loaded.stem}-{part}.csv"
     path.write_text(text.getvalue(), encoding="utf-8")
     return path
 

@@ -30,6 +30,7 @@ class Actions(Protocol):
     def dismiss(self, number: int) -> None: ...
     def set_option(self, name: str, value: Any) -> None: ...
     def toggle(self, segment: str) -> None: ...
+    def look(self, layer: str) -> None: ...
 
 
 def initial_state() -> dict[str, Any]:
@@ -40,6 +41,7 @@ def initial_state() -> dict[str, Any]:
         "image_facts": "",
         "models": [],  # {name, title, fits, reason, text, facts: [[label, text]]}
         "model": None,
+        "verb": "Segment",
         "can_run": False,
         "why_not": "Starting",
         "busy": False,
@@ -47,14 +49,19 @@ def initial_state() -> dict[str, Any]:
         "progress": 0,
         "progress_text": "",
         "messages": [],  # {number, level, text, hint}
-        "options": [],  # {name, label, help, kind, choices, value, default}
+        "options": [],  # {name, label, help, kind, choices, value, default, hint, tasks, shown}
         "device_text": "",
         "segments": [],  # {id, name, color, size, visible}
+        "answers": [],  # of a classifier: {name, text, share}
+        "layers": [],  # what can be looked at: {id, title}
+        "layer": "input",  # what is
+        "has_overlay": False,
         "summary": "",  # of a result, one line
         "notes": [],  # what else is to be known of it
         "curve": {"lines": [], "low": "", "high": "", "unit": ""},  # of a sequence
         "downloads": [],  # {href, text}
-        "table": {"head": [], "rows": [], "title": "", "more": 0},
+        "tables": [],  # {name, head, rows, more}
+        "table_at": 0,
         "table_open": False,
         "opacity": 50,
         "window": [0, 1],
@@ -118,7 +125,7 @@ def _model_box() -> None:
 
 def _run_box(actions: Actions) -> None:
     v.VBtn(
-        "{{ busy ? (stopping ? 'Stopping' : 'Cancel') : ((card && card.verb) || 'Segment') }}",
+        "{{ busy ? (stopping ? 'Stopping' : 'Cancel') : verb }}",
         id="segment",
         click=actions.press,
         disabled=("busy ? stopping : !can_run",),
@@ -175,7 +182,27 @@ def _results(actions: Actions) -> None:
                 size="x-small",
                 density="comfortable",
             )
+        with (
+            html.Ul(v_if=("answers.length",), classes="answers", id="answers"),
+            html.Li(v_for="one in answers", key="one.name"),
+        ):
+            html.Span("{{ one.name }}", classes="name")
+            html.Span("{{ one.text }}", classes="size")
+            html.Div(classes="bar", style=("{ width: one.share + '%' }",))
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
+        with html.Div(
+            v_if=("layers.length",), classes="links", id="layers", role="group", aria_label="Look at"
+        ):
+            v.VBtn(
+                "{{ one.title }}",
+                v_for="one in layers",
+                key="one.id",
+                click=(actions.look, "[one.id]"),
+                variant=("one.id === layer ? 'flat' : 'tonal'",),
+                color=("one.id === layer ? 'primary' : undefined",),
+                size="small",
+                raw_attrs=[':aria-pressed="one.id === layer"'],
+            )
         with html.Div(v_if=("curve.lines.length",), classes="curve", id="curve"):
             html.Div(_CURVE)
             html.Span("{{ curve.low }} to {{ curve.high }} {{ curve.unit }}, frame 1 to {{ frames }}")
@@ -183,7 +210,7 @@ def _results(actions: Actions) -> None:
         with html.Div(classes="links"):
             v.VBtn(
                 "{{ table_open ? 'Hide table' : 'Show table' }}",
-                v_if=("table.rows.length",),
+                v_if=("tables.length",),
                 click="table_open = !table_open",
                 prepend_icon="mdi-table",
                 variant="tonal",
@@ -199,7 +226,7 @@ def _results(actions: Actions) -> None:
                 size="small",
                 id="remove",
             )
-        html.Div("Download", classes="section")
+        html.Div("Download", v_if=("downloads.length",), classes="section")
         with html.Div(classes="links"):
             v.VBtn(
                 "{{ one.text }}",
@@ -230,7 +257,7 @@ def _display(*, flat: bool) -> None:
             track_size=2,
             strict=True,
         )
-    with html.Div(classes="range"):
+    with html.Div(v_if=("has_overlay",), classes="range", id="overlay"):
         html.Span("Overlay")
         v.VSlider(
             v_model=("opacity",),
@@ -254,12 +281,15 @@ def _display(*, flat: bool) -> None:
 
 def _options(actions: Actions) -> None:
     with (
-        v.VExpansionPanels(v_if=("options.length",), variant="accordion", flat=True, classes="mt-4"),
+        v.VExpansionPanels(
+            v_if=("options.some(one => one.shown)",), variant="accordion", flat=True, classes="mt-4"
+        ),
         v.VExpansionPanel(title="Options", elevation=0, id="options"),
         v.VExpansionPanelText(),
     ):
         html.Div("{{ device_text }}", v_if=("device_text",), classes="quiet mb-3")
-        with html.Div(v_for="one in options", key="one.name", classes="mb-3", title=("one.help",)):
+        shown = "one in options.filter(one => one.shown)"
+        with html.Div(v_for=shown, key="one.name", classes="mb-3", title=("one.help",)):
             change = {"update_modelValue": (actions.set_option, "[one.name, $event]")}
             shared = {
                 "label": ("one.label",),
@@ -285,7 +315,7 @@ def _options(actions: Actions) -> None:
             v.VTextField(
                 v_else=True,
                 model_value=("one.value",),
-                placeholder=("one.default",),
+                placeholder=("one.hint",),
                 persistent_placeholder=True,
                 variant="outlined",
                 **shared,
@@ -321,10 +351,17 @@ def _frame_bar() -> None:
 
 
 def _table_sheet() -> None:
-    with html.Div(v_if=("table_open && table.rows.length",), classes="table-sheet", id="table"):
+    with html.Div(v_if=("table_open && tables.length",), classes="table-sheet", id="table"):
         with html.Div(classes="table-head"):
-            html.Span("{{ table.title }}")
-            html.Span("{{ table.more }} more in the download", v_if=("table.more",), classes="quiet")
+            v.VBtn(
+                "{{ one.name }}",
+                v_for="(one, at) in tables",
+                key="at",
+                click="table_at = at",
+                variant=("at === table_at && tables.length > 1 ? 'tonal' : 'text'",),
+                size="small",
+            )
+            html.Span("{{ tables[table_at].more }}", classes="quiet")
             v.VSpacer()
             v.VBtn(
                 icon="mdi-close",
@@ -335,6 +372,6 @@ def _table_sheet() -> None:
             )
         with html.Div(classes="table-scroll"), html.Table():
             with html.Thead(), html.Tr():
-                html.Th("{{ title }}", v_for="title in table.head", key="title")
-            with html.Tbody(), html.Tr(v_for="(row, number) in table.rows", key="number"):
+                html.Th("{{ title }}", v_for="title in tables[table_at].head", key="title")
+            with html.Tbody(), html.Tr(v_for="(row, number) in tables[table_at].rows", key="number"):
                 html.Td("{{ cell }}", v_for="(cell, at) in row", key="at")

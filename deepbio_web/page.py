@@ -12,9 +12,10 @@ from trame.app import get_server
 from trame_slicer.core import SlicerApp
 
 from deepbio_web import downloads, results
-from deepbio_web.cards import as_choice, as_options, changed
+from deepbio_web.cards import as_choice, as_options, changed, outputs_for, show_for
 from deepbio_web.form import build, initial_state
 from deepbio_web.labels import labels_of
+from deepbio_web.layers import Layer, first_layer, layers
 from deepbio_web.reading import Loaded, load
 from deepbio_web.style import ICON
 from deepbio_web.views import Views, install_logics
@@ -27,7 +28,11 @@ __all__ = ["Page"]
 _LOG = logging.getLogger(__name__)
 _STEP = 0.02  # seconds between two steps of the logic
 _DECIDE_FITS = ("channel", "per_slice", "link_slices")  # options by which a model may take an image or not
-_HINT = "Surfaces appear here after Segment"
+_HINT = "Surfaces appear here after {verb}"
+_OF_A_RESULT = (
+    *("segments", "answers", "layers", "layer", "summary", "notes", "curve", "downloads"),
+    *("tables", "table_at", "table_open", "has_overlay"),
+)  # of the state
 
 
 class Page:
@@ -66,6 +71,8 @@ class Page:
         self.run: Any = None  # the one that goes on
         self.shown: Any = None  # the one whose result is seen
         self._messages = 0
+        self._layers: list[Layer] = []
+        self._background: Any = self.loaded.shown
         self.state.update(initial_state())
         self.state.trame__title = f"{self.loaded.name} \N{MIDDLE DOT} DeepBio"
         self.state.trame__favicon = ICON
@@ -107,13 +114,18 @@ class Page:
         state, loaded = self.state, self.loaded
         state.image_name, state.image_facts = loaded.name, loaded.facts
         state.frames = loaded.frames
-        state.space_hint = _HINT
         self.views.show(loaded.shown)
         self.views.show_slices_in_space(True)
-        display = loaded.shown.GetDisplayNode()
-        if loaded.image.size("C") == 1:
-            low, high = loaded.shown.GetImageData().GetScalarRange()
-            state.has_window = high > low
+        self._show_window(loaded.shown)
+
+    def _show_window(self, volume: Any) -> None:
+        """Let the contrast be that of what lies at the bottom; colours have none."""
+        self._background = volume
+        state, image = self.state, volume.GetImageData()
+        low, high = image.GetScalarRange()
+        state.has_window = image.GetNumberOfScalarComponents() == 1 and high > low
+        if state.has_window:
+            display = volume.GetDisplayNode()
             state.window_range = [low, high]
             state.window = [display.GetWindowLevelMin(), display.GetWindowLevelMax()]
 
@@ -130,15 +142,14 @@ class Page:
 
     def _on_window(self, window: list[float], **_: Any) -> None:
         if self.state.has_window:
-            display = self.loaded.shown.GetDisplayNode()
+            display = self._background.GetDisplayNode()
             display.SetAutoWindowLevel(False)
             display.SetWindowLevelMinMax(*window)
 
     def _on_opacity(self, opacity: float, **_: Any) -> None:
         if self.shown is not None:
             results.set_opacity(self.shown, opacity / 100)
-            self.views.show_labels(self.shown.label_map, opacity / 100)
-            self.views.render()
+            self._look(self.state.layer)
 
     def _on_frame(self, frame: int, **_: Any) -> None:
         if self.loaded.frames > 1:
@@ -152,7 +163,8 @@ class Page:
             if outputs is None:
                 self._fail(error)
                 return
-            state.options = as_options([*outputs["options"], *SCENE_OPTIONS], flat=self.loaded.is_flat)
+            state.options = as_options([*outputs["options"], *SCENE_OPTIONS])
+            self._show_options()
             chosen = outputs["chosen"]
             state.device_text = f"Device: {chosen['label']}, because {chosen['why']}"
 
@@ -200,13 +212,24 @@ class Page:
     def _on_model(self, model: str | None, **_: Any) -> None:
         with self.state as state:
             reason = next((one["reason"] for one in state.models if one["name"] == model), None)
+            card = self.cards.get(model or "", {})
+            state.verb = card.get("verb") or "Segment"
+            gives = card.get("usual") or ["labels"]
+            if self.shown is None:
+                state.space_hint = _HINT.format(verb=state.verb) if "labels" in gives else ""
+            self._show_options()
             state.can_run = model is not None and reason == ""
             state.why_not = reason if reason else "" if model or not state.models else "Choose a model."
+
+    def _show_options(self) -> None:
+        image = self.loaded.image
+        sizes = {"slices": image.size("Z"), "channels": image.size("C"), "frames": image.size("T")}
+        self.state.options = show_for(self.state.options, self.cards.get(self.state.model or ""), sizes)
 
     # What the user does.
 
     def press(self) -> None:
-        """Segment, or cancel what goes on."""
+        """Run the chosen model, or cancel what goes on."""
         if self.run is not None:
             self.state.stopping = True
             self.run.cancel()
@@ -215,6 +238,7 @@ class Page:
         state.messages = []
         card = self.cards[state.model]
         options = changed(state.options)
+        options |= outputs_for(card, options)
         if not self.loaded.is_flat:
             options["surface"] = "true"
         elif not card.get("classes"):  # many objects: a label map is drawn in no time, segments are not
@@ -244,6 +268,26 @@ class Page:
         self.state.options = [
             {**one, "value": text} if one["name"] == name else one for one in self.state.options
         ]
+
+    def look(self, layer: str) -> None:
+        """Look at the input, at an image that was made of it, or at a map over it."""
+        with self.state as state:
+            state.layer = layer
+            self._look(layer)
+            self._show_window(self._background)
+
+    def _look(self, layer: str) -> None:
+        """Bring the views to a layer: a map takes the place of the labels."""
+        opacity = self.state.opacity / 100
+        chosen = next((one for one in self._layers if one.id == layer), None)
+        over = chosen.node if chosen is not None and chosen.over else None
+        self._background = chosen.node if chosen is not None and over is None else self.loaded.shown
+        self.views.look_at(self._background, over, opacity)
+        labels = results.has_labels(self.shown) and over is None
+        results.show_segments(self.shown, labels)
+        self.views.show_labels(self.shown.label_map if labels else None, opacity)
+        self.state.has_overlay = labels or over is not None
+        self.views.render()
 
     def toggle(self, segment: str) -> None:
         """Hide or show a segment."""
@@ -278,35 +322,41 @@ class Page:
         state = self.state
         results.set_opacity(run, state.opacity / 100)
         state.segments = results.segments(run, self.unit)
+        state.answers = results.answers(run)
         state.notes = [text for level, text in run.notices if level == "info"]
         state.summary = results.summary(run, self.unit)
-        state.table = results.table(run, self.unit)
+        state.tables, state.table_at = results.tables(run, self.unit), 0
         state.curve = results.curve(run)
         state.downloads = downloads.available(self)
         state.space_hint = ""
-        self.views.show_labels(run.label_map, state.opacity / 100)
-        middle = (
-            results.middle(labels_of(run, self.loaded), self.loaded.shown)
-            if results.has_labels(run)
-            else None
-        )
-        if middle is not None:
-            self.views.center(middle)
-        elif results.has_labels(run):
-            self._say("info", "The model found nothing in this image.")
-        if first:
-            state.slices_in_space = False  # they would hide the surfaces
-            self.views.show_slices_in_space(False)
+        self._layers = layers(run, self.loaded)
+        state.layers = [{"id": one.id, "title": one.title} for one in self._layers]
+        self.look(first_layer(run, self._layers))
+        if results.has_labels(run):
+            self._show_place(run, first=first)
         self.views.fit_space()
         self.views.render()
 
+    def _show_place(self, run: Any, *, first: bool) -> None:
+        """Go where the labels are."""
+        middle = results.middle(labels_of(run, self.loaded), self.loaded.shown)
+        if middle is not None:
+            self.views.center(middle)
+        else:
+            self._say("info", "The model found nothing in this image.")
+        if first:
+            self.state.slices_in_space = False  # they would hide the surfaces
+            self.views.show_slices_in_space(False)
+
     def _forget(self) -> None:
-        self.shown = None
-        for name, value in initial_state().items():
-            if name in ("segments", "summary", "notes", "curve", "table", "downloads", "table_open"):
-                self.state[name] = value
-        self.state.space_hint = _HINT
+        self.shown, self._layers = None, []
+        before = initial_state()
+        for name in _OF_A_RESULT:
+            self.state[name] = before[name]
+        self.views.look_at(self.loaded.shown)
         self.views.show_labels(None)
+        self._show_window(self.loaded.shown)
+        self._on_model(self.state.model)
         self.views.render()
 
     def _fail(self, error: Any) -> None:

@@ -18,9 +18,9 @@ from vtk.util import numpy_support
 
 import deepbio
 
-__all__ = ["Loaded", "load"]
+__all__ = ["MILLIMETRES", "Loaded", "load"]
 
-_MILLIMETRES = {"millimeter": 1.0, "micrometer": 1e-3, "pixel": 1.0}
+MILLIMETRES = {"millimeter": 1.0, "micrometer": 1e-3, "pixel": 1.0}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _volume(image: deepbio.Image, name: str) -> Any:
 
 def _ijk_to_ras(grid: deepbio.Grid) -> Any:
     """Matrix of a node on this grid, in millimetres; a plane lies at z = 0."""
-    scale = _MILLIMETRES[grid.unit]
+    scale = MILLIMETRES[grid.unit]
     dims = len(grid.shape)
     world = np.eye(4)
     world[:dims, :dims] = (np.asarray(grid.direction) * grid.spacing)[:, ::-1] * scale

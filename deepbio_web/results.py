@@ -10,22 +10,27 @@ import vtk
 from vtk.util import numpy_support
 
 import deepbio
+from SlicerDeepBioLib.answers import PART, class_answers, of_part
 
 __all__ = [
+    "answers",
     "curve",
     "has_labels",
     "middle",
     "read_table",
     "segments",
     "set_opacity",
+    "show_segments",
     "summary",
-    "table",
+    "tables",
     "toggle",
 ]
 
 _UNITS = {"millimeter": ("mm", 1.0), "micrometer": ("um", 1000.0), "pixel": ("px", 1.0)}
 _LENGTH = re.compile(r"\[mm(?:\^(\d))?\]$")
-MOST_ROWS = 500  # of the table in the page; the download has all
+MOST_ROWS = 500  # of a table in the page; the download has all
+MOST_COLUMNS = 60
+MOST_ANSWERS = 5  # classes that a classifier's answer names; the table has all
 MOST_SEGMENTS = 24  # in the legend; more are objects, not names
 
 
@@ -71,6 +76,13 @@ def set_opacity(run: Any, opacity: float) -> None:
         display.SetOpacity2DOutline(1.0)
 
 
+def show_segments(run: Any, visible: bool) -> None:
+    """Show all segments, or none: each keeps whether it is hidden."""
+    display = run.segmentation.GetDisplayNode() if run.segmentation is not None else None
+    if display is not None:
+        display.SetVisibility(visible)
+
+
 def summary(run: Any, unit: str) -> str:
     """One line: what was found, with which device, in what time."""
     record = run.record or {}
@@ -92,18 +104,35 @@ def summary(run: Any, unit: str) -> str:
     return ", ".join(parts) or "Done"
 
 
-def table(run: Any, unit: str) -> dict[str, Any]:
-    """The first table as head and rows of texts, cut to what a browser shows at once."""
-    if not run.tables:
-        return {"head": [], "rows": [], "title": "", "more": 0}
-    columns = read_table(run.tables[0], unit)
-    rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
-    return {
-        "head": [_heading(title) for title in columns],
-        "rows": rows[:MOST_ROWS],
-        "title": run.tables[0].GetName(),
-        "more": max(0, len(rows) - MOST_ROWS),
-    }
+def answers(run: Any) -> list[dict[str, Any]]:
+    """What a classifier says: name, text and share (percent, for a bar) of the first classes."""
+    return [
+        {"name": name, "text": text, "share": round(100 * share, 1)}
+        for name, share, text in class_answers(run)[:MOST_ANSWERS]
+    ]
+
+
+def tables(run: Any, unit: str) -> list[dict[str, Any]]:
+    """The tables as name, head and rows of texts, cut to what a browser shows at once."""
+    found = []
+    for node in of_part(run.tables, "table", "features"):
+        columns = dict(list(read_table(node, unit).items())[:MOST_COLUMNS])
+        rows = [[_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        found.append(
+            {
+                "name": "Features" if node.GetAttribute(PART) == "features" else "Table",
+                "head": [_heading(title) for title in columns],
+                "rows": rows[:MOST_ROWS],
+                "more": _more(len(rows) - MOST_ROWS, node.GetNumberOfColumns() - MOST_COLUMNS),
+            }
+        )
+    return found
+
+
+def _more(rows: int, columns: int) -> str:
+    """What is in the download only."""
+    parts = [f"{count:,d} more {word}" for count, word in ((rows, "rows"), (columns, "columns")) if count > 0]
+    return f"{' and '.join(parts)} in the download" if parts else ""
 
 
 def curve(run: Any) -> dict[str, Any]:

@@ -65,6 +65,11 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
   padding: 3px 0; border-bottom: 1px solid #222831; }
 .legend .name { overflow-wrap: anywhere; } .legend .hidden { opacity: .45; }
 .legend .size { color: #9aa4b1; font-variant-numeric: tabular-nums; font-size: 13px; white-space: nowrap; }
+.answers { list-style: none; padding: 0; margin: 0; }
+.answers li { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 0 10px; padding: 3px 0; }
+.answers li:first-child { font-size: 16px; font-weight: 500; }
+.answers .name { overflow-wrap: anywhere; } .answers .size { color: #9aa4b1; font-variant-numeric: tabular-nums; }
+.answers .bar { grid-column: 1 / 3; height: 3px; min-width: 1px; border-radius: 2px; background: #3fb6a8; }
 .swatch { width: 14px; height: 14px; border-radius: 3px; }
 .page .v-btn, .v-list-item-title { text-transform: none; letter-spacing: normal; }
 .page .v-switch .v-label { font-size: 13px; color: #9aa4b1; opacity: 1; }
@@ -108,6 +113,12 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .table-scroll table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 .table-scroll th { position: sticky; top: 0; background: #1f252d; text-align: left; font-weight: 500; color: #9aa4b1; }
 .table-scroll th, .table-scroll td { padding: 4px 16px; border-bottom: 1px solid #222831; white-space: nowrap; }
+@media (max-width: 760px) {
+  .page { grid-template-columns: minmax(0, 1fr); grid-template-rows: minmax(0, 46vh) minmax(0, 1fr); }
+  .stage { order: -1; } .panel { border-right: none; border-top: 1px solid #262c35; }
+  .panel-head { padding: 8px 18px 6px; } .table-sheet { max-height: 62%; }
+  .view-button { opacity: 1; }
+}
 body.lost::after { content: "The page has ended. Start 'deepbio view' again to go on."; position: fixed; inset: 0;
   background: #0b0d10e6; display: flex; align-items: center; justify-content: center; color: #e6eaef; z-index: 3000;
   font: 16px Roboto, sans-serif; }

@@ -28,6 +28,7 @@ _AZIMUTH, _ELEVATION = 35.0, 25.0  # degrees
 _SOON = 0.5  # seconds
 _BEFORE, _AFTER = 10.0, -10.0  # priorities of observers, around that of the view itself
 _SLIGHT = 0.3  # of a unit vector: 17 degrees off an axis need no second letter
+_LAYER = "(layers.find(one => one.id === layer) || { title: 'Image' }).title"  # what a plane shows
 _WAYS = (("R", "L"), ("A", "P"), ("S", "I"))  # along +x and -x of RAS, and so on
 
 
@@ -94,6 +95,15 @@ class Views:
         for view in self.slices:
             view.set_background_volume_id(volume.GetID())
         self.fit()
+
+    def look_at(self, volume: Any, over: Any | None = None, opacity: float = 0.5) -> None:
+        """Show a volume in all slices, where they are, and a map over it or none."""
+        for view in self.slices:
+            composite = view._logic.GetSliceCompositeNode()
+            composite.SetBackgroundVolumeID(volume.GetID())
+            composite.SetForegroundVolumeID(over.GetID() if over is not None else None)
+            composite.SetForegroundOpacity(opacity)
+            view.schedule_render()
 
     def show_labels(self, volume: Any | None, opacity: float = 0.5) -> None:
         """Show a label map volume over the image, or none."""
@@ -170,8 +180,8 @@ class Views:
     def _slice_overlay(self, server: Any, name: str, view: Any) -> None:
         place = f"{name}_place"
         slider = connect_slice_view_slider_to_state(server, view)
-        self._corner(name, view, v_text=f"{name}_title")
-        server.state[f"{name}_title"] = "Image" if self.flat else view.get_singleton_tag()
+        self._corner(name, view, v_text=_LAYER if self.flat else f"{name}_title")
+        server.state[f"{name}_title"] = view.get_singleton_tag()
         server.state[place] = {}
         view.modified.connect(self._tell_place(server, place))
         if self.flat:

@@ -14,13 +14,15 @@ from typing import Any
 
 from deepbio import features, generate, read_labels, run_many
 from deepbio.batch import SUMMARY
-from deepbio.errors import CardError, InputMismatch, OptionError, UnknownModel
+from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Notice
 from deepbio.families import FAMILIES
-from deepbio.image import Image, LabelMap, Table
+from deepbio.image import LabelMap, Table
+from deepbio.inputs import labels_of, names_labels
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
+from imagej_bridge.choosing import card_named, fitting_card, only_card, path_or_name
 from imagej_bridge.exchange import Desk, Placed, Taken
 from imagej_bridge.files import save_outputs, stem_of
 from imagej_bridge.options import (
@@ -43,15 +45,6 @@ __all__ = [
     "find_command",
     "gives",
 ]
-
-TASKS = {  # the word of a command -> task on the card
-    "Segment": "segment",
-    "Restore": "restore",
-    "Sequence": "sequence",
-    "Classify": "classify",
-    "Generate": "generate",
-}
-_DOING = {name: family.summary for name, family in FAMILIES.items()}
 
 
 def auto(task: str) -> tuple[str, ...]:
@@ -142,12 +135,13 @@ def find_command(name: str) -> Command:
 
 def _run(desk: Desk, command: Command, options: ImageOptions, given: frozenset[str]) -> None:
     """Run a model on an image of the desk."""
-    card = _named_card(options.model, command) if options.model else None
+    card = card_named(options.model, command.task) if options.model else None
     taken = desk.take(options)
     for note in taken.image.meta.get("notes", ()):
         desk.listener(Notice(note, "warning"))
     if card is None:
-        card = _fitting_card(taken.image, command, options)
+        planes = run_options(options, ("labels",)).replace(per_slice=True)
+        card = fitting_card(taken.image, command.task, planes)
     _run_card(desk, card, taken, options, given)
 
 
@@ -185,7 +179,7 @@ def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
 
 def _generate(desk: Desk, command: Command, options: ImageOptions, given: frozenset[str]) -> None:
     """Make images of classes, or one that fits the mask on the desk."""
-    card = _named_card(options.model, command) if options.model else _only_card(command)
+    card = card_named(options.model, command.task) if options.model else only_card(command.task)
     if card.deepbio.get("generator", {}).get("kind") != "class":
         _run_card(desk, card, desk.take(options), options, given)
         return
@@ -200,16 +194,6 @@ def _generate(desk: Desk, command: Command, options: ImageOptions, given: frozen
     if options.output_dir:
         saved = save_outputs(options.output_dir, card.name, result.image, result, wanted, card)
     desk.place(taken, Placed(result, card, wanted, options.title, saved))
-
-
-def _only_card(command: Command) -> ModelCard:
-    cards = list_models(command.task)
-    if len(cards) != 1:
-        names = ", ".join(card.name for card in cards)
-        raise OptionError(
-            "The option 'model' is not given.", f"Choose one of: {names}." if names else _nearest(command)
-        )
-    return cards[0]
 
 
 def _extras(options: RunOptions) -> tuple[str, ...]:
@@ -237,7 +221,7 @@ def _features(desk: Desk, command: Command, options: FeaturesOptions, given: fro
         desk.models.get(card),
         layer=options.layer or "auto",
         pool=options.pool,
-        objects=_objects(options.objects),
+        objects=_objects(options.objects, taken.title),
         options=core,
         on_progress=desk.listener,
     )
@@ -247,64 +231,14 @@ def _features(desk: Desk, command: Command, options: FeaturesOptions, given: fro
     desk.place(taken, Placed(result, card, wanted, options.title, saved))
 
 
-def _objects(text: str) -> LabelMap | str | None:
-    """The objects that an option names: a file with labels, or a model that finds them."""
-    return read_labels(text) if Path(text).is_file() else text or None
+def _objects(text: str, title: str) -> LabelMap | str | None:
+    """The objects that an option names: label images, or a model that finds them."""
+    return read_labels(labels_of(text, title)) if text and names_labels(text) else text or None
 
 
 def _computed(wanted: tuple[str, ...]) -> tuple[str, ...]:
     """What the core has to return: ROIs and overlays are made from labels."""
     return tuple(dict.fromkeys("labels" if kind in ("rois", "overlay") else kind for kind in wanted))
-
-
-def _named_card(name: str, command: Command) -> ModelCard:
-    try:
-        card = find_model(name)
-    except UnknownModel as error:
-        raise UnknownModel(error.message, f"{error.hint} {_nearest(command)}".strip()) from None
-    if command.task and card.task not in ("", command.task):
-        word = next(word for word, task in TASKS.items() if task == command.task)
-        right = next((word for word, task in TASKS.items() if task == card.task), "Run")
-        raise CardError(
-            f"The model '{card.name}' is for the task {card.task!r}; DeepBio {word} runs those for {command.task!r}.",
-            f'Use run("DeepBio {right}", "model={card.name}").',
-        )
-    return card
-
-
-def _nearest(command: Command) -> str:
-    """What there is instead, where no model is for the task of a command."""
-    if not command.task or list_models(command.task):
-        return ""
-    others = ", ".join(f"'{card.name}' ({card.task})" for card in list_models())
-    return (
-        f"No model that {_DOING[command.task]} is installed (task {command.task!r}); there are: {others}. "
-        "Add one with: deepbio models add FOLDER."
-    )
-
-
-def _fitting_card(image: Image, command: Command, options: ImageOptions) -> ModelCard:
-    """The one model that takes the image."""
-    from deepbio.worker.facts import fits
-
-    cards = [card for card in list_models() if command.task in ("", card.task)]
-    if not cards:
-        raise UnknownModel("The option 'model' is not given.", _nearest(command))
-    told = {
-        "axes": image.axes,
-        "shape": image.shape,
-        "dtype": image.dtype.str,
-        "channels": image.channels,
-    }
-    reasons = fits(told, run_options(options, ("labels",)).replace(per_slice=True))["fits"]
-    fitting = [card for card in cards if not reasons.get(card.name)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if not fitting:
-        why = " ".join(f"{card.name}: {reasons[card.name]}" for card in cards)
-        raise InputMismatch(f"No model takes this image. {why}")
-    names = ", ".join(card.name for card in fitting)
-    raise OptionError(f"Several models take this image: {names}.", f"Choose one: model={fitting[0].name}.")
 
 
 def _batch(desk: Desk, command: Command, options: BatchOptions, given: frozenset[str]) -> None:
@@ -357,7 +291,7 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
     if shown not in ("all", "", "null", "none"):
         raise OptionError(f"The option 'display_output' is {shown!r}; expected all, or null for nothing.")
     folder = _unless_null(options.output_folder)
-    card = find_model(_path_or_name(options.model_path))
+    card = find_model(path_or_name(options.model_path))
     wanted = RunOptions().replace(output=("scores",))
     for taken in _inputs(desk, _unless_null(options.input_path)):
         core = wanted.replace(per_slice=card.ndim == 2)
@@ -375,13 +309,6 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
 
 def _unless_null(text: str) -> str:
     return "" if text.strip().lower() in ("null", "none") else text.strip()
-
-
-def _path_or_name(text: str) -> str:
-    """A model of ours may be named by the last part of a path, as when macros move between machines."""
-    path = Path(text)
-    names = {card.name for card in list_models()}
-    return path.name if not path.exists() and path.name in names else text
 
 
 def _inputs(desk: Desk, path: str) -> list[Taken]:

@@ -90,7 +90,7 @@ class DeepBioLogic:
 
         Parameters
         ----------
-        node : vtkMRMLNode
+        node : vtkMRMLNode or None
             As for :meth:`segment`.
         on_done : callable
             ``on_done(outputs, error)``; outputs are ``{"fits": {model name: "" or why it does not fit}}``.
@@ -103,7 +103,7 @@ class DeepBioLogic:
             None where the node itself cannot be used: then `on_done` has been called.
         """
         try:
-            image = describe(node)
+            image = None if node is None else describe(node)
         except SceneError as error:
             on_done(None, error)
             return None
@@ -123,8 +123,9 @@ class DeepBioLogic:
 
         Parameters
         ----------
-        node : vtkMRMLVolumeNode, vtkMRMLSequenceNode or vtkMRMLSequenceBrowserNode
-            A volume, vector volume, label map volume, sequence of volumes, or a browser (its master sequence).
+        node : vtkMRMLNode or None
+            A volume, vector volume, label map volume, segmentation, sequence of volumes, or a browser (its master
+            sequence). None for a generator that makes images of nothing.
         model : dict
             A card, as :meth:`models` lists them.
         options : dict of str to str, optional
@@ -211,6 +212,8 @@ class DeepBioLogic:
         return self.client.submit(request, on_done=done)
 
     def _why_not(self, node, name):
+        if node is None:
+            return ""
         try:
             needs_labels(node, self.cards.get(name) or {"name": name})
         except SceneError as error:

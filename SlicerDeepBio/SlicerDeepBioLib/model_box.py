@@ -10,6 +10,15 @@ from slicer.i18n import tr as _
 __all__ = ["ModelBox", "score_text"]
 
 
+# What a model is given, where that is not an image.
+_INPUT = {
+    ("nothing",): _("Needs no input, and leaves the chosen one alone."),
+    ("labels", "nothing"): _(
+        "Takes a label map or a segmentation; without an input it makes the masks, too."
+    ),
+}
+
+
 class ModelBox:
     """The combo box of models and what it tells of the chosen one.
 
@@ -104,7 +113,7 @@ class ModelBox:
             self._ui.modelDetails.visible = False
             return
         facts = [score_text(card), card.get("license", "")]
-        lines = [escape(card.get("description", ""))]
+        lines = [escape(card.get("description", "")), _INPUT.get(tuple(card.get("takes") or ()), "")]
         line = " · ".join(escape(fact) for fact in facts if fact)
         link = '<a href="details">' + escape(_("details")) + "</a>"
         lines.append(line + " · " + link if line else link)
@@ -141,6 +150,7 @@ def score_text(card):
         return ""
     text = "{}: {:.3g}".format(score.get("metric", "") or _("score"), score["value"])
     if score.get("n"):
-        text += " " + _("on {n} held-out images").format(n=score["n"])
+        images = _("on 1 held-out image") if score["n"] == 1 else _("on {n} held-out images")
+        text += " " + images.format(n=score["n"])
     subset = score.get("subset", "")
     return text + (f" ({subset})" if subset and subset != "all" else "")

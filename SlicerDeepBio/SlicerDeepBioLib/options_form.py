@@ -5,9 +5,11 @@ from __future__ import annotations
 import qt
 from slicer.i18n import tr as _
 
-__all__ = ["OptionsForm", "check", "relevant"]
+from SlicerDeepBioLib.option_rules import COMPUTING, UNSET, is_for, relevant
 
-_COMPUTING = ("precision", "runtime", "tile", "overlap", "batch")  # how, not what: last in the form
+__all__ = ["OptionsForm", "check"]
+
+_ACROSS = 2  # boxes of a list of classes in a row
 
 
 class OptionsForm:
@@ -59,7 +61,7 @@ class OptionsForm:
             row.remove(layout)
         self._rows, self._problems = {}, {}
         self._options = [one for one in options if one["name"] != "device"]
-        ordered = sorted(self._options, key=lambda one: one["name"] in _COMPUTING)
+        ordered = sorted(self._options, key=lambda one: one["name"] in COMPUTING)
         for number, one in enumerate(ordered, start=2):  # after the device and what is said of it
             row = _Row(one, self._edited)
             layout.addWidget(row.label, number, 0)
@@ -81,25 +83,31 @@ class OptionsForm:
         self._ui.resetOptionsButton.enabled = bool(self._values)
 
     def show_for(self, card, image):
-        """Show the rows that make sense for a model and an input; see :func:`relevant`."""
+        """Show the rows that make sense for a model and an input; see `option_rules.relevant`."""
         for name, row in self._rows.items():
-            row.set_shown(_is_for(row.option, card) and relevant(name, card, image))
+            row.set_shown(is_for(row.option, card) and relevant(name, card, image))
         if card is not None and "output" in self._rows:
             self._show_outputs(self._rows["output"], card)
+        if card is not None and "classes" in self._rows:
+            self._offer("classes", _class_names(card), "")
         self._ui.resetOptionsButton.enabled = bool(self._values)
 
     def _show_outputs(self, row, card):
         """Offer what the model gives, ticked as its task has it; a choice that it cannot give is dropped."""
         gives = card.get("gives") or row.option["choices"]  # which the cards of an older DeepBio do not say
-        value = self._values.get("output")
-        asked = value and ",".join(name for name in value.split(",") if name in gives)
+        self._offer("output", gives, ",".join(card.get("usual") or ("labels", "table")))
+
+    def _offer(self, name, choices, default):
+        """Show boxes for these choices of a list; what was chosen of others before is let go."""
+        row, value = self._rows[name], self._values.get(name)
+        asked = value and ",".join(one for one in value.split(",") if one in choices)
         if value and not asked:
-            del self._values["output"]
+            del self._values[name]
             asked = None
         self._filling = True
-        row.offer(gives, ",".join(card.get("usual") or ("labels", "table")))
+        row.offer(choices, default)
         row.show_value(asked)
-        self._mark("output")
+        self._mark(name)
         self._filling = False
 
     def reset(self):
@@ -158,24 +166,19 @@ class _Row:
         self.shown = True
         name, kind = option["name"], option["kind"]
         self.label = qt.QLabel(name.replace("_", " ").capitalize() + ":")
-        self.widget, self._boxes = None, {}
+        self.widget, self._boxes, self._on_edited = None, {}, on_edited
         if kind == "bool":
             self.widget = qt.QCheckBox(_short(option.get("help", "")))
             self.widget.connect("toggled(bool)", lambda on: on_edited(name))
         elif kind == "choice":
             self.widget = qt.QComboBox()
             for choice in option["choices"]:
-                self.widget.addItem(str(choice), str(choice))
+                self.widget.addItem(str(choice) or UNSET.get(name, ""), str(choice))
             self.widget.connect("activated(int)", lambda index: on_edited(name))
         elif kind == "list":
             self.widget = qt.QWidget()
-            line = qt.QHBoxLayout(self.widget)
-            line.setContentsMargins(0, 0, 0, 0)
-            for choice in option["choices"]:
-                box = self._boxes[choice] = qt.QCheckBox(str(choice))
-                box.connect("toggled(bool)", lambda on: on_edited(name))
-                line.addWidget(box)
-            line.addStretch(1)
+            qt.QGridLayout(self.widget).setContentsMargins(0, 0, 0, 0)
+            self.offer(option["choices"], self.default)
         else:
             self.widget = qt.QLineEdit()
             self.widget.placeholderText = _placeholder(option, self.default)
@@ -213,6 +216,13 @@ class _Row:
     def offer(self, choices, default):
         """Of a list: show the boxes of these choices only, with this default (names with commas)."""
         self.default = default
+        across = _ACROSS if self.option["name"] == "classes" else 99  # outputs are few and short
+        for at, choice in enumerate(choices):
+            if choice not in self._boxes:
+                box = self._boxes[choice] = qt.QCheckBox(str(choice))
+                box.connect("toggled(bool)", lambda on: self._on_edited(self.option["name"]))
+                self.widget.layout().addWidget(box, at // across, at % across)
+        self.widget.layout().setColumnStretch(min(across, 9), 1)
         for name, box in self._boxes.items():
             box.visible = name in choices
 
@@ -237,50 +247,10 @@ class _Row:
             widget.deleteLater()
 
 
-def relevant(name, card, image):
-    """Whether an option can change anything for this model and input.
-
-    Parameters
-    ----------
-    name : str
-        The option.
-    card : dict or None
-        The model's card.
-    image : dict or None
-        What is known of the input: ``slices`` and ``channels``, numbers.
-    """
-    if card is None:
-        return name in _COMPUTING
-    decode = card.get("decode") or {}
-    objects = not card.get("classes") and card.get("task", "segment") in ("", "segment")
-    slices, channels = (image or {}).get("slices", 1), (image or {}).get("channels", 1)
-    if name == "per_slice":
-        return card.get("ndim") == 2 and slices > 1 and not card.get("per_slice")
-    if name == "link_slices":
-        return card.get("ndim") == 2 and slices > 1 and objects
-    if name == "channel":
-        return channels > 1
-    if name in ("mirror", "diameter"):
-        return bool(card.get("mirror" if name == "mirror" else "sizes"))
-    if name in ("min_size", "as"):
-        return objects
-    if name == "threshold":
-        return objects or decode.get("method") == "threshold"
-    if name == "surface":
-        return slices > 1
-    return True
-
-
-def _is_for(option, card):
-    """Whether an option is for the task of a model."""
-    tasks = option.get("tasks")
-    return not tasks or card is None or (card.get("task") or "segment") in tasks
-
-
 def check(option, text):
     """What is wrong with the text of an option; empty if nothing. The worker checks again."""
     name, kind, low, high = option["name"], option["kind"], option.get("low"), option.get("high")
-    if kind == "list" and not text:
+    if kind == "list" and not text and option.get("choices"):
         return _("{name}: choose at least one").format(name=name)
     if kind not in ("int", "float") or text == _text(option.get("default")) or text.lower() == "auto":
         return ""
@@ -294,6 +264,14 @@ def check(option, text):
             name=name, low=low, high=high, text=text
         )
     return ""
+
+
+def _class_names(card):
+    """The classes that a generator makes; none of models that make no images."""
+    if card.get("task") != "generate":
+        return []
+    entries = (card.get("classes") or {}).values()
+    return [entry["name"] if isinstance(entry, dict) else str(entry) for entry in entries]
 
 
 def _short(help):
@@ -316,7 +294,7 @@ def _text(default):
 
 def _placeholder(option, default):
     if option.get("low") is None:
-        return default
+        return default or UNSET.get(option["name"], "")
     high = "{:g}".format(option["high"]) if option["high"] < 10**6 else ""
     bounds = "{:g} to {}".format(option["low"], high) if high else _("from {low}").format(low=option["low"])
     return f"{default} ({bounds})"

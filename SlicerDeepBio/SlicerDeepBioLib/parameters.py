@@ -14,8 +14,8 @@ class FormParameters:
 
     Attributes
     ----------
-    input : vtkMRMLScalarVolumeNode
-        What to analyse; also vector and label-map volumes.
+    input : vtkMRMLDisplayableNode
+        What to analyse: a scalar, vector or label map volume, or a segmentation.
     wholeSequence : bool
         Where the input is a frame of a sequence: take all its frames.
     model : str
@@ -26,7 +26,7 @@ class FormParameters:
         The options that differ from their defaults.
     """
 
-    input: slicer.vtkMRMLScalarVolumeNode
+    input: slicer.vtkMRMLDisplayableNode  # what volumes and segmentations have in common
     wholeSequence: bool = True
     model: str
     output: slicer.vtkMRMLSegmentationNode

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-from SlicerDeepBioLib import results, sequences
+from SlicerDeepBioLib import heat, results, sequences
+from SlicerDeepBioLib.answers import CHANNEL, PART, is_map
 from SlicerDeepBioLib.changes import Change
-from SlicerDeepBioLib.scene import SceneError, place_grid
+from SlicerDeepBioLib.scene import RGB, SceneError, place_grid, place_pixels, place_plane
 from SlicerDeepBioLib.terminology import class_labels, object_labels, object_name
 
 __all__ = ["AS", "Placing"]
@@ -22,8 +23,8 @@ class Placing:
 
     Parameters
     ----------
-    entry : Input
-        What was segmented.
+    entry : Input or NoInput
+        What the model was given.
     card : dict
         The model's.
     outputs : dict
@@ -43,8 +44,9 @@ class Placing:
         self.entry = entry
         self.card = card
         self.outputs = outputs
-        self.title = f"{entry.name} {card['name']}"
-        self.matrix = sequences.identity_of(entry.volume)
+        self.title = f"{entry.name} {card['name']}".strip()
+        self.frames = entry.frames or _made_frames(outputs)
+        self.matrix = self._own_matrix()
         self.notices = []
         self._as = shown_as
         self._surface = surface
@@ -70,13 +72,13 @@ class Placing:
             present = yield from _present(part)
             self._names.append(self._names_of(present))
         as_labels = self._shown_as_labels(output)
-        if self.entry.frames is not None:
-            self._sequence = sequences.make_sequence(self.entry.frames, self.title)
+        if self.frames is not None:
+            self._sequence = sequences.make_sequence(self.frames, self.title)
         for at, part in enumerate(parts):
             node = self._content(part, self._names[at], as_labels)
             if self._sequence is not None:
                 node.SetName(self.title)
-                self._sequence.SetDataNodeAtValue(node, self.entry.frames.values[at])
+                self._sequence.SetDataNodeAtValue(node, self.frames.values[at])
             self._holders = [node] if at == 0 else self._holders
             self._measure(part, self._names[at])
             yield
@@ -102,9 +104,18 @@ class Placing:
             raise
         return placed
 
+    def _own_matrix(self):
+        """IJK to RAS of the input's voxels, or where there is none, of the images that were made."""
+        if self.entry.volume is not None:
+            return sequences.identity_of(self.entry.volume)
+        made = self.outputs.get("image") or self.outputs.get("labels")
+        return place_pixels(made) if made is not None else None
+
     # what the labels are
 
     def _check_size(self, part):
+        if self.entry.volume is None:
+            return
         expected = tuple(reversed(self.entry.volume.GetImageData().GetDimensions()))
         found = part.shape if part.ndim == 3 else (1, *part.shape)
         if found != expected:
@@ -143,8 +154,8 @@ class Placing:
         return results.make_segmentation(part, self.matrix, names, self._surface)
 
     def _measure(self, part, names):
-        """Size of each class, or number of objects, in this frame."""
-        if self._sequence is None:
+        """Size of each class, or number of objects, in this frame of the input's sequence."""
+        if self._sequence is None or self.entry.frames is None:
             return
         if self.outputs.get("instances"):
             self._curves.setdefault("objects", []).append(len(names))
@@ -185,15 +196,26 @@ class Placing:
         placed["segmentation" if segments else "label_map"] = node
 
     def _play(self, change, sequence, proxy):
-        """Add a result's sequence to the browser of the input's."""
-        frames = self.entry.frames
+        """Add a result's sequence to the browser of the input's, or of all that was made."""
+        frames = self.frames
         change.add(sequence)
+        if frames.browser is None and self.entry.frames is None:
+            self._play_made(change, sequence, proxy)
+            return
         if frames.browser is None:
-            frames.browser = _add_browser(change, frames.sequence)
+            frames.browser, _shown = sequences.add_browser(change, frames.sequence)
         browser = frames.browser
         _detach_earlier(change, browser, proxy)
         sequences.attach(browser, sequence, proxy)
         change.on_undo(lambda: browser.RemoveSynchronizedSequenceNode(sequence.GetID()))
+
+    def _play_made(self, change, sequence, proxy):
+        """A browser of its own for the first sequence of what was made; both go together."""
+        browser, shown = sequences.add_browser(change, sequence)
+        self.frames.browser = browser
+        sequences.attach(browser, sequence, proxy)
+        if shown is not None and shown is not proxy:
+            change.scene.RemoveNode(shown)
 
     def _colour(self, change, node):
         """A colour table of its own for a label map."""
@@ -210,20 +232,26 @@ class Placing:
             image = self.outputs.get(kind)
             if image is None:
                 continue
-            for words, parts in _channels(image, kind):
-                title = f"{self.title} {words}".strip()
-                placed["volumes"].append(self._commit_image(change, image, parts, title))
+            for channel, parts in _channels(image):
+                words = "" if kind == "image" else kind
+                title = " ".join(word for word in (self.title, words, channel) if word)
+                node = self._commit_image(change, image, parts, title)
+                node.SetAttribute(PART, kind)
+                node.SetAttribute(CHANNEL, channel)
+                if is_map(self.card, kind):
+                    heat.colour(change, node, image["array"], 1.0 if kind == "image" else None)
+                placed["volumes"].append(node)
 
     def _commit_image(self, change, image, parts, title):
-        matrix = self._matrix_of(image, parts[0])
+        matrix, colour = self._matrix_of(image, parts[0]), _is_colour(image)
         node, display = results.add_volume(
-            change.scene, parts[0], matrix, change.scene.GetUniqueNameByString(title)
+            change.scene, parts[0], matrix, change.scene.GetUniqueNameByString(title), colour
         )
         change.note([node, display])
-        if self.entry.frames is not None and len(parts) > 1:
-            sequence = sequences.make_sequence(self.entry.frames, title)
-            for value, part in zip(self.entry.frames.values, parts):
-                volume = results.make_volume(part, matrix)
+        if self.frames is not None and len(parts) > 1:
+            sequence = sequences.make_sequence(self.frames, title)
+            for value, part in zip(self.frames.values, parts):
+                volume = results.make_volume(part, matrix, colour)
                 volume.SetName(title)
                 sequence.SetDataNodeAtValue(volume, value)
             self._play(change, sequence, node)
@@ -231,11 +259,13 @@ class Placing:
 
     def _matrix_of(self, image, part):
         """The input's voxels where the result has them too, else those that the result tells."""
+        if self.entry.volume is None:
+            return self.matrix
         shape = part.shape[-3:] if "Z" in image["axes"] else (1, *part.shape[-2:])
         if shape == tuple(reversed(self.entry.volume.GetImageData().GetDimensions())):
             return self.matrix
         if "Z" not in image["axes"]:
-            raise SceneError("The result is a plane of another size than the input; its place is not known.")
+            return place_plane(self.entry.volume, self.entry.source, image)
         return place_grid(self.entry.volume, image)
 
     def _commit_tables(self, change, placed):
@@ -246,8 +276,9 @@ class Placing:
             title = change.scene.GetUniqueNameByString(f"{self.title} {kind}")
             node = results.add_table(change.scene, table["columns"], table["units"], title)
             change.note([node])
+            node.SetAttribute(PART, kind)
             placed["tables"].append(node)
-        if self._curves and self.entry.frames is not None:
+        if self._curves:
             flat = "Z" not in self.entry.source.axes
             units = {name: "" if name == "objects" else "mm^2" if flat else "mL" for name in self._curves}
             word = "count" if self.outputs.get("instances") else "area" if flat else "volume"
@@ -264,25 +295,17 @@ class Placing:
             if node is None:
                 continue
             node.SetAndObserveTransformNodeID(self.entry.transform_id())
-            if node.IsA("vtkMRMLSegmentationNode") and change.scene.IsNodePresent(volume):
+            if (
+                node.IsA("vtkMRMLSegmentationNode")
+                and volume is not None
+                and change.scene.IsNodePresent(volume)
+            ):
                 node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         for node in nodes:
             if node is not None:
                 results.set_provenance(node, self.outputs["record"], self.entry.name)
-                results.put_beside(node, self.entry.anchor)
-
-
-def _add_browser(change, sequence):
-    """A browser for a sequence that has none; Slicer adds a node that shows the sequence."""
-    browser = slicer.vtkMRMLSequenceBrowserNode()
-    browser.SetName(f"{sequence.GetName()} browser")
-    browser = change.scene.AddNode(browser)
-    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    shown = browser.GetProxyNode(sequence)
-    if shown is not None:
-        change.note([shown.GetStorageNode(), shown.GetDisplayNode(), shown])
-    change.note([browser])  # the last to come is the first to go, or it would make `shown` again
-    return browser
+                if self.entry.anchor is not None:
+                    results.put_beside(node, self.entry.anchor)
 
 
 def _detach_earlier(change, browser, proxy):
@@ -292,6 +315,13 @@ def _detach_earlier(change, browser, proxy):
         return
     browser.RemoveSynchronizedSequenceNode(earlier.GetID())
     change.on_undo(lambda: change.scene.IsNodePresent(earlier) and sequences.attach(browser, earlier, proxy))
+
+
+def _made_frames(outputs):
+    """Frames for several images made from one mask, or from nothing; None where there are none."""
+    made = outputs.get("image") or outputs.get("labels") or {"axes": ""}
+    count = made["array"].shape[0] if "T" in made["axes"] else 1
+    return sequences.Made(count) if count > 1 else None
 
 
 def _parts(array, axes):
@@ -308,16 +338,17 @@ def _present(part):
     return [int(value) for value in np.flatnonzero(seen) if value]
 
 
-def _channels(image, kind):
-    """What a result's image becomes: (words for its name, arrays of its frames), one for each volume."""
-    axes, array = image["axes"], image["array"]
-    parts = _parts(array, axes)
-    word = "" if kind == "image" else kind
-    colour = array.dtype == np.uint8 and tuple(image.get("channels") or ()) == ("red", "green", "blue")
-    if "C" not in axes or colour:
-        return [(word, parts)]
+def _channels(image):
+    """What a result's image becomes: (name of the channel, arrays of its frames), one for each volume."""
+    parts = _parts(image["array"], image["axes"])
+    if "C" not in image["axes"] or _is_colour(image):
+        return [("", parts)]
     names = list(image.get("channels") or ()) or [str(at + 1) for at in range(parts[0].shape[0])]
-    return [(f"{word} {name}".strip(), [part[at] for part in parts]) for at, name in enumerate(names)]
+    return [(name, [part[at] for part in parts]) for at, name in enumerate(names)]
+
+
+def _is_colour(image):
+    return image["array"].dtype == np.uint8 and tuple(image.get("channels") or ()) == RGB
 
 
 def _by(shape):

@@ -214,18 +214,17 @@ def add_label_map(scene, labels, matrix, names, title):
     return [node, display, colors]
 
 
-def make_volume(array, matrix):
-    """A volume node, not in the scene, of (z, y, x) or (y, x), or of colours (3, [z,] y, x) of 8 bits."""
-    colour = array.dtype == np.uint8 and array.ndim in (3, 4) and array.shape[0] == 3
+def make_volume(array, matrix, colour=False):
+    """A volume node, not in the scene, of (z, y, x) or (y, x); of colours (3, [z,] y, x) of 8 bits."""
     node = slicer.vtkMRMLVectorVolumeNode() if colour else slicer.vtkMRMLScalarVolumeNode()
     node.SetAndObserveImageData(_image(np.moveaxis(array, 0, -1) if colour else array, 3 if colour else 1))
     node.SetIJKToRASMatrix(matrix)
     return node
 
 
-def add_volume(scene, array, matrix, title):
-    """Add a restored image, or scores; returns [volume, its display node]."""
-    node = make_volume(array, matrix)
+def add_volume(scene, array, matrix, title, colour=False):
+    """Add an image, or scores; returns [volume, its display node]."""
+    node = make_volume(array, matrix, colour)
     node.SetName(title)
     node = scene.AddNode(node)
     node.CreateDefaultDisplayNodes()

@@ -6,10 +6,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from SlicerDeepBioLib.answers import PART, class_answers, is_map, of_part
+from SlicerDeepBioLib.sequences import sequence_of
+
 __all__ = ["RunPanel"]
 
 SHORTCUT = "Ctrl+Return"
 MOST_SIZES = 6  # classes whose sizes are told; the table has all
+MOST_ANSWERS = 4  # classes whose probabilities are told
+MAP_OPACITY = 0.6  # of an explanation over the image
 
 
 class RunPanel:
@@ -53,7 +58,7 @@ class RunPanel:
             return
         ui = self._ui
         verb = (card or {}).get("verb") or _("Segment")
-        self._label(verb, _("{verb} the input ({keys})").format(verb=verb, keys="Ctrl+Enter"))
+        self._label(verb, _("{verb} ({keys})").format(verb=verb, keys="Ctrl+Enter"))
         ui.segmentButton.enabled = not why
         ui.whyLabel.text = why
         ui.whyLabel.visible = bool(why)
@@ -125,8 +130,12 @@ class RunPanel:
 
     def _show_views(self, run):
         """Let the slice views show results that are volumes; segmentations appear by themselves."""
-        if run.volumes:
-            slicer.util.setSliceViewerLayers(background=run.volumes[0], fit=False)
+        maps = [node for node in run.volumes if is_map(run.model, node.GetAttribute(PART))]
+        images = [node for node in run.volumes if node not in maps]
+        if images:  # what was made of nothing lies somewhere else than what is shown
+            slicer.util.setSliceViewerLayers(background=images[0], fit=run.node is None)
+        if maps:
+            slicer.util.setSliceViewerLayers(foreground=maps[0], foregroundOpacity=MAP_OPACITY)
         if run.label_map is not None:
             slicer.util.setSliceViewerLayers(label=run.label_map)
 
@@ -190,7 +199,10 @@ def _show_layout(name):
 def result_text(run):
     """What came out, and under it by which model, in what time and where."""
     record = run.record or {}
-    what = _sizes(run) or _count(run) or ", ".join(node.GetName() for node in run.nodes[:3])
+    seen = [node for node in (run.label_map, *run.volumes, *run.tables) if node is not None]
+    names = "\n".join(node.GetName() for node in seen[:MOST_SIZES])
+    told = "\n".join(f"{name}: {text}" for name, _share, text in class_answers(run)[:MOST_ANSWERS])
+    what = _made(run) or told or _sizes(run) or _count(run) or names
     seconds = record.get("seconds_total")
     how = [
         " ".join(str(record[key]) for key in ("model", "model_version") if record.get(key)),
@@ -198,6 +210,16 @@ def result_text(run):
         str(record.get("device_label") or record.get("device") or ""),
     ]
     return "\n".join(line for line in (what, " · ".join(part for part in how if part)) if line)
+
+
+def _made(run):
+    """How many images a generator made, and where they are."""
+    images = of_part(run.volumes, "image")
+    if run.model.get("task") != "generate" or not images:
+        return ""
+    played = sequence_of(images[0])
+    name, count = images[0].GetName(), played[1].GetNumberOfDataNodes() if played is not None else 1
+    return name if count == 1 else _("{name}: {n} images, frame by frame").format(name=name, n=count)
 
 
 def _count(run):

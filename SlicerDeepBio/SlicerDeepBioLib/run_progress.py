@@ -36,6 +36,8 @@ class Progress:
     ----------
     frames, slices : int
         Into which the image is cut: points in time, and slices where the model takes them one by one.
+    makes : bool
+        Whether images are made: these are counted, and nothing else.
 
     Attributes
     ----------
@@ -47,11 +49,11 @@ class Progress:
         Seconds left in the whole run, or None while that cannot be said.
     """
 
-    def __init__(self, frames=1, slices=1):
+    def __init__(self, frames=1, slices=1, makes=False):
         self.fraction = 0.0
         self.text = "Waiting"
         self.eta = None
-        self._frames, self._slices = frames, slices
+        self._frames, self._slices, self._makes = frames, slices, makes
         self._start = None  # (time, fraction) when the network began
         self._now = (0, {"predict": 0.0, "instances": 0.0})  # the part that is worked on, and how far it is
         self._tile = ""
@@ -79,6 +81,11 @@ class Progress:
             self.at(
                 _SENT + (_LOADED - _SENT) * part, "Loading the model" if update.stage == "load" else "Reading"
             )
+            return
+        if self._makes:  # tiles say nothing of how many images there are
+            if update.stage == "images":
+                number = f"image {update.current} of {update.maximum}"
+                self._compute(update.current / max(1, update.maximum), [number if update.maximum > 1 else ""])
             return
         parts = self._frames * self._slices
         if update.stage == "frames":

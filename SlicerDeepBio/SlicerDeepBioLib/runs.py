@@ -8,7 +8,7 @@ import numpy as np
 
 from SlicerDeepBioLib import shared
 from SlicerDeepBioLib.client import Cancelled, WorkerError
-from SlicerDeepBioLib.inputs import Input, needs_labels
+from SlicerDeepBioLib.inputs import open_input
 from SlicerDeepBioLib.placing import AS, Placing
 from SlicerDeepBioLib.run_progress import Progress
 from SlicerDeepBioLib.scene import SceneError
@@ -30,7 +30,7 @@ class Run:
     notices : list of (str, str)
         What the user should know: level ("info" or "warning") and text.
     node, model, options
-        What was asked for.
+        What was asked for; the node is None where a generator is given nothing.
     nodes : list of vtkMRMLNode
         What the run added to the scene, once it is done.
     segmentation : vtkMRMLSegmentationNode or None
@@ -159,14 +159,9 @@ class Run:
     # the work, in pieces: each yield is a chance for the event loop
 
     def _steps(self):
-        needs_labels(self.node, self.model)
-        entry = Input(self.node)
+        entry = open_input(self.node, self.model)
         source = entry.source
-        by_slice = self.model.get("ndim") == 2 and "Z" in source.axes
-        self.progress = Progress(
-            source.shape[0] if "T" in source.axes else 1,
-            source.shape[source.axes.index("Z")] if by_slice else 1,
-        )
+        self.progress = self._progress_for(source)
         shown_as, surface, options = self._own_options()
         outputs = yield from self._compute(source, options)
         try:
@@ -176,6 +171,16 @@ class Run:
         self.record = outputs["record"]
         self.loaded = bool(outputs.get("loaded"))
         yield from self._place(Placing(entry, self.model, outputs, shown_as, surface))
+
+    def _progress_for(self, source):
+        """What is counted: images that are made, or frames and slices that are looked at."""
+        if self.model.get("task") == "generate":
+            return Progress(makes=True)
+        by_slice = self.model.get("ndim") == 2 and "Z" in source.axes
+        return Progress(
+            source.shape[0] if "T" in source.axes else 1,
+            source.shape[source.axes.index("Z")] if by_slice else 1,
+        )
 
     def _own_options(self):
         """Options of the scene, and the others, which are the worker's."""
@@ -187,7 +192,12 @@ class Run:
         return shown_as, surface, {name: str(value) for name, value in options.items()}
 
     def _compute(self, source, options):
-        """Send the pixels, and wait for the answer."""
+        """Send the pixels, if there are any, and wait for the answer."""
+        request = {"command": "run", "model": self.model["name"], "options": options}
+        request["outputs"] = _wanted(options) or list(self.model.get("usual") or ())
+        if source is None:
+            yield from self._ask(request)
+            return self._task.outputs
         array = yield from _gathered(source)
         copy = shared.share(array, shared.PIECE)
         try:
@@ -198,20 +208,22 @@ class Run:
                 yield
                 more = copy.step()
             del array
-            self.progress.at(0.0, "Starting")
-            request = {"command": "run", "model": self.model["name"], "options": options}
-            request["outputs"] = _wanted(options)
             request["image"] = source.run_request(copy.message)
-            self._task = self._logic.client.submit(request, on_update=self._hear)
-            while not self._task.finished:
-                yield _WAITING
+            yield from self._ask(request)
         finally:
             copy.close()
+        return self._task.outputs
+
+    def _ask(self, request):
+        """Wait until the worker has done what is asked for; its failure is raised."""
+        self.progress.at(0.0, "Starting")
+        self._task = self._logic.client.submit(request, on_update=self._hear)
+        while not self._task.finished:
+            yield _WAITING
         if self._task.state == "cancelled":
             raise Cancelled()
         if self._task.error is not None:
             raise self._task.error
-        return self._task.outputs
 
     def _fetch(self, outputs):
         """Copy the answer's arrays out of shared memory, in place of their messages."""
@@ -232,7 +244,7 @@ class Run:
             self.progress.placing(1 - 1 / (done + 1))
             self._tell()
             yield
-        if not self._logic.has(self.node):
+        if self.node is not None and not self._logic.has(self.node):
             raise Cancelled()
         placed = placing.commit(self._logic.scene, output)
         self.notices += placing.notices

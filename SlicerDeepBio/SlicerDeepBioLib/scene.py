@@ -12,7 +12,17 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-__all__ = ["RGB", "SceneError", "Source", "describe_volume", "place_grid", "read_volume", "world_matrix"]
+__all__ = [
+    "RGB",
+    "SceneError",
+    "Source",
+    "describe_volume",
+    "place_grid",
+    "place_pixels",
+    "place_plane",
+    "read_volume",
+    "world_matrix",
+]
 
 RGB = ("red", "green", "blue")
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS to LPS and back
@@ -289,14 +299,60 @@ def place_grid(node, grid):
     -------
     vtkMatrix4x4
     """
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(grid["direction"])[:, ::-1] * np.asarray(grid["spacing"])[::-1]
-    affine[:3, 3] = grid["origin"]
     own = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(own)
-    placed = _numpy(own) @ np.linalg.inv(world_matrix(node)) @ _LPS @ affine
+    return _vtk(_numpy(own) @ np.linalg.inv(world_matrix(node)) @ _LPS @ _affine(grid))
+
+
+def place_plane(node, source, grid):
+    """IJK to RAS of a plane that a result tells, for a node under the transform of another.
+
+    Parameters
+    ----------
+    node : vtkMRMLVolumeNode
+        The other node, of one slice.
+    source : Source
+        What was read from it: planes have their own two axes, which the result's grid is told in.
+    grid : dict
+        ``spacing``, ``origin`` and ``direction`` in two dimensions.
+
+    Returns
+    -------
+    vtkMatrix4x4
+    """
+    own = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(own)
+    before = {"spacing": source.spacing, "origin": source.origin, "direction": source.direction}
+    return _vtk(_numpy(own) @ np.linalg.inv(_affine(before)) @ _affine(grid))
+
+
+def place_pixels(grid):
+    """IJK to RAS of an image that was made of nothing: upright in the axial view, one pixel a millimeter.
+
+    Parameters
+    ----------
+    grid : dict
+        ``spacing``, ``origin`` and ``direction`` in two or three dimensions.
+
+    Returns
+    -------
+    vtkMatrix4x4
+    """
+    return _vtk(_LPS @ _affine(grid))
+
+
+def _affine(grid):
+    """Index (x, y[, z]) to the world that a grid is told in; a plane lies at z = 0, one millimeter thick."""
+    dims = len(grid["spacing"])
+    affine = np.eye(4)
+    affine[:dims, :dims] = np.asarray(grid["direction"])[:, ::-1] * np.asarray(grid["spacing"])[::-1]
+    affine[:dims, 3] = grid["origin"]
+    return affine
+
+
+def _vtk(values):
     matrix = vtk.vtkMatrix4x4()
     for row in range(4):
         for column in range(4):
-            matrix.SetElement(row, column, placed[row, column])
+            matrix.SetElement(row, column, values[row, column])
     return matrix

@@ -9,7 +9,16 @@ import vtk
 from SlicerDeepBioLib import results
 from SlicerDeepBioLib.scene import SceneError, Source, read_volume
 
-__all__ = ["Frames", "add_plot", "attach", "find_browser", "is_sequence", "make_sequence", "sequence_of"]
+__all__ = [
+    "Frames",
+    "Made",
+    "add_plot",
+    "attach",
+    "find_browser",
+    "is_sequence",
+    "make_sequence",
+    "sequence_of",
+]
 
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
 
@@ -139,6 +148,12 @@ class Frames:
         return float(np.median(steps)) if even else None
 
     @property
+    def index(self):
+        """Name, unit and type of the index."""
+        sequence = self.sequence
+        return sequence.GetIndexName(), sequence.GetIndexUnit(), sequence.GetIndexType()
+
+    @property
     def index_title(self):
         """Name and unit of the index, for an axis."""
         name = self.sequence.GetIndexName() or "frame"
@@ -146,18 +161,61 @@ class Frames:
         return f"{name} [{unit}]" if unit else name
 
 
+class Made:
+    """The frames of images that were made, which are of no sequence of the scene.
+
+    Parameters
+    ----------
+    count : int
+        How many; their index counts from 1.
+    """
+
+    index = ("image", "", slicer.vtkMRMLSequenceNode.NumericIndex)
+
+    def __init__(self, count):
+        self.browser = None
+        self.values = [str(at + 1) for at in range(count)]
+
+
 def _place(source):
     return np.concatenate([source.spacing, source.origin, np.ravel(source.direction)])
 
 
 def make_sequence(frames, title):
-    """An empty sequence, not in the scene, with the index of another."""
+    """An empty sequence, not in the scene, with the index of these frames."""
+    name, unit, kind = frames.index
     sequence = slicer.vtkMRMLSequenceNode()
     sequence.SetName(title)
-    sequence.SetIndexName(frames.sequence.GetIndexName())
-    sequence.SetIndexUnit(frames.sequence.GetIndexUnit())
-    sequence.SetIndexType(frames.sequence.GetIndexType())
+    sequence.SetIndexName(name)
+    sequence.SetIndexUnit(unit)
+    sequence.SetIndexType(kind)
     return sequence
+
+
+def add_browser(change, sequence):
+    """A browser for a sequence that has none.
+
+    Parameters
+    ----------
+    change : Change
+        Remembers what is added.
+    sequence : vtkMRMLSequenceNode
+        In the scene.
+
+    Returns
+    -------
+    (vtkMRMLSequenceBrowserNode, vtkMRMLNode or None)
+        And the node by which Slicer shows the sequence.
+    """
+    browser = slicer.vtkMRMLSequenceBrowserNode()
+    browser.SetName(f"{sequence.GetName()} browser")
+    browser = change.scene.AddNode(browser)
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    shown = browser.GetProxyNode(sequence)
+    if shown is not None:
+        change.note([shown.GetStorageNode(), shown.GetDisplayNode(), shown])
+    change.note([browser])  # the last to come is the first to go, or it would make `shown` again
+    return browser, shown
 
 
 def attach(browser, sequence, proxy):

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from SlicerDeepBioLib.batch_panel import BatchPanel, loaded_volumes
 from SlicerDeepBioLib.client import WorkerClient
 from SlicerDeepBioLib.environment_panel import EnvironmentPanel
+from SlicerDeepBioLib.inputs import describe, is_imageless, takes
 from SlicerDeepBioLib.logic import SCENE_OPTIONS
 from SlicerDeepBioLib.messages import Messages
 from SlicerDeepBioLib.model_box import ModelBox
@@ -21,6 +22,7 @@ from SlicerDeepBioLib.models_panel import ModelsPanel
 from SlicerDeepBioLib.options_form import OptionsForm
 from SlicerDeepBioLib.process import QtProcess, clean_environment
 from SlicerDeepBioLib.run_panel import RunPanel
+from SlicerDeepBioLib.scene import SceneError
 
 __all__ = ["TICK", "Form"]
 
@@ -115,9 +117,21 @@ class Form:
         return shown[0] if shown is not None else self.parameters.input
 
     def _sequence(self):
-        """The (browser, sequence) that the input is a frame of, or None."""
+        """The (browser, sequence) that the input volume is a frame of, or None."""
         node = self.parameters.input
-        return self.logic.sequence_of(node) if node is not None and node.GetScene() is not None else None
+        if node is None or node.GetScene() is None or not node.IsA("vtkMRMLVolumeNode"):
+            return None
+        return self.logic.sequence_of(node)
+
+    @property
+    def _imageless(self):
+        """Whether the chosen model makes images of its own: then the input is left alone."""
+        return self.models.card is not None and is_imageless(self.models.card)
+
+    @property
+    def _gives_labels(self):
+        """Whether what the chosen model gives goes into a segmentation."""
+        return self.models.card is None or "labels" in (self.models.card.get("usual") or ("labels",))
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
@@ -192,7 +206,7 @@ class Form:
             self._show_models(self.models.cards, None)
             return
         options = {name: text for name, text in self.options.values.items() if name in _ASK_AGAIN}
-        asked = (source.GetID(), self.parameters.input.GetImageData(), tuple(sorted(options.items())))
+        asked = (source.GetID(), _contents(self.parameters.input), tuple(sorted(options.items())))
         if asked == self._asked:
             return
         self._asked = asked
@@ -207,15 +221,30 @@ class Form:
             return
         self._checking = False
         self._misfit = "" if error is None else str(error)
-        self._show_models(self.models.cards, outputs["fits"] if error is None else None)
+        fits = outputs["fits"] if error is None else None
+        if fits is not None:  # an input that a model is not given cannot keep it from running
+            own = [card["name"] for card in self.models.cards if is_imageless(card)]
+            fits = {**fits, **dict.fromkeys(own, "")}
+        self._show_models(self.models.cards, fits)
         self._refresh()
 
     def _show_models(self, cards, fits):
         wanted = self.parameters.model if self.parameters is not None else ""
         if not wanted and fits is None and self.models.card is not None:
             wanted = self.models.card["name"]  # nothing is known that speaks against it
-        shape = _shape(self.parameters.input) if self.parameters is not None else None
+        shape = self._shape()
         self.models.show(cards, fits, wanted, 0 if shape is None else 3 if shape["slices"] > 1 else 2)
+
+    def _shape(self):
+        """What models and options depend on: slices, channels and frames of the input; None without one."""
+        if self.source is None or self._imageless:
+            return None
+        try:
+            told = describe(self.source)
+        except SceneError:
+            return None  # which the answer to what fits will say
+        sizes = dict(zip(told["axes"], told["shape"]))
+        return {"slices": sizes.get("Z", 1), "channels": sizes.get("C", 1), "frames": sizes.get("T", 1)}
 
     def _model_chosen(self, name):
         if self.parameters is not None:
@@ -236,17 +265,25 @@ class Form:
             return _("Looking for a Python that has deepbio...") if self.environment.busy else ""
         if self._state:
             return self._state
-        if self.parameters is None or self.parameters.input is None:
-            return _("Choose an input volume.")
         if self.models.card is None:
             return _("There is no model. Import one in the section Models.")
-        if self._checking:
-            return _("Looking which models fit...")
-        if self._misfit or self.models.misfit:
-            return self._misfit or self.models.misfit
+        if not self._imageless:
+            why = self._why_not_input()
+            if why:
+                return why
         if self.options.problem:
             return self.options.problem
         return _("A batch is running.") if self.batch.running else ""
+
+    def _why_not_input(self):
+        """Why the chosen model cannot be run on the input; empty if it can."""
+        if self.parameters is None or (
+            self.parameters.input is None and "nothing" not in takes(self.models.card)
+        ):
+            return _("Choose an input volume.")
+        if self._checking:
+            return _("Looking which models fit...")
+        return self._misfit or self.models.misfit
 
     def _refresh(self):
         """Bring what can be clicked in line with what is chosen."""
@@ -258,19 +295,19 @@ class Form:
         ui.inputsBox.enabled = ui.optionsBox.enabled = not running and not self.batch.running
         ui.batchStartButton.enabled = not running and not self.batch.running
         ui.undoButton.enabled = not running
-        self.options.show_for(self.models.card, _shape(self.parameters.input) if self.parameters else None)
+        ui.outputLabel.visible = ui.outputSelector.visible = self._gives_labels
+        self.options.show_for(self.models.card, self._shape())
         why = self.why_not()
         self.runs.show_ready(why, self.models.card)
         if self.environment.found is None:
             ui.segmentButton.enabled = False
 
     def _start(self, on_progress, on_done):
-        output = self.parameters.output
         return self.logic.segment(
-            self.source,
+            None if self._imageless else self.source,
             self.models.card,
             self.options.values,
-            output,
+            self.parameters.output if self._gives_labels else None,
             on_progress=on_progress,
             on_done=on_done,
         )
@@ -279,6 +316,12 @@ class Form:
         card = self.models.card
         if card is None or self._state or self.environment.found is None:
             raise RuntimeError(self.why_not() or _("Choose a model."))
+        if self._imageless:
+            raise RuntimeError(
+                _("'{name}' makes images of its own: there is nothing to go through.").format(
+                    name=card["name"]
+                )
+            )
         if self.options.problem:
             raise RuntimeError(self.options.problem)
         return self.logic, card, self.options.values
@@ -298,12 +341,11 @@ class Form:
             self._timer.stop()
 
 
-def _shape(node):
-    """What models and options depend on: slices and channels of a volume; None without one."""
-    image = node.GetImageData() if node is not None else None
-    if image is None:
-        return None
-    return {"slices": image.GetDimensions()[2], "channels": image.GetNumberOfScalarComponents()}
+def _contents(node):
+    """What is not the same any more when other voxels have come into a node."""
+    if node.IsA("vtkMRMLSegmentationNode"):
+        return node.GetSegmentation().GetMTime()
+    return node.GetImageData()
 
 
 def _log(line):

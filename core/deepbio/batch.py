@@ -25,24 +25,33 @@ from deepbio.errors import (
 )
 from deepbio.events import Listener, Progress, silent
 from deepbio.families import family_of
-from deepbio.inputs import BESIDES, RECORD, SAVES, Input, find_inputs, plan_names, read_record, split_suffix
+from deepbio.inputs import (
+    RECORD,
+    SAVES,
+    Input,
+    find_inputs,
+    labels_of,
+    names_labels,
+    plan_names,
+    read_record,
+    split_suffix,
+)
 from deepbio.io import atomic, list_series, read
 from deepbio.io.rois import check_rois
+from deepbio.library import find_model
 from deepbio.options import RunOptions
 from deepbio.render import count_per_frame
-from deepbio.saving import check_seg, save_result
+from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, with_saved
 
 if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.predict import Model
 
-__all__ = ["Row", "asked_for", "run_many"]
+__all__ = ["Row", "run_many"]
 
 SUMMARY = "summary.csv"
 CLASSES = "classes.csv"
 
-# A picture of a segmentation shows its labels alone; measuring is then not asked for.
-_SHOWN = {"": ("labels",), "segment": ("labels",)}
 # What a file wrong in itself raises is told in its row; these would meet every other file too.
 _STOPS = (Cancelled, OutputError, WeightsError, CardError, BrokenPipeError)
 
@@ -110,7 +119,8 @@ def run_many(
     save : sequence of str
         What to write, of :data:`deepbio.inputs.SAVES`; by default what the model's family gives and what
         the options ask for. ``"rois"`` are outlines for ImageJ's ROI Manager, ``"seg"`` is a DICOM
-        segmentation, of inputs that are DICOM, ``"heatmap"`` a picture of explanation and uncertainty.
+        segmentation, of inputs that are DICOM, ``"ctc"`` a folder with tracks as the Cell Tracking Challenge
+        has them, ``"heatmap"`` a picture of explanation and uncertainty.
         ``"explanation"``, ``"uncertainty"`` and ``"features"`` are made by Grad-CAM, by test-time
         augmentation and of the default layer where the options name nothing else.
     overwrite : bool
@@ -140,7 +150,7 @@ def run_many(
     Cancelled
         If `on_progress` raised it.
     """
-    options = _explained(options or RunOptions(), save)
+    options = with_saved(options or RunOptions(), save)
     kinds = tuple(save) or (*family_of(model.card.task).outputs, *asked_for(options, model.card))
     job = _Job(model, Path(output_dir), options, kinds, overwrite)
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
@@ -163,7 +173,8 @@ def run_many(
         raise
     summary.save()
     if model.card.task == "classify" and "table" in kinds and len(names) > 1:
-        _join_tables(job.folder / CLASSES, summary.rows)
+        parts = [(row.file, row.outputs["table"]) for row in summary.rows if "table" in row.outputs]
+        join_tables(job.folder / CLASSES, parts)
     return tuple(summary.rows)
 
 
@@ -184,6 +195,11 @@ class _Job:
             raise OptionError(f"Cannot save {', '.join(unknown)}.", f"Save any of {', '.join(SAVES)}.")
         if "rois" in self.save:
             check_rois()
+        if "ctc" in self.save and not self.options.track:
+            raise OptionError(
+                "Only tracks can be saved as ctc, the format of the Cell Tracking Challenge.",
+                "Set track (--track), or leave 'ctc' out of --save.",
+            )
         taken = {file.path.resolve() for file in names}
         for file, name in names.items():
             for path in self.outputs(file, name).values():
@@ -205,6 +221,7 @@ class _Job:
         suffixes = {"table": ".csv", "features": ".csv", "rois": ".zip", "seg": ".dcm"}
         suffixes |= {"overlay": ".png", "heatmap": ".png"}
         pixels = _pixel_suffix(file)
+        suffixes["ctc"] = ""  # a folder
         return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
 
     def run(self, file: Input, name: str, on_progress: Listener) -> Row:
@@ -226,8 +243,9 @@ class _Job:
                     _refuse_existing(outputs)
             if "seg" in self.save:
                 check_seg(file)
+            self._refuse_objects(file, outputs)
             image = read(file.path, lazy=True, series=file.series)
-            options = self.options.replace(output=_needed(self.save, self.model.card.task))
+            options = self.options.replace(output=needed_for(self.save, self.model.card.task))
             result = self.model.run(image, options, on_progress=on_progress)
             objects = None
             if result.labels is not None and not result.labels.names:  # classes are no objects
@@ -255,17 +273,38 @@ class _Job:
 
     def _wanted(self, file: Input) -> dict[str, Any]:
         """What the record says when the outputs are those that this job would make."""
-        card = self.model.card
-        return {
+        facts = {
             "input": _identity(file),
-            "model": {
-                "name": card.name,
-                "version": card.version,
-                "weights": [weights.sha256 for weights in card.weights],
-            },
+            "model": _facts_of(self.model.card),
             "options": _listed(asdict(self.options)),
             "save": list(self.save),
         }
+        if self.options.objects:
+            labels = self._labels_of(file)
+            facts["objects_from"] = (
+                _facts_of(find_model(self.options.objects)) if labels is None else _identity(Input(labels))
+            )
+        return facts
+
+    def _labels_of(self, file: Input) -> Path | None:
+        """The label image whose objects are classified; None where a model finds them, or there are none."""
+        words = self.options.objects
+        return labels_of(words, file.path) if words and names_labels(words) else None
+
+    def _refuse_objects(self, file: Input, outputs: Mapping[str, Path]) -> None:
+        labels = self._labels_of(file)
+        for path in outputs.values():
+            if labels is not None and path.resolve() == labels.resolve():
+                raise _Exists(
+                    f"The result '{path}' would replace the objects that are classified.",
+                    "Give another output folder with -o.",
+                )
+
+
+def _facts_of(card: ModelCard) -> dict[str, Any]:
+    """Say which model this is."""
+    weights = [weights.sha256 for weights in card.weights]
+    return {"name": card.name, "version": card.version, "weights": weights}
 
 
 def _identity(file: Input) -> dict[str, Any]:
@@ -301,39 +340,6 @@ def _pixel_suffix(file: Input) -> str:
     )
 
 
-def _needed(save: Sequence[str], task: str) -> tuple[str, ...]:
-    """What the model has to return for what is to be saved."""
-    shown = _SHOWN.get(task, family_of(task).outputs)
-    behind = {"rois": ("labels",), "seg": ("labels",), "overlay": shown, **dict.fromkeys(BESIDES, ())}
-    # a run gives something; for uncertainty and features it needs objects and rows all the same
-    return tuple(dict.fromkeys(part for kind in save for part in behind.get(kind, (kind,)))) or shown
-
-
-def _explained(options: RunOptions, save: Sequence[str]) -> RunOptions:
-    """The options with what is to be saved asked for."""
-    changes = {}
-    heatmap = "heatmap" in save and not (options.explain or options.uncertainty)
-    if not options.explain and ("explanation" in save or (heatmap and "uncertainty" not in save)):
-        changes["explain"] = "gradcam"
-    if not options.uncertainty and "uncertainty" in save:
-        changes["uncertainty"] = "tta"
-    if not options.layer and "features" in save:
-        changes["layer"] = "auto"
-    return options.replace(**changes) if changes else options
-
-
-def asked_for(options: RunOptions, card: ModelCard) -> tuple[str, ...]:
-    """What is saved because the options ask for it."""
-    # a classifier is unsure of a whole image, which is in its table, or of each tile, which is a map
-    classes = card.task == "classify" or card.deepbio.get("sequence", {}).get("kind", "segment") != "segment"
-    mapped = options.uncertainty and (not classes or options.classify == "tiles")
-    heatmap = options.explain or (mapped and not classes)
-    asked = {
-        "explanation": options.explain, "uncertainty": mapped, "features": options.layer, "heatmap": heatmap
-    }  # fmt: skip
-    return tuple(kind for kind, wanted in asked.items() if wanted)
-
-
 class _Exists(OutputError):
     """A file that no run has made is in the way: the trouble of one input, not of all."""
 
@@ -348,23 +354,6 @@ def _refuse_existing(outputs: Mapping[str, Path]) -> None:
 
 def _all_there(outputs: Mapping[str, Path]) -> bool:
     return all(path.exists() for path in outputs.values())
-
-
-def _join_tables(path: Path, rows: Sequence[Row]) -> None:
-    """Write the tables of all files as one, with the file in front; those with other columns are left out."""
-    header: list[str] | None = None
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        for row in rows:
-            if "table" not in row.outputs or not row.outputs["table"].exists():
-                continue
-            with row.outputs["table"].open(newline="", encoding="utf-8") as one:
-                lines = list(csv.reader(one))
-            if header is None and lines:
-                header = lines[0]
-                writer.writerow(["file", *header])
-            if lines and lines[0] == header:
-                writer.writerows([row.file, *line] for line in lines[1:])
 
 
 def _listed(value: Any) -> Any:

@@ -24,7 +24,7 @@ class Progress:
     Attributes
     ----------
     stage : str
-        What is being done: ``"load"``, ``"predict"``, ``"instances"``, ``"write"``, ``"fit"``...
+        What is being done: ``"load"``, ``"resample"``, ``"predict"``, ``"instances"``, ``"write"``, ``"fit"``...
     current, total : int
         Steps done, and steps in all (0 when the number is not known).
     eta : float or None

@@ -36,7 +36,7 @@ class Family:
     check : str
         ``check(image, card, options)`` raises what a run would raise at once, without looking at pixels.
     train : str
-        Module with ``Wishes``, ``Plan``, ``make_plan``, ``train_plan`` and ``matches``; see
+        Module with ``Wishes``, ``Plan``, ``matches``, ``make_plan``, ``check_plan`` and ``train_plan``; see
         `deepbio.training.families.Trainer`.
     evaluate : str
         Module with ``evaluate_cases(model, data, split, options, on_progress=...) -> Report``.

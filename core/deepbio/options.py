@@ -129,6 +129,12 @@ class RunOptions(Options):
         "follow objects through the frames of a movie: one label is one object, and the table tells its track",
         tasks=("segment",),
     )
+    divisions: str = option(
+        "tell",
+        "of track: whether to tell which objects divide; then the daughters have labels of their own",
+        choices=("tell", "ignore"),
+        tasks=("segment",),
+    )
     mirror: bool = option(
         False, "test-time mirroring: average over mirrored images along the axes the model allows; slower"
     )
@@ -147,7 +153,8 @@ class RunOptions(Options):
     )
     objects: str = option(
         "",
-        "of a classifier: the objects to classify, as a label image or the name of a model that finds them",
+        "of a classifier: the objects to classify: a label image, a folder of them, a pattern such as "
+        "masks/{name}.tif, a CSV (image, objects), or the name of a model that finds them",
         tasks=("classify",),
     )
     explain: str = option(

@@ -18,18 +18,20 @@ from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
 from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
-from deepbio.errors import CardError, ImageError, InputMismatch, MissingPackage, OptionError
+from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
+from deepbio.inputs import labels_of, names_labels
 from deepbio.library import ModelCard, find_model
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+from deepbio.tasks.takes import check_imageless
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from deepbio.tasks.segment import Opener
+    from deepbio.tasks.running import Opener
 
 __all__ = ["Model", "generate", "load_model", "run"]
 
@@ -105,11 +107,8 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if image is None and family_of(self.card.task).name != "generate":
-            raise InputMismatch(
-                f"The model '{self.card.name}' needs an image; found none.",
-                "Only generators run without one.",
-            )
+        if image is None:
+            check_imageless(self.card)
         if image is not None and not isinstance(image, Image):
             raise ImageError(
                 f"Expected an Image, found {type(image).__name__}.",
@@ -229,11 +228,10 @@ class Model:
         """The objects to classify: as given, from a label image, or found by another model."""
         if given is not None:
             return given
-        path = Path(options.objects)
-        if path.is_file():
+        if names_labels(options.objects):
             from deepbio.io import read_labels
 
-            return read_labels(path)
+            return read_labels(labels_of(options.objects, str(image.meta.get("source", ""))))
         finder = self._finder
         if finder is None or options.objects not in (finder.card.name, str(finder.card.root)):
             finder = self._finder = load_model(options.objects, device=self.device)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from deepbio import __version__
 from deepbio.errors import OptionError
 from deepbio.families import family_of
-from deepbio.inputs import Input
-from deepbio.io import atomic, check_seg_source, write, write_dicom_seg
+from deepbio.inputs import BESIDES, Input
+from deepbio.io import atomic, check_seg_source, write, write_ctc, write_dicom_seg
 from deepbio.io.rois import is_hyperstack, write_rois
+from deepbio.options import RunOptions
 from deepbio.render.explain import heatmap
 
 if TYPE_CHECKING:
@@ -21,7 +25,10 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["check_seg", "save_result"]
+__all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result", "with_saved"]
+
+# A picture of a segmentation shows its labels alone; measuring is then not asked for.
+_SHOWN = {"": ("labels",), "segment": ("labels",)}
 
 
 def save_result(
@@ -71,7 +78,7 @@ def save_result(
             text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
             files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
         for kind, path in outputs.items():
-            temporary = files.enter_context(atomic(path))
+            temporary = files.enter_context(atomic(path, is_folder=kind == "ctc"))
             if kind == "overlay":
                 _write_picture(temporary, image, result, card, title)
             elif kind == "heatmap":
@@ -80,6 +87,8 @@ def save_result(
                 write_rois(
                     temporary, _part(result, "labels"), hyperstack=image is not None and is_hyperstack(image)
                 )
+            elif kind == "ctc":
+                _write_tracks(temporary, result)
             elif kind == "seg":
                 _write_seg(temporary, result, source, card)
             else:
@@ -121,6 +130,17 @@ def _write_seg(path: Path, result: Result, source: Input | None, card: ModelCard
     )
 
 
+def _write_tracks(path: Path, result: Result) -> None:
+    table = result.table
+    if table is None or "track" not in table.columns:
+        raise OptionError(
+            "There are no tracks to save.", "Run a model of objects on a movie with track (--track)."
+        )
+    told = table["parent"] if "parent" in table.columns else np.zeros(len(table), int)
+    parents = {int(track): int(parent) for track, parent in zip(table["track"], told, strict=True) if parent}
+    write_ctc(path, _part(result, "labels"), parents)
+
+
 def _part(result: Result, kind: str) -> Any:
     part = getattr(result, kind)
     if part is None:
@@ -139,3 +159,65 @@ def _write_picture(
 ) -> None:
     draw = family_of(card.task if card is not None else "").load("picture")
     draw(image, result, card, title).save(path, format="PNG")
+
+
+def join_tables(path: Path, parts: Sequence[tuple[str, Path]]) -> None:
+    """Write tables as one, with what each is of in front; those with other columns than the first are left out.
+
+    Parameters
+    ----------
+    path : Path
+        Where the CSV goes.
+    parts : sequence of (str, Path)
+        What goes under ``file``, and a CSV; one that is not there is left out.
+    """
+    header: list[str] | None = None
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for name, table in parts:
+            if not table.exists():
+                continue
+            with table.open(newline="", encoding="utf-8") as one:
+                lines = list(csv.reader(one))
+            if header is None and lines:
+                header = lines[0]
+                writer.writerow(["file", *header])
+            if lines and lines[0] == header:
+                writer.writerows([name, *line] for line in lines[1:])
+
+
+# --- what is computed for what is saved ---------------------------------------------------------
+
+
+def needed_for(save: Sequence[str], task: str) -> tuple[str, ...]:
+    """What the model has to return for what is to be saved."""
+    shown = _SHOWN.get(task, family_of(task).outputs)
+    behind = {"rois": ("labels",), "seg": ("labels",), "ctc": ("labels", "table"), "overlay": shown}
+    behind |= dict.fromkeys(BESIDES, ())
+    # a run gives something; for uncertainty and features it needs objects and rows all the same
+    return tuple(dict.fromkeys(part for kind in save for part in behind.get(kind, (kind,)))) or shown
+
+
+def with_saved(options: RunOptions, save: Sequence[str]) -> RunOptions:
+    """The options with what is to be saved asked for."""
+    changes = {}
+    heatmap = "heatmap" in save and not (options.explain or options.uncertainty)
+    if not options.explain and ("explanation" in save or (heatmap and "uncertainty" not in save)):
+        changes["explain"] = "gradcam"
+    if not options.uncertainty and "uncertainty" in save:
+        changes["uncertainty"] = "tta"
+    if not options.layer and "features" in save:
+        changes["layer"] = "auto"
+    return options.replace(**changes) if changes else options
+
+
+def asked_for(options: RunOptions, card: ModelCard) -> tuple[str, ...]:
+    """What is saved because the options ask for it."""
+    # a classifier is unsure of a whole image, which is in its table, or of each tile, which is a map
+    classes = card.task == "classify" or card.deepbio.get("sequence", {}).get("kind", "segment") != "segment"
+    mapped = options.uncertainty and (not classes or options.classify == "tiles")
+    heatmap = options.explain or (mapped and not classes)
+    asked = {
+        "explanation": options.explain, "uncertainty": mapped, "features": options.layer, "heatmap": heatmap
+    }  # fmt: skip
+    return tuple(kind for kind, wanted in asked.items() if wanted)

@@ -24,7 +24,7 @@ from deepbio.tasks.curve import ejection, jitter
 from deepbio.training.description import Description
 from deepbio.training.families import read_plan
 from deepbio.training.loop import Loop, Schedule
-from deepbio.training.sequence import _loss_on, _maker, _score, _some
+from deepbio.training.sequence import _loss_on, _maker, _score, _some, learned
 from deepbio.training.sequence_data import animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
 
@@ -35,6 +35,7 @@ def train(data: Path, plan, folder: Path) -> Path:
     clips, held = (
         ready_clips([c for case in part for c in load_clips(case, "segment")], plan) for part in parts
     )
+    clips = learned(clips, plan)
     shown = [animated(one, plan, number) for number, one in enumerate(_some(held, 20))]
     schedule = Schedule(
         plan.steps, plan.learning_rate, plan.weight_decay, plan.ema, plan.validate_every, plan.seed

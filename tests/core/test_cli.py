@@ -204,14 +204,16 @@ def test_train_passes_everything_on(cases: Path, monkeypatch: pytest.MonkeyPatch
         return output
 
     monkeypatch.setattr(training, "train", train)
-    words = ["--plan", "mine.training/plan.yaml", "--about", "about.yaml", "--device", "cpu"]
+    words = ["--plan", "mine.training/plan.yaml", "--about", "about.yaml", "--device", "cpu", "--fold", "2"]
     done = deepbio("train", cases, "-o", "mine", *words)
     assert done.code == 0, done.err
     assert "The model is in mine" in done.out
     assert (given["data"], given["output"], given["device"]) == (cases, Path("mine"), "cpu")
     assert given["plan"] == training.read_plan(Path("mine.training/plan.yaml"))
     assert given["about"] == training.Description(title="My model")
-    assert deepbio("train", cases, "-o", "mine").code == 0
+    assert (given["task"], given["fold"], given["ensemble"]) == ("auto", 2, False)  # the plan says the task
+    assert deepbio("train", cases, "-o", "mine", "--ensemble").code == 0
+    assert (given["task"], given["fold"], given["ensemble"]) == ("segment", None, True)
     assert given["plan"] is None  # the one that was written is followed
     assert deepbio("train", cases, "-o", "mine", "--steps", "5", "--json").lines[-1] == {
         "event": "model",
@@ -222,9 +224,12 @@ def test_train_passes_everything_on(cases: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_train_with_a_plan_and_wishes(cases: Path) -> None:
     pytest.importorskip("torch")
-    done = deepbio("train", cases, "-o", "mine", "--plan", "plan.yaml", "--seed", "1")
+    plan = ("--plan", "plan.yaml")
+    done = deepbio("train", cases, "-o", "mine", *plan, "--seed", "0", "--set", "width=2")
     assert done.code == 2
+    assert "--seed and --set are for a new plan" in done.err
     assert "Edit the plan" in done.err
+    assert "--plan-only is for a new plan" in deepbio("train", cases, "-o", "mine", *plan, "--plan-only").err
 
 
 def test_version() -> None:

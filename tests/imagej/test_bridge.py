@@ -73,11 +73,11 @@ def test_run_takes_models_of_any_task(session: Any, model: str) -> None:
     )
 
 
-def test_a_task_without_models_says_so(session: Any) -> None:
+def test_a_task_whose_models_do_not_take_the_image_says_why(session: Any) -> None:
     spots()
     told = aborted(session, 'run("DeepBio Sequence", "");')
-    assert "(task 'sequence')" in told
-    assert "'nuclei' (segment)" in told
+    assert "No model takes this image. heart-cine: " in told
+    assert "follows frames through time; the image has 1 frame" in told
 
 
 @pytest.mark.parametrize("word", ["Restore", "Sequence", "Classify", "Generate"])

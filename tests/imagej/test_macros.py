@@ -10,10 +10,15 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+import deepbio
+from deepbio.image import Table
 
 ROOT = Path(__file__).parents[2]
 MACROS = ROOT / "imagej_bridge" / "macros"
@@ -107,21 +112,46 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@cache
+def table_of(name: str) -> Table:
+    """What `deepbio.run` finds in an example, which every macro is to find, too."""
+    table = deepbio.run(EXAMPLES / f"{name}.tif", "nuclei").table
+    assert table is not None
+    return table
+
+
+def masks_of(model: str | Path) -> np.ndarray:
+    labels = deepbio.run(EXAMPLES / "fluorescence.tif", model).labels
+    assert labels is not None
+    return labels.numpy() > 0
+
+
+def count_in(name: str) -> int:
+    return len(table_of(name))
+
+
 def rows(path: Path) -> list[list[str]]:
     return [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_segment_open_image(with_screen: Run) -> None:
-    found = with_screen("segment_open_image.ijm", "", EXAMPLES / "fluorescence.tif")
-    assert (found["error"], found["returned"], found["current"]) == (None, "45", "fluorescence-labels")
-    assert found["images"]["fluorescence-labels"]["objects"] == 45
+    found, objects = (
+        with_screen("segment_open_image.ijm", "", EXAMPLES / "fluorescence.tif"),
+        count_in("fluorescence"),
+    )
+    assert (found["error"], found["returned"], found["current"]) == (
+        None,
+        str(objects),
+        "fluorescence-labels",
+    )
+    assert found["images"]["fluorescence-labels"]["objects"] == objects > 40
     assert found["images"]["fluorescence-labels"]["bits"] == 16
     assert found["images"]["fluorescence.tif"]["range"] == [12, 228]
-    assert found["results"]["label"] == list(range(1, 46))
-    assert found["results"]["area"][:3] == [1069, 1909, 2001]
+    assert found["results"]["label"] == list(range(1, objects + 1))
+    assert found["results"]["area"] == table_of("fluorescence").columns["area"].tolist()
     assert set(found["results"]["image"]) == {"fluorescence.tif"}
-    assert [roi["name"] for roi in found["rois"]] == [str(number) for number in range(1, 46)]
-    assert found["log"].startswith("fluorescence-labels: 45 objects in ")
+    assert [roi["name"] for roi in found["rois"]] == [str(number) for number in range(1, objects + 1)]
+    assert found["log"].startswith(f"fluorescence-labels: {objects} objects in ")
 
 
 def test_segment_a_stack_without_a_screen(headless: Run) -> None:
@@ -152,15 +182,15 @@ def test_folder_to_csv_and_rois(headless: Run, folder: Path, tmp_path: Path) -> 
     out = tmp_path / "out"
     found = headless("folder_to_csv_and_rois.ijm", f"{folder};{out}")
     assert (found["error"], found["images"]) == (None, {})
-    assert len(rows(out / "fluorescence-table.csv")) == 1 + 45
-    assert len(rows(out / "timelapse-table.csv")) == 1 + 282
-    for name, count in (("fluorescence", 45), ("timelapse", 282)):
+    assert len(rows(out / "fluorescence-table.csv")) == 1 + count_in("fluorescence")
+    assert len(rows(out / "timelapse-table.csv")) == 1 + count_in("timelapse")
+    for name in ("fluorescence", "timelapse"):
         with zipfile.ZipFile(out / f"{name}-rois.zip") as outlines:
-            assert len(outlines.namelist()) == count
+            assert len(outlines.namelist()) == count_in(name)
     status, objects = (rows(out / "summary.csv")[0].index(name) for name in ("status", "objects"))
     assert [(row[status], row[objects]) for row in rows(out / "summary.csv")[1:]] == [
-        ("done", "45"),
-        ("done", "282"),
+        ("done", str(count_in("fluorescence"))),
+        ("done", str(count_in("timelapse"))),
     ]
 
 
@@ -170,8 +200,9 @@ def test_folder_loop(with_screen: Run, folder: Path, tmp_path: Path) -> None:
     assert (found["error"], found["returned"], found["images"]) == (None, "2", {})
     table = rows(out / "all_objects.csv")
     images = [row[table[0].index("image")] for row in table[1:]]
-    assert (images.count("fluorescence.tif"), images.count("timelapse.tif")) == (45, 282)
-    assert len(rows(out / "timelapse-table.csv")) == 1 + 282
+    for name in ("fluorescence", "timelapse"):
+        assert images.count(f"{name}.tif") == count_in(name)
+    assert len(rows(out / "timelapse-table.csv")) == 1 + count_in("timelapse")
     assert (out / "fluorescence-labels.tif").is_file()
 
 
@@ -180,7 +211,7 @@ def test_timelapse_table_per_frame(with_screen: Run, tmp_path: Path) -> None:
     assert found["error"] is None
     table = found["results"]
     assert table["frame"] == list(range(1, 25))
-    assert sum(table["count"]) == 282
+    assert sum(table["count"]) == count_in("timelapse")
     objects = rows(tmp_path / "objects.csv")
     frame, area = objects[0].index("frame"), objects[0].index("area")
     first = [float(row[area]) for row in objects[1:] if float(row[frame]) == 1]
@@ -201,9 +232,15 @@ def test_channel_of_hyperstack(headless: Run, channel: str) -> None:
     assert (labels["range"], image["overlay"]) == ([0, 6], 18)
     table = found["results"]
     assert [table["frame"].count(frame) for frame in (1, 2, 3)] == [6, 6, 6]
-    assert table["area"][:3] == [541, 411, 59]
-    assert table["mean_nuclei"][0] == pytest.approx(23557.76, abs=0.01)
-    assert table["mean_phase"][0] == pytest.approx(96.79, abs=0.01)
+    image = deepbio.read(DATA / "imagej" / "phase_and_nuclei.tif")
+    expected = deepbio.run(image, "nuclei", deepbio.RunOptions(channel="2"))
+    assert expected.table is not None
+    assert expected.labels is not None
+    assert table["area"] == expected.table.columns["area"].tolist()
+    first = expected.labels.numpy()[0] == 1
+    phase, nuclei = image.numpy()[0]
+    assert table["mean_nuclei"][0] == pytest.approx(nuclei[first].mean(), abs=0.01)
+    assert table["mean_phase"][0] == pytest.approx(phase[first].mean(), abs=0.01)
 
 
 def test_classify_cells(headless: Run) -> None:
@@ -227,10 +264,13 @@ def test_compare_two_models(headless: Run, tmp_path: Path) -> None:
     found = headless("compare_two_models.ijm", f"nuclei;{other}", EXAMPLES / "fluorescence.tif")
     table = found["results"]
     assert table["model"] == ["nuclei", str(other)]
-    assert table["objects"] == ["45", "37"]
-    assert table["foreground"] == [84257, 84602]
-    assert table["dice"] == pytest.approx([0.9729, 0.9729], abs=1e-4)
-    assert float(found["returned"]) == pytest.approx(0.9729, abs=1e-4)
+    one, two = (masks_of(model) for model in ("nuclei", other))
+    assert table["objects"] == [str(count_in("fluorescence")), "37"]
+    assert table["foreground"] == [one.sum(), two.sum()]
+    dice = 2 * (one & two).sum() / (one.sum() + two.sum())
+    assert dice > 0.95
+    assert table["dice"] == pytest.approx([dice, dice], abs=1e-4)
+    assert float(found["returned"]) == pytest.approx(dice, abs=1e-4)
 
 
 def test_compare_a_model_with_itself_on_a_stack(headless: Run) -> None:

@@ -253,3 +253,16 @@ def test_a_span_that_is_too_long_says_how_many_there_are() -> None:
         parse_span("slices", "3-10", 1, 9)
     assert "the image has 9" in caught.value.message
     assert caught.value.hint == "Choose 1 to 9."
+
+
+def test_objects_of_features_follow_the_title(tmp_path) -> None:
+    import numpy as np
+
+    from deepbio.image import LabelMap
+    from deepbio.io import write
+    from imagej_bridge.commands import _objects
+
+    write(tmp_path / "cells-labels.tif", LabelMap(np.array([[0, 7], [7, 0]])))
+    assert _objects(str(tmp_path), "cells.tif").numpy().tolist() == [[0, 7], [7, 0]]
+    assert _objects("nuclei", "cells.tif") == "nuclei"
+    assert _objects("", "cells.tif") is None

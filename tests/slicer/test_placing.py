@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+import vtk
 
 from deepbio.image import Grid
 from SlicerDeepBioLib.inputs import Input
@@ -81,6 +82,58 @@ def test_an_image_of_more_pixels_lies_where_it_says(scene: Any, pixels: np.ndarr
     (made,) = place(scene, node, image=image)["volumes"]
     assert made.GetTransformNodeID() == node.GetTransformNodeID()
     assert image_of(made).grid == fine
+
+
+def test_a_plane_of_more_pixels_lies_where_it_says(scene: Any, pixels: np.ndarray) -> None:
+    node = add_volume(scene, pixels[:1])
+    node.SetAndObserveTransformNodeID(add_transform(scene, affine((1, 1, 1), (0.1, 0.5, 0))).GetID())
+    own = Input(node).source
+    before = Grid((7, 11), own.spacing, own.origin, own.direction, "millimeter")
+    fine = Grid(
+        (14, 33),
+        (own.spacing[0] / 2, own.spacing[1] / 3),
+        before.to_world((-0.25, -1 / 3)),
+        before.direction,
+        "millimeter",
+    )
+    image = {"array": np.zeros(fine.shape, np.float32), "axes": "YX", "channels": []}
+    image.update(spacing=fine.spacing, origin=fine.origin, direction=fine.direction.tolist())
+    (made,) = place(scene, node, image=image)["volumes"]
+    assert made.GetTransformNodeID() == node.GetTransformNodeID()
+    coarse, found = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(coarse)
+    made.GetIJKToRASMatrix(found)
+    # the corners of both pictures are the same: half a pixel beyond the first and the last index
+    for first, last in ((-0.5, -0.5), (10.5, 6.5), (-0.5, 6.5)):
+        expected = coarse.MultiplyPoint((first, last, 0, 1))
+        at = (3 * (first + 0.5) - 0.5, 2 * (last + 0.5) - 0.5, 0, 1)
+        np.testing.assert_allclose(found.MultiplyPoint(at), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_maps_lie_over_the_image_in_colours(scene: Any, pixels: np.ndarray, signed: bool) -> None:
+    node = add_volume(scene, pixels)
+    before = node_names(scene)
+    values = np.linspace(-4 if signed else 0, 2, pixels.size, dtype=np.float32).reshape(pixels.shape)
+    grid = Input(node).source
+    told = {"spacing": grid.spacing, "origin": grid.origin, "direction": grid.direction}
+    placed = place(scene, node, explanation={"array": values, "axes": "ZYX", "channels": [], **told})
+    (made,) = placed["volumes"]
+    assert made.GetAttribute("DeepBio.Part") == "explanation"
+    display = made.GetDisplayNode()
+    top = display.GetWindowLevelMax()
+    assert top == pytest.approx(np.percentile(np.abs(values), 99.5), rel=1e-5)
+    assert display.GetWindowLevelMin() == pytest.approx(-top if signed else 0)
+    colors = [[0.0] * 4 for _ in range(3)]
+    for at, rgba in zip((0, 127, 255), colors, strict=True):
+        display.GetColorNode().GetColor(at, rgba)
+    assert colors[2][0] > 0.69
+    assert not display.GetApplyThreshold()  # which would draw edges
+    if signed:
+        assert min(colors[1][:3]) > 0.95
+        assert colors[0][2] > 2 * colors[0][0]  # blue speaks against
+    placed["change"].take_back()
+    assert node_names(scene) == before
 
 
 def test_colours(scene: Any, pixels: np.ndarray, rng: np.random.Generator) -> None:

@@ -182,9 +182,11 @@ def test_an_image(scene: Any, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), values)
     assert display.IsA("vtkMRMLScalarVolumeDisplayNode")
     colours = rng.integers(0, 256, (3, 7, 11), dtype=np.uint8)
-    node, display = results.add_volume(scene, colours, vtk_matrix(affine()), "colours")
+    node, display = results.add_volume(scene, colours, vtk_matrix(affine()), "colours", colour=True)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node)[0], colours.transpose(1, 2, 0))
     assert display.IsA("vtkMRMLVectorVolumeDisplayNode")
+    node, _ = results.add_volume(scene, colours, vtk_matrix(affine()), "three grey slices")
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), colours)
 
 
 def test_beside_the_input(scene: Any, pixels: np.ndarray) -> None:

@@ -132,16 +132,27 @@ class Tab:
         """Set an option of the list; the panel stays open."""
         if not self.page.locator(".v-expansion-panel--active").count():
             self.page.click("#options button")
-        self.page.click(f".v-select:has(label:text-is('{option}'))")
+        self.page.click(f".v-select:has(label:text-is('{option.capitalize()}'))")
         self.page.click(f".v-overlay--active .v-list-item:has-text('{value}')")
 
     def segment(self) -> None:
         self.wait_until_ready()
         self.page.click("#segment")
 
-    def wait_for_result(self) -> None:
+    def type(self, option: str, text: str) -> None:
+        """Fill in an option of the open list."""
+        self.page.locator(f".v-text-field:has(label:text-is('{option.capitalize()}')) input").first.fill(text)
+
+    def options(self) -> list[str]:
+        """Names of the options that are shown; opens the list."""
+        if not self.page.locator(".v-expansion-panel--active").count():
+            self.page.click("#options button")
+        found = self.page.locator("#options ~ * label, .v-expansion-panel-text label").all_inner_texts()
+        return [name.strip() for name in found if name.strip()]
+
+    def wait_for_result(self, verb: str = "Segment") -> None:
         self.page.wait_for_selector("#results")
-        self.page.wait_for_function("document.querySelector('#segment').innerText.includes('Segment')")
+        self.page.wait_for_function(f"document.querySelector('#segment').innerText.includes('{verb}')")
 
     def download(self, word: str, folder: Path) -> Path:
         with self.page.expect_download() as started:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.table import columns_of, first_of, image_files, read_rows
 from deepbio.errors import ImageError, InputMismatch
-from deepbio.image import RGB, Image
+from deepbio.image import RGB, Grid, Image
 
-__all__ = ["ClassCase", "class_names", "is_class_data", "load_image", "load_pixels", "read_class_cases"]
+__all__ = [
+    "ClassCase",
+    "class_names",
+    "is_class_data",
+    "load_image",
+    "load_pixels",
+    "load_placed",
+    "read_class_cases",
+]
 
 _IMAGE_COLUMNS = ("image", "images", "img", "file", "path")
 _CLASS_COLUMNS = ("class", "category", "diagnosis")
@@ -110,12 +117,10 @@ def is_class_data(source: Path) -> bool:
         return source.is_file() and zipfile.is_zipfile(source) and _has_labels(source)
     if source.is_dir() and not (source / "index.csv").is_file():
         return bool(_class_folders(source))
-    index = source / "index.csv" if source.is_dir() else source
-    if index.suffix.lower() != ".csv" or not index.is_file():
-        return False
-    columns = _columns(index)
-    with_masks = set(columns) & set(_LABEL_FILES) or (index.parent / "labels").is_dir()
-    return bool(_first(columns, _IMAGE_COLUMNS) and _first(columns, _CLASS_COLUMNS) and not with_masks)
+    columns = columns_of(source)
+    folder = source if source.is_dir() else source.parent
+    with_masks = set(columns) & set(_LABEL_FILES) or (folder / "labels").is_dir()
+    return bool(first_of(columns, _IMAGE_COLUMNS) and first_of(columns, _CLASS_COLUMNS) and not with_masks)
 
 
 def _has_labels(path: Path) -> bool:
@@ -141,23 +146,13 @@ def class_names(cases: Sequence[ClassCase]) -> tuple[str, ...]:
 
 
 def _from_csv(path: Path) -> list[ClassCase]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {
-                (k or "").strip().lower(): (v or "").strip()
-                for k, v in row.items()
-                if isinstance(v, str | None)
-            }
-            for row in csv.DictReader(file)
-        ]
-    if not rows:
-        raise ImageError(f"The data set {str(path)!r} has no rows.")
-    image, kind = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _CLASS_COLUMNS)
+    rows = read_rows(path)
+    image, kind = first_of(rows[0], _IMAGE_COLUMNS), first_of(rows[0], _CLASS_COLUMNS)
     if image is None or kind is None:
         raise ImageError(
             f"The data set {str(path)!r} has the columns {sorted(rows[0])}; expected 'image' and 'class'."
         )
-    patient = _first(rows[0], _PATIENT_COLUMNS)
+    patient = first_of(rows[0], _PATIENT_COLUMNS)
     cases = []
     for number, row in enumerate(rows, start=2):
         if not row.get(image) or not row.get(kind):
@@ -182,7 +177,7 @@ def _from_folders(folder: Path) -> list[ClassCase]:
             f"The folder {str(folder)!r} has no folders of images, one for each class.",
             "Put the images of each class into a folder of its name, or give a CSV with columns image,class.",
         )
-    return [ClassCase(path, one.name, split) for split, one in found for path in sorted(_image_files(one))]
+    return [ClassCase(path, one.name, split) for split, one in found for path in image_files(one)]
 
 
 def _class_folders(folder: Path) -> list[tuple[str, Path]]:
@@ -192,17 +187,12 @@ def _class_folders(folder: Path) -> list[tuple[str, Path]]:
         (split, one)
         for split, part in parts or [("", folder)]
         for one in sorted(part.iterdir())
-        if one.is_dir() and not one.name.startswith(".") and any(_image_files(one))
+        if one.is_dir() and not one.name.startswith(".") and any(image_files(one))
     ]
     # images/ beside labels/ is a data set of segmentation
     if {one.name for _, one in found} & {"images"} and {one.name for _, one in found} & set(_LABEL_FILES):
         return []
     return found
-
-
-def _image_files(folder: Path) -> list[Path]:
-    suffixes = tuple(io.image_suffixes())
-    return [path for path in folder.iterdir() if path.name.lower().endswith(suffixes)]
 
 
 def _from_arrays(path: Path) -> list[ClassCase]:
@@ -246,15 +236,6 @@ def _arrays(path: Path) -> Mapping[str, np.ndarray]:
     return _read_arrays(path, (facts.st_mtime_ns, facts.st_size))
 
 
-def _columns(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip().lower() for name in next(csv.reader(file), [])]
-
-
-def _first(columns: Any, names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
-
-
 # --- pixels -------------------------------------------------------------------------------------
 
 
@@ -281,6 +262,11 @@ def load_pixels(case: ClassCase) -> np.ndarray:
     InputMismatch
         If the image has a time axis.
     """
+    return load_placed(case)[0]
+
+
+def load_placed(case: ClassCase) -> tuple[np.ndarray, Grid]:
+    """As :func:`load_pixels`, with the grid that they are on."""
     image = load_image(case)
     if image.size("T") > 1:
         raise InputMismatch(
@@ -293,5 +279,5 @@ def load_pixels(case: ClassCase) -> np.ndarray:
     if "C" not in axes:
         pixels = pixels[None]
     if "Z" in axes and image.size("Z") == 1:
-        pixels = pixels[:, 0]
-    return pixels
+        return pixels[:, 0], image.plane(0).grid
+    return pixels, image.grid

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.table import columns_of, first_of, image_files, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image
 
@@ -112,11 +112,7 @@ def looks_like_pairs(source: Path) -> bool:
         for part in (source, source / "train"):
             if any((part / low).is_dir() and (part / high).is_dir() for low, high in _FOLDERS):
                 return True
-        source = source / "index.csv"
-    if source.suffix.lower() != ".csv" or not source.is_file():
-        return False
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        columns = [name.strip().lower() for name in next(csv.reader(file), [])]
+    columns = columns_of(source)
     return any(name in columns for name in ("target", "high", "clean")) and "class" not in columns
 
 
@@ -183,34 +179,30 @@ def _pair_folders(part: Path) -> tuple[Path, Path] | None:
 
 
 def _image_files(folder: Path) -> list[Path]:
-    suffixes = tuple(io.image_suffixes())
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(suffixes))
+    return [path for path in image_files(folder) if path.is_file()]
 
 
 def _from_csv(path: Path) -> list[RestoreCase]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [{(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file)]
-    if not rows:
-        raise ImageError(f"The data set {str(path)!r} has no rows.")
+    rows = read_rows(path)
     pairs = _files(path, rows)
-    patient, group = _first(rows[0], _PATIENT_COLUMNS), _first(rows[0], _GROUP_COLUMNS)
+    patient, group = first_of(rows[0], _PATIENT_COLUMNS), first_of(rows[0], _GROUP_COLUMNS)
     cases = []
     for (image, target), row in zip(pairs, rows, strict=True):
         for missing in (file for file in (image, target) if file is not None and not file.exists()):
             raise ImageError(f"{str(path)!r} names the file {str(missing)!r}, which does not exist.")
         if image is None and target is None:
             raise ImageError(f"A row of {str(path)!r} names neither an image nor a target: {row}.")
-        told = {name: row.get(column or "", "").strip() for name, column in (("p", patient), ("g", group))}
-        cases.append(RestoreCase(image, target, row.get("split", "").strip().lower(), told["p"], told["g"]))
+        told = {name: row.get(column or "", "") for name, column in (("p", patient), ("g", group))}
+        cases.append(RestoreCase(image, target, row.get("split", "").lower(), told["p"], told["g"]))
     return cases
 
 
 def _files(path: Path, rows: Sequence[dict[str, str]]) -> list[tuple[Path | None, Path | None]]:
     """Input and target of each row."""
-    image, target = _first(rows[0], _INPUT_COLUMNS), _first(rows[0], _TARGET_COLUMNS)
+    image, target = first_of(rows[0], _INPUT_COLUMNS), first_of(rows[0], _TARGET_COLUMNS)
 
     def named(row: dict[str, str], column: str | None) -> Path | None:
-        text = row.get(column or "", "").strip()
+        text = row.get(column or "", "")
         return path.parent / text if text else None
 
     if image or target:
@@ -224,10 +216,6 @@ def _files(path: Path, rows: Sequence[dict[str, str]]) -> list[tuple[Path | None
         f"The data set {str(path)!r} has the columns {sorted(rows[0])}; expected 'image' and 'target', or 'file'.",
         _EXPECTED,
     )
-
-
-def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
 
 
 def load_restore_sample(case: RestoreCase, factor: int = 1) -> RestoreSample:

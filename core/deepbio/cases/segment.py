@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import itertools
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.table import first_of, image_files, is_image, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image
 
@@ -134,8 +134,8 @@ def _from_folder(folder: Path) -> list[Case]:
                 f"The folder {str(part)!r} has no images/ and labels/ beside each other.",
                 "Put images into images/ and label images of the same name into labels/.",
             )
-        labels = {path.name.split(".")[0]: path for path in _image_files(labels_dir)}
-        for path in _image_files(part / "images"):
+        labels = {path.name.split(".")[0]: path for path in image_files(labels_dir)}
+        for path in image_files(part / "images"):
             stem = path.name.split(".")[0]
             if stem not in labels:
                 raise ImageError(
@@ -145,30 +145,19 @@ def _from_folder(folder: Path) -> list[Case]:
     return cases
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _is_image(path))
-
-
-def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(tuple(io.image_suffixes()))
-
-
 def _from_csv(path: Path) -> list[Case]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [{(k or "").strip().lower(): v or "" for k, v in row.items()} for row in csv.DictReader(file)]
-    if not rows:
-        raise ImageError(f"The data set {str(path)!r} has no rows.")
+    rows = read_rows(path)
     pairs = _pairs(path, rows)
     for missing in (file for pair in pairs for file in pair if not file.exists()):
         raise ImageError(f"{str(path)!r} names the file {str(missing)!r}, which does not exist.")
-    group, patient = _first(rows[0], _GROUP_COLUMNS), _first(rows[0], _PATIENT_COLUMNS)
+    group, patient = first_of(rows[0], _GROUP_COLUMNS), first_of(rows[0], _PATIENT_COLUMNS)
     return [
         Case(
             one,
             other,
             row.get(group, "") if group else "",
-            row.get("split", "").strip().lower(),
-            row.get(patient, "").strip() if patient else "",
+            row.get("split", "").lower(),
+            row.get(patient, "") if patient else "",
         )
         for (one, other), row in zip(pairs, rows, strict=True)
     ]
@@ -176,7 +165,7 @@ def _from_csv(path: Path) -> list[Case]:
 
 def _pairs(path: Path, rows: Sequence[dict[str, str]]) -> list[tuple[Path, Path]]:
     """Image and label file of each row."""
-    image, labels = _first(rows[0], _IMAGE_COLUMNS), _first(rows[0], _LABEL_COLUMNS)
+    image, labels = first_of(rows[0], _IMAGE_COLUMNS), first_of(rows[0], _LABEL_COLUMNS)
     if image and labels:
         return [(path.parent / row[image], path.parent / row[labels]) for row in rows]
     if "file" in rows[0]:
@@ -194,7 +183,7 @@ def _by_id(index: Path, name: str) -> tuple[Path, Path]:
     """Image and label file of this name beside an index."""
     found = []
     for folder in ("images", "labels"):
-        files = [f for f in (index.parent / folder).glob(f"{glob.escape(name)}.*") if _is_image(f)]
+        files = [f for f in (index.parent / folder).glob(f"{glob.escape(name)}.*") if is_image(f)]
         if len(files) != 1:
             raise ImageError(
                 f"The row 'id={name}' of {str(index)!r} has {len(files)} image files of this name in "
@@ -202,10 +191,6 @@ def _by_id(index: Path, name: str) -> tuple[Path, Path]:
             )
         found.append(files[0])
     return found[0], found[1]
-
-
-def _first(columns: dict[str, str], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
 
 
 def load_sample(case: Case, channels: int | None = None) -> Sample:

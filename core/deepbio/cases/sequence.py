@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.table import columns_of, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image, LabelMap
 
@@ -91,11 +91,7 @@ class Clip:
 
 def looks_like_sequences(source: Path) -> bool:
     """Whether a data set is a CSV with a column ``frames``, by which sequences are known."""
-    path = source / "index.csv" if source.is_dir() else source
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        return False
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return "frames" in {name.strip().lower() for name in next(csv.reader(file), [])}
+    return "frames" in columns_of(source)
 
 
 def read_sequences(source: Path | str) -> list[SequenceCase]:
@@ -120,14 +116,11 @@ def read_sequences(source: Path | str) -> list[SequenceCase]:
         raise ImageError(
             f"The data set {str(path)!r} does not exist.", "Give a CSV with the columns image,label,frames."
         )
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [
-            {(k or "").strip().lower(): (v or "").strip() for k, v in r.items()} for r in csv.DictReader(file)
-        ]
-    if not rows or "image" not in rows[0] or not {"label", "class"} & set(rows[0]):
-        found = ", ".join(rows[0]) if rows else "no rows"
+    rows = read_rows(path)
+    if "image" not in rows[0] or not {"label", "class"} & set(rows[0]):
         raise ImageError(
-            f"The data set {str(path)!r} has {found}; expected the columns image and label, or image and class."
+            f"The data set {str(path)!r} has {', '.join(rows[0])}; expected the columns image and label, or image "
+            "and class."
         )
     cases = [_case(path, number, row) for number, row in enumerate(rows, start=2)]
     return sorted(cases, key=lambda case: case.key)

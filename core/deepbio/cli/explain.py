@@ -45,9 +45,9 @@ def explain(  # noqa: PLR0913 - one parameter for each argument and option of th
     For cell.tif the results are cell-explanation.tif (numbers) and cell-heatmap.png (a picture), with
     --uncertainty also cell-uncertainty.tif and cell-table.csv.
     """
-    from deepbio.batch import asked_for
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
+    from deepbio.saving import asked_for
 
     loaded = load_model(model, device=device)
     how = RunOptions(

@@ -17,7 +17,6 @@ from deepbio.options import RunOptions
 if TYPE_CHECKING:
     from deepbio.image import Table
     from deepbio.inputs import Input
-    from deepbio.predict import Model
     from deepbio.retrieval.many import ObjectsOf
     from deepbio.tasks import Result
 
@@ -37,7 +36,7 @@ ObjectsOption = Annotated[
     typer.Option(
         "--objects",
         metavar="LABELS|MODEL",
-        help="A vector for each object: a file or folder of labels, or a model that finds them.",
+        help="A vector for each object: labels (a file, folder, pattern or CSV), or a model that finds them.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute.")]
@@ -121,16 +120,14 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
 
 
 def objects_of(words: str | None, device: str) -> ObjectsOf | None:
-    """What ``--objects`` names: a file or folder that is there, else a model."""
+    """What ``--objects`` names: label images, or a model."""
+    from deepbio.inputs import names_labels
     from deepbio.predict import load_model
     from deepbio.retrieval.many import ObjectsOf
 
     if words is None:
         return None
-    path = Path(words)
-    is_package = path.is_dir() and any(path.glob("*.yaml"))
-    found: Path | Model = path if path.exists() and not is_package else load_model(words, device=device)
-    return ObjectsOf(found)
+    return ObjectsOf(words if names_labels(words) else load_model(words, device=device))
 
 
 def draw_plot(table: Table, path: Path, projection: str, *, title: str) -> None:

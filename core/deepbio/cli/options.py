@@ -1,19 +1,19 @@
-"""Command-line options made from the fields of RunOptions, so that no option is written twice."""
+"""Command-line options made from the fields of dataclasses: those of RunOptions, and groups of a command's own."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from deepbio.cli.common import set_signature
 from deepbio.options import RunOptions
 
-__all__ = ["SAVED_AS", "with_run_options"]
+__all__ = ["SAVED_AS", "with_options", "with_run_options"]
 
 # --save stands for it here: what is computed follows from the files that are wanted.
 SAVED_AS = {"output": "--save"}
@@ -37,6 +37,38 @@ def with_run_options(function: Callable[..., None]) -> Callable[..., None]:
     parameters = [p for name, p in signature.parameters.items() if name != "options"]
     set_signature(parsed, [*parameters, *map(_parameter, own)])
     return parsed
+
+
+def with_options(name: str, group: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a parameter of a command by one option per field of a dataclass, in its place.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, which the command gets as an instance of `group`.
+    group : type
+        A dataclass whose fields are annotated as typer wants its parameters, each with a default.
+    """
+    hints = get_type_hints(group, include_extras=True)
+    assert all(one.default is not MISSING for one in fields(group)), group  # noqa: S101 - written by us
+    own = [
+        inspect.Parameter(
+            one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name]
+        )
+        for one in fields(group)
+    ]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def grouped(*args: Any, **kwargs: Any) -> None:
+            given = {one.name: kwargs.pop(one.name, one.default) for one in own}
+            function(*args, **{name: group(**given)}, **kwargs)
+
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+        set_signature(grouped, [new for one in parameters for new in (own if one.name == name else [one])])
+        return grouped
+
+    return decorate
 
 
 def _text(value: str | bool) -> str:

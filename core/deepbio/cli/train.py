@@ -3,23 +3,141 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.evaluate import DataArgument
 from deepbio.cli.listeners import listening
+from deepbio.cli.options import with_options
 from deepbio.cli.run import QuietOption
 from deepbio.errors import OptionError
 from deepbio.families import FAMILIES
 
+if TYPE_CHECKING:
+    from deepbio.training import Description
+
 _PLAN = "What is trained"
 
 
+@dataclass(frozen=True)
+class PlanOptions:
+    """What is trained: what a new plan is to follow, or a plan."""
+
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            metavar="|".join(("auto", *FAMILIES)),
+            help="What is learned; auto: as the data looks.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = "auto"
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the task's plan (docs/train.md lists them); may be repeated.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Follow this plan (YAML).", rich_help_panel=_PLAN)
+    ] = None
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="auto|instances|classes",
+            help="What labels mean; default: auto.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    configuration: Annotated[
+        str | None,
+        typer.Option(
+            "--configuration",
+            metavar="auto|2d|3d|3d_lowres",
+            help="How to train on volumes; default: auto.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            "--modality",
+            metavar="auto|CT|MR|other",
+            help="Decides the normalisation; default: as the files or the intensities say.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            "--memory",
+            metavar="GB",
+            help="Memory for a training step; default: 1.5 on a CPU, else 8.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds", min=0, help="Cross-validate over train and val; default: 0.", rich_help_panel=_PLAN
+        ),
+    ] = None
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            metavar="MODEL",
+            help="Fine-tune this model: begin with its weights.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of every random draw; default: 0.", rich_help_panel=_PLAN),
+    ] = None
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write the plan, print it and stop.", rich_help_panel=_PLAN)
+    ] = False
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The wishes that have an option of their own."""
+        names = ("target", "configuration", "modality", "memory", "folds", "start", "steps", "seed")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How it is trained, and what the card says."""
+
+    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Train only this fold.")] = None
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Train nothing; package the folds that are trained.")
+    ] = False
+    about: Annotated[
+        Path | None, typer.Option("--about", help="YAML with title, authors, licence... for the card.")
+    ] = None
+    device: Annotated[
+        str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu.")
+    ] = "auto"
+
+
 @command
-def train(  # noqa: PLR0913 - each is an option of the command line
+@with_options("asked", PlanOptions)
+@with_options("how", FitOptions)
+def train(
     data: DataArgument,
     output: Annotated[
         Path,
@@ -31,90 +149,8 @@ def train(  # noqa: PLR0913 - each is an option of the command line
         ),
     ],
     *,
-    task: Annotated[
-        str,
-        typer.Option(
-            "--task",
-            metavar="|".join(("auto", *FAMILIES)),
-            help="What is learned; auto: as the data looks.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = "auto",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="A setting of the task's plan (docs/train.md lists them); may be repeated.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="Follow this plan (YAML).", rich_help_panel=_PLAN)
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target",
-            metavar="auto|instances|classes",
-            help="What labels mean; default: auto.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = None,
-    configuration: Annotated[
-        str | None,
-        typer.Option(
-            "--configuration",
-            metavar="auto|2d|3d|3d_lowres",
-            help="How to train on volumes; default: auto.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option(
-            "--modality",
-            metavar="auto|CT|MR|other",
-            help="Decides the normalisation; default: as the files or the intensities say.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = None,
-    memory: Annotated[
-        float | None,
-        typer.Option(
-            "--memory",
-            metavar="GB",
-            help="Memory for a training step; default: 1.5 on a CPU, else 8.",
-            rich_help_panel=_PLAN,
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            "--folds", min=0, help="Cross-validate over train and val; default: 0.", rich_help_panel=_PLAN
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", min=0, help="Of every random draw; default: 0.", rich_help_panel=_PLAN),
-    ] = None,
-    plan_only: Annotated[
-        bool, typer.Option("--plan-only", help="Write the plan, print it and stop.", rich_help_panel=_PLAN)
-    ] = False,
-    fold: Annotated[int | None, typer.Option("--fold", min=0, help="Train only this fold.")] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Train nothing; package the folds that are trained.")
-    ] = False,
-    about: Annotated[
-        Path | None, typer.Option("--about", help="YAML with title, authors, licence... for the card.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu.")
-    ] = "auto",
+    asked: PlanOptions,
+    how: FitOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -125,52 +161,63 @@ def train(  # noqa: PLR0913 - each is an option of the command line
     when the command is started again. With --folds, each fold is trained and their ensemble is
     the model.
     """
-    from deepbio.training import guess_task, propose_plan, read_description, read_plan
+    from deepbio.training import guess_task
     from deepbio.training import train as train_model
 
-    asked = {
-        "target": target,
-        "configuration": configuration,
-        "modality": modality,
-        "memory": memory,
-        "folds": folds,
-        "steps": steps,
-        "seed": seed,
-    }
-    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if plan is not None and (given or settings):
-        named = [f"--{name}" for name in given] + ["--set"] * bool(settings)
-        raise OptionError(
-            f"--plan says everything; {' and '.join(named)} are for a new plan.", "Edit the plan."
-        )
-    task = guess_task(data) if task == "auto" and plan is None else task
-    wishes = _wishes(task, given, settings or ()) if given or settings else None
-    words = read_description(about) if about is not None else None
-    chosen: Any = None
-    written = output.with_name(f"{output.name}.training") / "plan.yaml"
-    if plan is not None:
-        chosen = read_plan(plan)
-    elif plan_only or wishes is not None:
-        chosen = propose_plan(data, wishes, task=task, about=words, save=written if plan_only else None)
-    if plan_only:
-        out.print(written.read_text(encoding="utf-8").rstrip())
+    _check_alone(asked)
+    task = guess_task(data) if asked.task == "auto" and asked.plan is None else asked.task
+    plan, about = _settle(data, output, task, asked, how)
+    if asked.plan_only:
+        out.print(_plan_file(output).read_text(encoding="utf-8").rstrip())
         return
     with listening(json=json, quiet=quiet) as listener:
         package = train_model(
             data,
             output,
             task=task,
-            plan=chosen,
-            about=words,
-            device=device,
-            fold=fold,
-            ensemble=ensemble,
+            plan=plan,
+            about=about,
+            device=how.device,
+            fold=how.fold,
+            ensemble=how.ensemble,
             on_progress=listener,
         )
     if json:
         print_json({"event": "model", "folder": str(package)})
     elif not quiet:
         out.print(f"The model is in {package}; use it with: deepbio run {package} IMAGE -o OUT")
+
+
+def _check_alone(asked: PlanOptions) -> None:
+    """See that nothing is asked of a plan that is there already."""
+    named = [f"--{name}" for name in asked.given] + ["--set"] * bool(asked.settings)
+    if asked.plan_only:
+        named.append("--plan-only")
+    if asked.plan is not None and named:
+        raise OptionError(
+            f"--plan says everything; {' and '.join(named)} {'is' if len(named) == 1 else 'are'} for a new plan.",
+            "Edit the plan, or leave --plan out.",
+        )
+
+
+def _settle(
+    data: Path, output: Path, task: str, asked: PlanOptions, how: FitOptions
+) -> tuple[Any, Description | None]:
+    """The plan to follow (None: the one that was begun, or a new one) and what the card says."""
+    from deepbio.training import propose_plan, read_description, read_plan
+
+    wishes = _wishes(task, asked.given, asked.settings or ()) if asked.given or asked.settings else None
+    about = read_description(how.about) if how.about is not None else None
+    if asked.plan is not None:
+        return read_plan(asked.plan), about
+    if not asked.plan_only and wishes is None:
+        return None, about
+    save = _plan_file(output) if asked.plan_only else None
+    return propose_plan(data, wishes, task=task, about=about, save=save), about
+
+
+def _plan_file(output: Path) -> Path:
+    return output.with_name(f"{output.name}.training") / "plan.yaml"
 
 
 def _wishes(task: str, given: dict[str, Any], settings: Sequence[str]) -> Any:

@@ -13,7 +13,7 @@ from deepbio.engine.device import Device, cpu_device
 from deepbio.errors import DeepBioError, OutOfMemory
 from deepbio.events import Listener, Notice, silent
 
-__all__ = ["Rung", "is_out_of_memory", "make_rungs", "with_ladder"]
+__all__ = ["Ladder", "Rung", "is_out_of_memory", "make_rungs", "with_ladder"]
 
 T = TypeVar("T")
 
@@ -160,6 +160,49 @@ def with_ladder(attempt: Callable[[Rung], T], rungs: Iterable[Rung], listener: L
             )
         listener(Notice(f"Memory ran out with {rung}; trying {following}.", "warning"))
     raise ValueError("the ladder has no rungs")
+
+
+class Ladder:
+    """Rungs for one frame after the other: what did not suffice once is not tried again.
+
+    Parameters
+    ----------
+    rungs : iterable of Rung
+        From :func:`make_rungs`.
+    listener : Listener
+        As in :func:`with_ladder`.
+
+    Examples
+    --------
+    >>> ladder = Ladder(make_rungs(Rung(cpu_device(), "fp32", (256, 256))))
+    >>> def attempt(rung):
+    ...     if rung.tile[0] > 128:
+    ...         raise MemoryError
+    ...     return rung.tile
+    >>> ladder.climb(attempt), ladder.climb(lambda rung: rung.tile)
+    ((128, 128), (128, 128))
+    """
+
+    def __init__(self, rungs: Iterable[Rung], listener: Listener = silent) -> None:
+        self._rungs, self._listener = list(rungs), listener
+
+    @property
+    def first(self) -> Rung:
+        """Where the next climb begins: after one, the rung that worked."""
+        return self._rungs[0]
+
+    def climb(self, attempt: Callable[[Rung], T]) -> T:
+        """Call :func:`with_ladder` from the rung that worked last."""
+        tried = 0
+
+        def counted(rung: Rung) -> T:
+            nonlocal tried
+            tried += 1
+            return attempt(rung)
+
+        found = with_ladder(counted, self._rungs, self._listener)
+        self._rungs = self._rungs[tried - 1 :]
+        return found
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,13 +23,13 @@ from deepbio.errors import InputMismatch
 from deepbio.image import Grid
 from deepbio.library.spatial import check_grid
 
-__all__ = ["Box", "GridSpec", "Placement", "place"]
+__all__ = ["METRES", "Box", "GridSpec", "Placement", "place"]
 
 Box = tuple[tuple[int, int], ...]
 
 _THICK = 3.0  # axes whose spacing is so many times the finest are interpolated linearly
 _LARGEST = 2**33  # pixels of a working grid: more is a wrong unit
-_METRES = {"millimeter": 1e-3, "micrometer": 1e-6}
+METRES = {"millimeter": 1e-3, "micrometer": 1e-6}
 _DIRECTIONS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
@@ -166,6 +166,26 @@ class Placement:
         """From the working grid to the box, for scores: linear."""
         return tuple(AxisMap(n, count) for n, count in zip(self.grid.shape, self.box_shape, strict=True))
 
+    def to_source(self, places: np.ndarray) -> np.ndarray:
+        """Index on the image's own grid of places (n, axes) on the working grid, both of centres."""
+        ratios = np.array(self.box_shape) / self.grid.shape
+        found = (np.asarray(places, float) + 0.5) * ratios - 0.5 + [start for start, _ in self.box]
+        own = np.empty_like(found)
+        for k, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            own[:, axis] = self.source.shape[axis] - 1 - found[:, k] if flip else found[:, k]
+        return own
+
+    def to_grid(self, places: np.ndarray) -> np.ndarray:
+        """Index on the working grid of places (n, axes) on the image's own; inverse of :meth:`to_source`."""
+        own = np.asarray(places, float)
+        sizes = zip(self.axes, self.flips, strict=True)
+        turned = [
+            self.source.shape[axis] - 1 - own[:, axis] if flip else own[:, axis] for axis, flip in sizes
+        ]
+        ratios = np.array(self.box_shape) / self.grid.shape
+        within = np.stack(turned, axis=1) - [start for start, _ in self.box]
+        return np.asarray((within + 0.5) / ratios - 0.5)
+
     def canonical(self, array: np.ndarray) -> np.ndarray:
         """View of an array, whose last axes are the source's, with canonical axes; may be written to."""
         lead = array.ndim - len(self.axes)
@@ -260,7 +280,7 @@ def _wanted_spacing(grid: Grid, spec: GridSpec, own: Sequence[float]) -> list[fl
         )
     if grid.unit == "pixel":
         return list(own)
-    factor = _METRES[spec.unit] / _METRES[grid.unit]
+    factor = METRES[spec.unit] / METRES[grid.unit]
     return [s if t is None else t * factor for s, t in zip(own, spec.spacing, strict=True)]
 
 

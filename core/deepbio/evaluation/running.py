@@ -17,7 +17,7 @@ from deepbio.io import read, read_labels
 from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice, surface_distances
 from deepbio.metrics.overlap import present_labels
 from deepbio.options import RunOptions
-from deepbio.tasks.segment import decoder_of
+from deepbio.tasks.decode import decoder_of
 
 if TYPE_CHECKING:
     from deepbio.cases import Case

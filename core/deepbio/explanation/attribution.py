@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepbio.engine.cells import plan_cells, predict_cells
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import first_rung, ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
@@ -135,7 +136,7 @@ class _Job:
         self.spec = spec_for(card, self.image.grid)
         device = self.model.device_for(self.options)
         first = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
-        self.ladder = list(ladder_for(card, first))
+        self.ladder = Ladder(ladder_for(card, first), self.listener)
         shape = tuple(self.image.size(axis) for axis in self.image.axes.replace("C", ""))
         self.out = allocate(shape, np.float32)
 
@@ -147,14 +148,7 @@ class _Job:
     def _explain(self, frame: Frame) -> None:
         worked = work_on(self.image, frame, self.model.card, self.options, self.spec)
         out = self.out[frame.index] if frame.index else self.out
-        used: list[Rung] = []
-
-        def attempt(rung: Rung) -> Target:
-            used.append(rung)
-            return self._attempt(worked, rung, out, frame.name)
-
-        target = with_ladder(attempt, self.ladder, self.listener)
-        self.ladder = self.ladder[len(used) - 1 :]
+        target = self.ladder.climb(lambda rung: self._attempt(worked, rung, out, frame.name))
         if target.name not in self.told:
             self.told.append(target.name)
 
@@ -230,20 +224,7 @@ class _MovieJob(_Job):
         for frames in movies_of(self.image, self.model.card, self.options):
             worked = [work_on(self.image, one, self.model.card, self.options, self.spec) for one in frames]
             target = self.target or self._told_of(frames[0])
-            used: list[Rung] = []
-
-            def attempt(
-                rung: Rung,
-                frames: list[Frame] = frames,
-                worked: list[Worked] = worked,
-                target: Target = target,
-                used: list[Rung] = used,
-            ) -> None:
-                used.append(rung)
-                self._write(frames, worked, target, rung)
-
-            with_ladder(attempt, self.ladder, self.listener)
-            self.ladder = self.ladder[len(used) - 1 :]
+            self.ladder.climb(partial(self._write, frames, worked, target))
             if target.name not in self.told:
                 self.told.append(target.name)
 

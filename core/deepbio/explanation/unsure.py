@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import first_rung, ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
@@ -26,10 +27,11 @@ from deepbio.library import ModelCard
 from deepbio.options import UNCERTAINTY, RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.tasks import Result
+from deepbio.tasks.decode import decoder_of
 from deepbio.tasks.frames import Frame, split_frames
+from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.placed import spec_for
-from deepbio.tasks.segment import Opener, decoder_of
-from deepbio.tasks.storage import allocate
+from deepbio.tasks.running import Opener
 from deepbio.tasks.worked import work_on
 
 __all__ = ["METHODS", "uncertainty", "unsure_parts"]
@@ -177,34 +179,23 @@ def _segmented(
     probabilities = _probabilities(card, options)
     device = model.device_for(options)
     first = first_rung(card, device, precision="fp32", tile=options.tile, batch=options.batch)
-    ladder = list(ladder_for(card, first))
-    at = 1 if "T" in image.axes else 0
-    axes = image.axes.replace("C", "")
-    shape = [image.size(axis) for axis in axes]
-    out = allocate((*shape[:at], len(_CHANNELS), *shape[at:]), np.float32)
+    ladder = Ladder(ladder_for(card, first), listener)
+    kept = KeptScores(image, _CHANNELS)
     spec = spec_for(card, image.grid)
 
     def run(frame: Frame, rung: Rung) -> None:
         worked = work_on(image, frame, card, options, spec)
         runtime = Spread([one(rung, listener) for one in openers], probabilities)
         plan = plan_for(card, worked.source.shape[1:], rung, overlap=options.overlap)
-        key: list[Any] = [frame.t] if frame.t is not None else []
-        key += [slice(None)] + ([frame.z] if frame.z is not None else [])
-        inside = worked.placed.inside(out[tuple(key)])
         bands = predict_slabs(worked.source, runtime, plan, listener=listener, item=frame.name)
-        for start, stop, part in worked.placed.to_input(bands):
-            inside[:, start:stop] = part
+        for _ in kept.keep(frame, worked.placed, worked.placed.to_input(bands)):
+            pass
 
     for frame in split_frames(image, card, options):
-        used: list[Rung] = []
-
-        def attempt(rung: Rung, frame: Frame = frame, used: list[Rung] = used) -> None:
-            used.append(rung)
-            run(frame, rung)
-
-        with_ladder(attempt, ladder, listener)
-        ladder = ladder[len(used) - 1 :]
-    return Image(out, axes[:at] + "C" + axes[at:], image.grid, _CHANNELS, image.frame_interval)
+        ladder.climb(partial(run, frame))
+    found = kept.image()
+    assert found is not None, "an image has at least one frame"  # noqa: S101
+    return found
 
 
 def _probabilities(card: ModelCard, options: RunOptions) -> Callable[[np.ndarray], np.ndarray]:

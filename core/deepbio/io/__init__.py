@@ -17,6 +17,7 @@ Examples
 ('ZYX', True)
 """
 
+from deepbio.io.ctc import write_ctc
 from deepbio.io.dicom_files import Series, is_dicom, is_dicom_folder, list_series
 from deepbio.io.dicom_seg import check_seg_source, write_dicom_seg
 from deepbio.io.files import atomic
@@ -26,5 +27,5 @@ from deepbio.io.writing import open_labels, write
 
 __all__ = [
     "Series", "atomic", "check_seg_source", "image_suffixes", "info", "is_dicom", "is_dicom_folder", "list_series",
-    "open_labels", "read", "read_labels", "write", "write_dicom_seg",
+    "open_labels", "read", "read_labels", "write", "write_ctc", "write_dicom_seg",
 ]  # fmt: skip

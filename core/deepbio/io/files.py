@@ -51,7 +51,7 @@ def final_name(path: Path) -> str:
 
 
 @contextmanager
-def atomic(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic(path: str | Path, *, overwrite: bool = True, is_folder: bool = False) -> Iterator[Path]:
     """Write a file or folder under a temporary name that becomes `path` only when all went well.
 
     The temporary name is in the same folder and ends in the same suffix. After any failure,
@@ -63,6 +63,8 @@ def atomic(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
         The final name; its folder must exist.
     overwrite : bool
         Whether an existing file is replaced.
+    is_folder : bool
+        Whether a folder will be written; one that is there may then be replaced.
 
     Yields
     ------
@@ -84,7 +86,7 @@ def atomic(path: str | Path, *, overwrite: bool = True) -> Iterator[Path]:
     ['result.txt']
     """
     path = Path(path)
-    _check_target(path, overwrite)
+    _check_target(path, overwrite, is_folder)
     temporary = temporary_name(path)
     try:
         yield temporary
@@ -112,7 +114,7 @@ def output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(f"'{path}' cannot be written: {error.strerror or error}.")
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
+def _check_target(path: Path, overwrite: bool, is_folder: bool) -> None:
     if not path.parent.is_dir():
         found = "is a file" if path.parent.exists() else "does not exist"
         raise OutputError(
@@ -120,7 +122,7 @@ def _check_target(path: Path, overwrite: bool) -> None:
         )
     if path.exists() and not overwrite:
         raise OutputError(f"'{path}' exists already.", "Choose another name, or allow to overwrite it.")
-    if path.is_dir() and not any(name in path.name.lower() for name in (".zarr",)):
+    if path.is_dir() and not (is_folder or ".zarr" in path.name.lower()):
         raise OutputError(f"'{path}' cannot be written: it is a folder.", "Choose a file name.")
 
 

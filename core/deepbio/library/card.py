@@ -9,7 +9,7 @@ the card under ``config: deepbio:``. Reading is a small reader of ours, fast and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,17 @@ class Step:
 
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def steps_of(entries: Iterable[Mapping[str, Any]]) -> list[Step]:
+    """Steps as they stand in a plan: ``id``, and ``kwargs`` where there are any.
+
+    Examples
+    --------
+    >>> [step.kwargs for step in steps_of([{"id": "sigmoid"}, {"id": "clip", "kwargs": {"min": 0.0}}])]
+    [{}, {'min': 0.0}]
+    """
+    return [Step(one["id"], one.get("kwargs", {})) for one in entries]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ class Following:
     cyclic : bool
         Whether the last frame is followed by the first.
     smooth : float
-        Standard deviation in frames of a Gaussian over the scores in time; 0 is none.
+        Standard deviation in frames of a Gaussian over the probabilities in time; 0 is none.
+    harmonics : int
+        Of a cycle, how many waves in time are kept, see `deepbio.tasks.temporal.steadied`; 0 keeps all.
     ejection : bool
         Whether the table tells end-diastole, end-systole and the ejection fraction.
     """
@@ -38,6 +40,7 @@ class Following:
     bidirectional: bool = False
     cyclic: bool = False
     smooth: float = 0.0
+    harmonics: int = 0
     ejection: bool = False
 
 
@@ -68,12 +71,14 @@ def check_sequence(entries: Any) -> Following:
             "kind": value in _KINDS if isinstance(value, str) else False,
             "frames": type(value) is int and value > 0,
             "smooth": number and value >= 0,
+            "harmonics": type(value) is int and value >= 0 and (value == 0 or entries.get("cyclic") is True),
         }.get(name, isinstance(value, bool))
         if not good:
             told = {
                 "kind": f"one of {', '.join(_KINDS)}",
                 "frames": "a whole number above 0",
                 "smooth": "a number from 0",
+                "harmonics": "a whole number from 0, and cyclic: true above it",
             }
             raise CardError(
                 f"The card's sequence has {name} {value!r}; expected {told.get(name, 'true or false')}."

@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 
 from deepbio.errors import CardError, OutputError
+from deepbio.image import RGB
 from deepbio.library.card import SPATIAL, ModelCard, Step, read_card
 from deepbio.library.content import PackageContent, TensorContent, check_content
 
@@ -234,10 +235,14 @@ def _tensor(
     if tensor.sample is not None:
         import tifffile
 
-        # a picture for people: without axes that are only one thick
-        kind = "minisblack" if tensor.time else None  # else few frames are taken for colours
+        # a picture for people: without axes that are only one thick. Said, since three planes may be anything
+        colour = tuple(tensor.channels) == RGB and not tensor.time and tensor.sample.ndim == 4
         tifffile.imwrite(
-            folder / f"sample_{name}.tif", np.squeeze(tensor.sample), compression="zlib", photometric=kind
+            folder / f"sample_{name}.tif",
+            np.squeeze(tensor.sample),
+            compression="zlib",
+            photometric="rgb" if colour else "minisblack",
+            planarconfig="separate" if colour else None,
         )
         entry["sample_tensor"] = _file(folder, f"sample_{name}.tif")
     if follows is None:

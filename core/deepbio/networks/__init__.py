@@ -72,6 +72,12 @@ def _style_generator(**arguments: Any) -> nn.Module:
     return StyleGenerator(**arguments)
 
 
+def _projected_discriminator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.projected import ProjectedDiscriminator
+
+    return ProjectedDiscriminator(**arguments)
+
+
 def _style_discriminator(**arguments: Any) -> nn.Module:
     from deepbio.networks.gan import StyleDiscriminator
 
@@ -94,6 +100,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "autoencoder": _autoencoder,
     "variational_autoencoder": _variational_autoencoder,
     "style_generator": _style_generator,
+    "projected_discriminator": _projected_discriminator,
     "style_discriminator": _style_discriminator,
     "patch_discriminator": _patch_discriminator,
 }

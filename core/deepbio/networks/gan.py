@@ -18,26 +18,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PatchDiscriminator", "StyleDiscriminator", "StyleGenerator"]
+__all__ = ["PatchDiscriminator", "StyleDiscriminator", "StyleGenerator", "spread"]
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2.0)  # keeps the variance through a leaky ReLU
 _HALF = math.sqrt(0.5)  # keeps the variance through the sum of two
 _EPS = 1e-8
+_MAPPING_RATE = 0.1  # of the others': a mapping that runs ahead loses the latent
 _FIRST = 4  # edge of the first feature map
 
 
 class _Linear(nn.Module):
-    """Linear layer whose weights are drawn with variance 1 and scaled when used (equalised rate)."""
+    """Linear layer whose weights are drawn with variance 1 and scaled when used (equalised rate).
 
-    def __init__(self, inside: int, outside: int, *, bias: float = 0.0, gain: float = 1.0) -> None:
+    With a `rate` below 1 it learns so many times slower than the others.
+    """
+
+    def __init__(
+        self, inside: int, outside: int, *, bias: float = 0.0, gain: float = 1.0, rate: float = 1.0
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outside, inside))
-        self.bias = nn.Parameter(torch.full((outside,), bias))
-        self.scale = gain / math.sqrt(inside)
+        self.weight = nn.Parameter(torch.randn(outside, inside) / rate)
+        self.bias = nn.Parameter(torch.full((outside,), bias / rate))
+        self.scale, self.rate = rate * gain / math.sqrt(inside), rate
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, self.bias)
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
 
 
 class _Conv(nn.Module):
@@ -126,7 +132,9 @@ class StyleGenerator(nn.Module):
         self.patch = patch
         self.edge = _FIRST * 2 ** (len(features) - 1) * patch
         self.embed = _Linear(classes, latent)
-        self.mapping = nn.ModuleList([_Linear(n, style, gain=_GAIN) for n in (2 * latent, style)])
+        self.mapping = nn.ModuleList(
+            [_Linear(n, style, gain=_GAIN, rate=_MAPPING_RATE) for n in (2 * latent, style)]
+        )
         self.start = _Linear(style, features[0] * _FIRST * _FIRST, gain=_GAIN)
         self.first = _Modulated(features[0], features[0], style)
         pairs = list(itertools.pairwise(features))
@@ -212,7 +220,7 @@ class StyleDiscriminator(nn.Module):
         for same, down, skip in zip(self.same, self.down, self.skip, strict=True):
             short = skip(F.avg_pool2d(y, 2))
             y = _active(down(F.avg_pool2d(_active(same(y)), 2))) + short
-        y = _active(self.last(torch.cat([y, _spread(y)], 1)))
+        y = _active(self.last(torch.cat([y, spread(y)], 1)))
         y = _active(self.dense(y.flatten(1)))
         return self.real(y).float(), self.named(y).float()
 
@@ -230,7 +238,7 @@ def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _spread(x: Tensor, group: int = 4) -> Tensor:
+def spread(x: Tensor, group: int = 4) -> Tensor:
     """How much the images of a group differ, as one more channel: a batch of one kind is made up."""
     size = next(n for n in range(min(group, x.shape[0]), 0, -1) if x.shape[0] % n == 0)
     groups = x.float().view(size, -1, *x.shape[1:])

@@ -12,7 +12,7 @@ from deepbio.errors import DeepBioError, ImageError, InputMismatch
 from deepbio.events import Listener, Stage, silent
 from deepbio.extraction import features
 from deepbio.image import Image, LabelMap, Table
-from deepbio.inputs import Input, split_suffix
+from deepbio.inputs import Input, labels_of
 from deepbio.io import read, read_labels
 from deepbio.options import RunOptions
 from deepbio.predict import Model
@@ -22,16 +22,15 @@ __all__ = ["Asked", "ObjectsOf", "describe_images"]
 
 
 class ObjectsOf:
-    """The objects of each image: found by a model, or in a file of labels beside or of its name.
+    """The objects of each image: found by a model, or in label images.
 
     Parameters
     ----------
-    source : Model or Path
-        A model; a file of labels, for one image; or a folder with ``cell.tif``, ``cell-labels.tif`` or
-        ``cell_labels.tif`` for the image ``cell.png``.
+    source : Model, str or Path
+        A model; or label images, in the words of :func:`deepbio.inputs.labels_of`.
     """
 
-    def __init__(self, source: Model | Path) -> None:
+    def __init__(self, source: Model | str | Path) -> None:
         self._source = source
 
     def of(self, image: Path) -> LabelMap | Model:
@@ -40,25 +39,11 @@ class ObjectsOf:
         Raises
         ------
         ImageError
-            If the folder has no labels for the image.
+            If there are no labels for the image.
         """
         if isinstance(self._source, Model):
             return self._source
-        if not self._source.is_dir():
-            return read_labels(self._source)
-        stem = split_suffix(image)[0]
-        found = sorted(
-            path
-            for path in self._source.iterdir()
-            if split_suffix(path)[0] in (stem, f"{stem}-labels", f"{stem}_labels")
-            and path.resolve() != image.resolve()
-        )
-        if not found:
-            raise ImageError(
-                f"The folder '{self._source}' has no labels for '{image.name}'.",
-                f"They are called {stem}.tif, {stem}-labels.tif or {stem}_labels.tif.",
-            )
-        return read_labels(found[0])
+        return read_labels(labels_of(str(self._source), image))
 
 
 @dataclass(frozen=True)

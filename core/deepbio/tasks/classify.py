@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import find_objects
-from scipy.special import softmax
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import ladder_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.statistics import check_finite
 from deepbio.engine.steps import apply_steps
-from deepbio.errors import CardError, InputMismatch, OptionError
+from deepbio.errors import CardError, OptionError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.fitted import cut_box, fit_size
+from deepbio.tasks.class_scores import as_probabilities, in_order, mirrored_axes
+from deepbio.tasks.fitted import cut_box, fit_size, middle
 from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
 from deepbio.tasks.heat import heat_map, mean_map
 from deepbio.tasks.measure import measure_objects
+from deepbio.tasks.placed import Placed, class_spec, place_frame
 from deepbio.tasks.result import Result
-from deepbio.tasks.segment import Opener
+from deepbio.tasks.running import Opener, Seconds
+from deepbio.tasks.same_grid import check_objects
+from deepbio.tasks.worked import coarser_grid
 
 __all__ = ["check_input", "classify", "input_size", "names_of"]
 
 _AT_ONCE = 16  # inputs of a batch
 _MARGIN = 1.4  # edge of what is cut out around an object, over its longest extent
+_MOST = 0.8  # of an image that is seen, below which people are told
 _SMALLEST = 8  # pixels of that edge
 _MUCH_LARGER = 8  # than the network's input, where shrinking an image may lose what matters
 _OVERLAP = 0.5  # of tiles, where neither user nor card says
@@ -112,7 +114,7 @@ def classify(
         ``table``: a row for each image (frame, slice), tile or object, with its class, the probability
         of that class, and one column ``p_...`` for each. Of tiles also ``image``, a map of the
         probabilities with a channel for each class, one pixel for each step of the tiles. Of objects
-        also ``labels``, where every object has the number of its class.
+        also ``labels``, where every object has the number of its class, and ``objects``, as they were given.
 
     Raises
     ------
@@ -123,9 +125,10 @@ def classify(
     """
     mode = _settle_mode(options, objects)
     if objects is not None:
-        _check_objects(image, objects)
+        check_objects(image, objects)
     frames = list(split_frames(image, card, options))
-    job = _Job(image, card, open_runtime, options, listener, list(ladder_for(card, first)), objects)
+    ladder = Ladder(ladder_for(card, first), listener)
+    job = _Job(image, card, open_runtime, options, listener, ladder, objects)
     stage = Stage(listener, "frames", len(frames)) if len(frames) > 1 else None
     for frame in frames:
         {"whole": job.whole, "tiles": job.tiles, "objects": job.objects_of}[mode](frame)
@@ -150,16 +153,6 @@ def _settle_mode(options: RunOptions, objects: LabelMap | None) -> str:
     return mode
 
 
-def _check_objects(image: Image, objects: LabelMap) -> None:
-    wanted = {axis: image.size(axis) for axis in image.axes if axis != "C"}
-    found = dict(zip(objects.axes, objects.shape, strict=True))
-    if wanted != found:
-        told = [" x ".join(f"{axis}={n}" for axis, n in one.items()) for one in (found, wanted)]
-        raise InputMismatch(
-            f"The objects have {told[0]}; the image has {told[1]}.", "Give labels of this very image."
-        )
-
-
 @dataclass
 class _Job:
     """One image and the answers about it."""
@@ -169,23 +162,35 @@ class _Job:
     open_runtime: Opener
     options: RunOptions
     listener: Listener
-    ladder: list[Rung]
+    ladder: Ladder
     objects: LabelMap | None = None
     tables: list[Table] = field(default_factory=list)
     maps: list[np.ndarray] = field(default_factory=list)
     labels: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
     inputs: int = 0
 
     def __post_init__(self) -> None:
         self.size, self.names = input_size(self.card), names_of(self.card)
-        self.flips = _flips(self.card, self.options)
+        self.flips = mirrored_axes(self.card, self.options)
+        self.spec = class_spec(self.card, self.image.grid, self.listener)
+        if self.spec.spacing and self.options.tile:
+            raise OptionError(
+                f"The model '{self.card.name}' sees pixels of one size and so parts of one size; 'tile' is "
+                f"{self.options.tile}.",
+                "Leave 'tile' out.",
+            )
 
     # --- what is asked about --------------------------------------------------------------------
 
     def whole(self, frame: Frame) -> None:
         """One answer about a frame."""
+        if self.spec.spacing:
+            view = self._placed(frame).view
+            self._tell_of_the_rest(view.shape[1:])
+            self._tell(frame, self._ask(lambda _: middle(view, self.size), 1, frame), {})
+            return
         shape = frame.view.shape[1:]
         ratio = max(n / s for n, s in zip(shape, self.size, strict=True))
         if ratio > _MUCH_LARGER and not self.facts:
@@ -200,21 +205,27 @@ class _Job:
 
     def tiles(self, frame: Frame) -> None:
         """An answer about every tile of a frame, and their mean on each step of the tiles."""
-        shape = frame.view.shape[1:]
+        placed = self._placed(frame)
+        view = placed.view
+        shape = view.shape[1:]
         edge, step = self._tile_and_step(shape)
         counts = [max(1, -(-(n - e) // s) + 1) for n, e, s in zip(shape, edge, step, strict=True)]
         places = list(np.ndindex(*counts))
         starts = np.array(places).reshape(-1, len(shape)) * step
 
         def cut(number: int) -> np.ndarray:
-            return cut_box(frame.view, starts[number].tolist(), edge)
+            return cut_box(view, starts[number].tolist(), edge)
 
         probabilities = self._ask(cut, len(places), frame)
         grid = frame_grid(self.image, frame)
-        centres = (starts + (np.array(edge) - 1) / 2) * grid.spacing
+        middles = starts + (np.array(edge) - 1) / 2
+        if placed.placement is not None:
+            middles = placed.placement.to_source(middles)
+        centres = middles * grid.spacing
         columns = {f"{axis}": centres[:, k] for k, axis in enumerate("zyx"[3 - len(shape) :])}
         self._tell(frame, probabilities, columns, dict.fromkeys(columns, grid.unit))
         self.maps.append(mean_map(probabilities, counts, shape, edge, step))
+        self.map_grid = coarser_grid(self.image, placed, self.maps[-1].shape[1:], step)
         self.facts |= {"tile": list(edge), "step": list(step), "tiles": len(places)}
 
     def objects_of(self, frame: Frame) -> None:
@@ -231,9 +242,14 @@ class _Job:
         pixels = np.rint(table[size] / np.prod(grid.spacing))
         kept = np.flatnonzero(pixels >= (self.options.min_size or 0))
         numbers = numbers[kept]
-        order, inverse = _compact(labels, numbers)
+        order, inverse = in_order(labels, numbers)
         boxes = find_objects(order)
-        probabilities = self._ask(lambda k: cut_box(frame.view, *self._around(boxes[k])), len(numbers), frame)
+        placed = self._placed(frame)
+
+        def cut(number: int) -> np.ndarray:
+            return cut_box(placed.view, *self._around(boxes[number], placed))
+
+        probabilities = self._ask(cut, len(numbers), frame)
         classes = np.concatenate(([0], probabilities.argmax(1) + 1)).astype(self.labels.dtype)
         self.labels[frame.index] = classes[order]
         columns = {"label": inverse}
@@ -244,8 +260,30 @@ class _Job:
         units = {name: table.units[name] for name in columns if name in table.units}
         self._tell(frame, probabilities, columns, units)
 
-    def _around(self, box: Sequence[slice]) -> tuple[list[int], list[int]]:
-        """Start and size of what is cut out around an object: a square in y and x."""
+    def _placed(self, frame: Frame) -> Placed:
+        """A frame on the grid that the card names, or as it is."""
+        return place_frame(frame.view, frame_grid(self.image, frame), self.spec, self.listener)
+
+    def _tell_of_the_rest(self, shape: Sequence[int]) -> None:
+        """Say once that a whole image is more than the network sees of it."""
+        share = float(np.prod([min(n, s) / n for n, s in zip(shape, self.size, strict=True)]))
+        if share < _MOST and not self.facts:
+            self.listener(
+                Notice(
+                    f"'{self.card.name}' sees {' x '.join(map(str, self.size))} pixels of "
+                    f"{' x '.join(f'{s:g}' for s in self.spec.spacing if s)} {self.spec.unit}: the middle of the "
+                    f"image, {share:.0%} of it. For an answer about each part of it set classify=tiles."
+                )
+            )
+
+    def _around(self, box: Sequence[slice], placed: Placed) -> tuple[list[int], list[int]]:
+        """Start and size of what is cut out around an object: a square in y and x, or what the network sees."""
+        if self.spec.spacing:
+            at = np.array([[(part.start + part.stop - 1) / 2 for part in box]])
+            centre = at[0] if placed.placement is None else placed.placement.to_grid(at)[0]
+            return [round(c - (n - 1) / 2) for c, n in zip(centre.tolist(), self.size, strict=True)], list(
+                self.size
+            )
         extent = [part.stop - part.start for part in box]
         edge = self.options.tile or max(_SMALLEST, round(_MARGIN * max(extent[-2:])))
         size = [*(max(1, round(_MARGIN * n)) for n in extent[:-2]), edge, edge]
@@ -258,7 +296,7 @@ class _Job:
         if overlap is None:
             overlap = self.card.deepbio.get("tile", {}).get("overlap", _OVERLAP)
         wanted = [self.options.tile or n for n in self.size]
-        if len(wanted) == 3:
+        if len(wanted) == 3 and not self.spec.spacing:
             wanted[0] = min(wanted[0], shape[0])
         parts = max(1, round(1 / (1 - overlap)))
         step = [-(-n // parts) for n in wanted]
@@ -268,11 +306,8 @@ class _Job:
 
     def _ask(self, cut: Cut, count: int, frame: Frame) -> np.ndarray:
         """Probabilities, float64 of shape (count, classes), for `count` raw pieces of an image."""
-        start = time.perf_counter()
-        used: list[Rung] = []
 
         def attempt(rung: Rung) -> np.ndarray:
-            used.append(rung)
             runtime = self.open_runtime(rung, self.listener)
             self.facts["runtime"] = runtime
             stage = Stage(self.listener, "predict", count, item=frame.name)
@@ -285,17 +320,16 @@ class _Job:
                 stage.step(len(numbers))
             return np.concatenate(rows) if rows else np.zeros((0, len(self.names)))
 
-        found = with_ladder(attempt, self.ladder, self.listener)
-        self.ladder = self.ladder[len(used) - 1 :]
+        with self.seconds.of("predict"):
+            found = self.ladder.climb(attempt)
         self.inputs += count
-        self.seconds["predict"] = self.seconds.get("predict", 0.0) + time.perf_counter() - start
         return found
 
     def _ready(self, raw: np.ndarray) -> np.ndarray:
         """A raw piece in the network's size, normalised as the card says."""
         if raw.dtype.kind == "f":
             check_finite(raw)
-        pixels = fit_size(raw, self.size)
+        pixels = np.asarray(raw, np.float32) if self.spec.spacing else fit_size(raw, self.size)
         pixels = apply_steps(pixels, ("channel", *"zyx"[3 - len(self.size) :]), self.card.input.steps)
         return np.broadcast_to(pixels, (input_channels(self.card), *pixels.shape[1:]))
 
@@ -311,7 +345,7 @@ class _Job:
                     f"The network of '{self.card.name}' gives {scores.shape[1]} scores; its card names "
                     f"{len(self.names)} classes."
                 )
-            total += _as_probabilities(scores, self.card)
+            total += as_probabilities(scores, self.card)
         return total / len(self.flips)
 
     # --- the answers ----------------------------------------------------------------------------
@@ -324,9 +358,8 @@ class _Job:
         units: Mapping[str, str] | None = None,
     ) -> None:
         count = len(probabilities)
-        where = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
         best = probabilities.argmax(1)
-        rows: dict[str, Any] = {word: np.full(count, at) for word, at in where.items()}
+        rows: dict[str, Any] = {word: np.full(count, at) for word, at in frame.place.items()}
         rows |= columns
         rows["class"] = np.array([self.names[k] for k in best], dtype=str)
         rows["probability"] = probabilities.max(1, initial=0.0)
@@ -340,39 +373,17 @@ class _Job:
             names = dict(enumerate(self.names, start=1))
             labels = LabelMap(self.labels, self.objects.axes, image.grid, names, image.frame_interval)
         if self.maps:
-            heat = heat_map(self.image, self.maps, self.facts["step"], self.names)
+            heat = heat_map(self.image, self.maps, self.map_grid, self.names)
         facts = {"classify": mode, "inputs": self.inputs, "input_size": list(self.size), **self.facts}
+        if self.spec.spacing:
+            facts["grid"] = self.spec.to_card()
         if len(self.flips) > 1:
             facts["mirror"] = sorted({axis for flip in self.flips for axis in flip})
-        facts["seconds"] = {name: round(value, 4) for name, value in self.seconds.items()}
-        return Result(labels=labels, table=Table.concatenate(self.tables), image=heat, record=facts)
-
-
-def _flips(card: ModelCard, options: RunOptions) -> list[tuple[int, ...]]:
-    """Axes of a batch along which it is mirrored, for each mirror image."""
-    if not options.mirror:
-        return [()]
-    axes = [axis + 2 for axis in card.deepbio.get("mirror", ())]
-    if not axes:
-        raise InputMismatch(
-            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
-            "Leave 'mirror' off.",
+        facts["seconds"] = self.seconds.told()
+        return Result(
+            labels=labels,
+            table=Table.concatenate(self.tables),
+            image=heat,
+            objects=self.objects,
+            record=facts,
         )
-    return [one for count in range(len(axes) + 1) for one in itertools.combinations(axes, count)]
-
-
-def _as_probabilities(scores: np.ndarray, card: ModelCard) -> np.ndarray:
-    """Scores after the card's post-processing; of a card that ends in none, their softmax."""
-    ready = apply_steps(scores, ("batch", "channel"), card.output.steps).astype(np.float64)
-    if any(step.id in ("softmax", "sigmoid") for step in card.output.steps):
-        return ready
-    told = ready.min(initial=0.0) >= 0 and np.allclose(ready.sum(1), 1, atol=1e-3)
-    return ready if told else np.asarray(softmax(ready, axis=1))
-
-
-def _compact(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels as 1, 2, 3... in the order of `numbers` (others 0), and the numbers."""
-    place = np.searchsorted(numbers, labels)
-    place = np.minimum(place, max(len(numbers) - 1, 0))
-    known = numbers[place] == labels if len(numbers) else np.zeros(labels.shape, bool)
-    return np.where(known, place + 1, 0).astype(np.int32), numbers

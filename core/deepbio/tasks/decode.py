@@ -25,8 +25,10 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from deepbio.errors import CardError
+from deepbio.library import ModelCard
+from deepbio.options import RunOptions
 
-__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "keep_largest", "split_objects"]
+__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "decoder_of", "keep_largest", "split_objects"]
 
 OFFSET_UNIT = 16.0
 """Pixels per unit of the offset channels: keeps their values near those of the others."""
@@ -112,6 +114,27 @@ class Decoder:
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""
         return replace(self, **changes)
+
+
+def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
+    """How this card's scores become labels; None where nobody can say.
+
+    A foreign card with one output channel is read as a probability of foreground.
+    """
+    entries = card.deepbio.get("decode")
+    if entries is not None:
+        decoder = Decoder.from_card(entries)
+    elif len(card.output.channels) <= 1:
+        squashed = any(step.id == "sigmoid" for step in card.output.steps)
+        decoder = Decoder("threshold", logits=not squashed and not _is_probability(card))
+    else:
+        return None
+    changes = {"threshold": options.threshold, "min_size": options.min_size}
+    return decoder.replace(**{name: value for name, value in changes.items() if value is not None})
+
+
+def _is_probability(card: ModelCard) -> bool:
+    return "prob" in (card.output.id + card.output.description).lower()
 
 
 def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from deepbio.engine.resample import AxisMap, interpolate
 from deepbio.image import ArrayLike
 
-__all__ = ["cut_box", "fit_size"]
+__all__ = ["cut_box", "fit_size", "middle", "middle_spans"]
 
 
 def fit_size(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -48,6 +48,47 @@ def fit_size(pixels: np.ndarray, size: Sequence[int]) -> np.ndarray:
     image = interpolate(image, maps, [(0, count) for count in target])
     short = [((w - n) // 2, w - n - (w - n) // 2) for w, n in zip(size, target, strict=True)]
     return np.pad(image, [(0, 0), *short], mode="edge")
+
+
+def middle(view: ArrayLike, size: Sequence[int]) -> np.ndarray:
+    """Cut an image, whose pixels have the size that a classifier knows, to its middle.
+
+    Where the image is shorter than the box it lies in the middle of it, and its border goes on.
+
+    Parameters
+    ----------
+    view : array-like, shape (C, [z,] y, x)
+        Sliced, never read whole.
+    size : sequence of int
+        Of the box.
+
+    Returns
+    -------
+    ndarray, shape (C, *size)
+
+    Examples
+    --------
+    >>> middle(np.arange(7).reshape(1, 1, 7), (2, 4))[0].tolist()
+    [[1, 2, 3, 4], [1, 2, 3, 4]]
+    """
+    spans = middle_spans(view.shape[1:], size)
+    inside = np.asarray(view[(slice(None), *(slice(start, start + n) for start, _, n in spans))])
+    short = [(at, wanted - at - n) for (_, at, n), wanted in zip(spans, size, strict=True)]
+    return np.pad(inside, [(0, 0), *short], mode="edge")
+
+
+def middle_spans(shape: Sequence[int], size: Sequence[int]) -> list[tuple[int, int, int]]:
+    """What :func:`middle` takes along each axis: first pixel, where it goes in the box, and how many.
+
+    Examples
+    --------
+    >>> middle_spans((9, 2), (4, 5))
+    [(2, 0, 4), (0, 1, 2)]
+    """
+    return [
+        (max(0, (n - wanted) // 2), max(0, (wanted - n) // 2), min(n, wanted))
+        for n, wanted in zip(shape, size, strict=True)
+    ]
 
 
 @lru_cache(maxsize=256)

@@ -42,6 +42,11 @@ class Frame:
     t: int | None = None
     z: int | None = None
 
+    @property
+    def place(self) -> dict[str, int]:
+        """Position as tables tell it, counted from 1: ``frame``, ``slice`` or both."""
+        return {word: at + 1 for word, at in (("frame", self.t), ("slice", self.z)) if at is not None}
+
 
 def frame_grid(image: Image, frame: Frame) -> Grid:
     """Where the pixels of a frame are: the image's grid, or that of one of its slices."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.slabs import ArraySource, predict_scores
 from deepbio.engine.steps import apply_output_steps
@@ -21,7 +21,7 @@ from deepbio.tasks.conditions import Appearance, make_conditions
 from deepbio.tasks.frames import FrameSource, split_frames
 from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.tasks.result import Result
-from deepbio.tasks.segment import Opener
+from deepbio.tasks.running import Opener
 
 __all__ = ["class_names", "generate", "latents_for", "make_latents", "masks_for", "conditions_for"]
 
@@ -236,23 +236,20 @@ def _translated(
     options: RunOptions,
     listener: Listener,
 ) -> Result:
-    ladder = list(ladder_for(card, first))
+    ladder = Ladder(ladder_for(card, first), listener)
     facts: dict[str, Any] = {}
     made = []
     frames = list(split_frames(image, card, options))
     for frame in frames:
         source = FrameSource(frame.view, card)
-        used: list[Rung] = []
 
-        def attempt(rung: Rung, source: FrameSource = source, used: list[Rung] = used) -> np.ndarray:
-            used.append(rung)
+        def attempt(rung: Rung, source: FrameSource = source) -> np.ndarray:
             runtime = open_runtime(rung, listener)
             plan = plan_for(card, source.shape[1:], rung, overlap=options.overlap)
             facts.update(runtime=runtime, tile=list(plan.tile), tiles=plan.count)
             return predict_scores(source, runtime, plan, listener=listener)
 
-        made.append(_bytes(_output(with_ladder(attempt, ladder, listener), card)))
-        ladder = ladder[len(used) - 1 :]
+        made.append(_bytes(_output(ladder.climb(attempt), card)))
     colour = made[0].shape[0] > 1
     leading = image.axes.replace("C", "")[:-2]
     outer = [image.size(axis) for axis in leading]
@@ -277,24 +274,21 @@ def _of_masks(
     listener: Listener,
 ) -> Result:
     planes, axes, shape, grid = masks_for(image, card, options)
-    ladder = list(ladder_for(card, first))
+    ladder = Ladder(ladder_for(card, first), listener)
     stage = Stage(listener, "images", len(planes))
     start = time.perf_counter()
     facts: dict[str, Any] = {}
     made, rows = [], []
     for number, labels in enumerate(planes):
         conditions, look = conditions_for(labels, card, options, number)
-        used: list[Rung] = []
 
-        def attempt(rung: Rung, conditions: np.ndarray = conditions, used: list[Rung] = used) -> np.ndarray:
-            used.append(rung)
+        def attempt(rung: Rung, conditions: np.ndarray = conditions) -> np.ndarray:
             runtime = open_runtime(rung, listener)
             plan = plan_for(card, conditions.shape[1:], rung, overlap=options.overlap)
             facts.update(runtime=runtime, tile=list(plan.tile), tiles=plan.count)
             return predict_scores(ArraySource(conditions), runtime, plan, listener=listener)
 
-        relative = _output(with_ladder(attempt, ladder, listener), card)[0]
-        ladder = ladder[len(used) - 1 :]
+        relative = _output(ladder.climb(attempt), card)[0]
         made.append(_bytes((look.background + look.contrast * relative) * _WHITE))
         rows.append((number + 1, options.seed, look.background, look.foreground))
         stage.step()

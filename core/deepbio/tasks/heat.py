@@ -53,7 +53,7 @@ def mean_map(
     return mean[(slice(None), *(slice(0, n) for n in cells))]
 
 
-def heat_map(image: Image, maps: Sequence[np.ndarray], step: Sequence[int], names: Sequence[str]) -> Image:
+def heat_map(image: Image, maps: Sequence[np.ndarray], grid: Grid, names: Sequence[str]) -> Image:
     """The maps of all frames (and slices) as one image that lies on the input.
 
     Parameters
@@ -62,22 +62,16 @@ def heat_map(image: Image, maps: Sequence[np.ndarray], step: Sequence[int], name
         What the maps are of.
     maps : sequence of ndarray, shape (K, [z,] y, x)
         Of each frame in turn; of a stack that was taken slice by slice, of each slice.
-    step : sequence of int
-        Pixels of the image for one of the map, along each axis of a map.
+    grid : Grid
+        Where the pixels of a map lie; of slices, those of the stack.
     names : sequence of str
         Of the K channels.
     """
     pixels = np.stack(maps).astype(np.float32)
-    sliced = "Z" in image.axes and len(step) == 2
+    sliced = "Z" in image.axes and maps[0].ndim == 3
     if sliced:
         pixels = pixels.reshape(image.size("T"), -1, *pixels.shape[1:]).swapaxes(1, 2)
     if "T" not in image.axes:
         pixels = pixels[0]
     axes = ("T" if "T" in image.axes else "") + "C" + ("Z" if "Z" in image.axes else "") + "YX"
-    steps = [1, *step] if sliced else list(step)
-    grid = image.grid
-    spacing = tuple(s * n for s, n in zip(grid.spacing, steps, strict=True))
-    # a pixel of the map is centred on the pixels that it stands for
-    origin = grid.to_world([(s - 1) / 2 for s in steps])
-    placed = Grid(pixels.shape[-len(steps) :], spacing, tuple(origin), grid.direction, grid.unit)
-    return Image(pixels, axes, placed, tuple(names), image.frame_interval)
+    return Image(pixels, axes, grid, tuple(names), image.frame_interval)

@@ -11,15 +11,15 @@ import numpy as np
 
 from deepbio.engine.geometry import GridSpec, Placement, place_image, to_working
 from deepbio.engine.return_trip import Bands, classes_to_input, labels_to_input, scores_to_input
-from deepbio.events import Listener, Notice, silent
+from deepbio.errors import CardError
+from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import ArrayLike, Grid
 from deepbio.library import ModelCard
 from deepbio.tasks.decode import Decoder, keep_largest
-from deepbio.tasks.frames import View
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 
-__all__ = ["Placed", "place_frame", "spec_for"]
+__all__ = ["Placed", "class_spec", "place_frame", "spec_for"]
 
 _IN_MEMORY = 2**30  # bytes of a working image that is interpolated once; a larger one tile by tile
 
@@ -41,6 +41,23 @@ def spec_for(card: ModelCard, grid: Grid, listener: Listener = silent) -> GridSp
                 f"as the model '{card.name}' needs them.",
                 "warning",
             )
+        )
+    return spec
+
+
+def class_spec(card: ModelCard, grid: Grid, listener: Listener = silent) -> GridSpec:
+    """As :func:`spec_for`, of a classifier: a spacing along every axis, or nothing.
+
+    Raises
+    ------
+    CardError
+        If the card's grid is not so.
+    """
+    spec = spec_for(card, grid, listener)
+    if spec != GridSpec() and (None in spec.spacing or len(spec.spacing) != card.ndim or spec.crop):
+        raise CardError(
+            f"The card of '{card.name}' has the grid {spec.to_card()}; a classifier's names a spacing for each of "
+            f"its {card.ndim} axes, and no crop."
         )
     return spec
 
@@ -189,7 +206,7 @@ class _Stored:
             yield 0, self._shape[0], self._scores
 
 
-def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
+def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec, listener: Listener = silent) -> Placed:
     """Bring a frame to the grid that its network works on.
 
     Parameters
@@ -200,6 +217,8 @@ def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
         Its grid, with as many axes.
     spec : GridSpec
         What the card asks for.
+    listener : Listener
+        Hears the stage ``"resample"`` where it takes more than a moment; may raise `Cancelled`.
 
     Returns
     -------
@@ -222,6 +241,11 @@ def place_frame(view: View, grid: Grid, spec: GridSpec) -> Placed:
     if placement.exact or size > _IN_MEMORY:
         return Placed(working, placement, zoomed)
     pixels = np.empty(working.shape, working.dtype)
+    stage: Stage | None = None
     for key, band in working.bands():
         pixels[key] = band
+        if stage is None and band.size < pixels.size:
+            stage = Stage(listener, "resample", pixels.size)
+        if stage is not None:
+            stage.step(band.size)
     return Placed(pixels, placement, zoomed)

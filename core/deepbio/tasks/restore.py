@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.slabs import predict_slabs
 from deepbio.engine.steps import Normaliser, apply_output_steps
-from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard
@@ -23,7 +21,7 @@ from deepbio.options import RunOptions
 from deepbio.tasks.finer import Folded, finer_grid, unfold_pixels
 from deepbio.tasks.frames import Frame, FrameSource, input_channels, split_frames
 from deepbio.tasks.result import Result
-from deepbio.tasks.segment import Opener
+from deepbio.tasks.running import Opener, Seconds, mirror_axes
 from deepbio.tasks.storage import allocate
 
 __all__ = ["Denormaliser", "check_input", "restore"]
@@ -88,7 +86,7 @@ def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
     """
     for _ in _parts(image, card, options):
         pass
-    _mirror_axes(card, options)
+    mirror_axes(card, options)
 
 
 def restore(
@@ -128,12 +126,12 @@ def restore(
     """
     rule = Restoration.from_card(card)
     parts = list(_parts(image, card, options))
-    job = _Job(image, card, open_runtime, options, listener, rule, _mirror_axes(card, options))
+    ladder = Ladder(ladder_for(card, first), listener)
+    job = _Job(image, card, open_runtime, options, listener, rule, ladder, mirror_axes(card, options))
     job.allocate(selected=options.channel not in ("auto", "all"))
-    ladder = list(ladder_for(card, first))
     whole = Stage(listener, "frames", len(parts)) if len(parts) > 1 else None
     for part in parts:
-        ladder = job.run(part, ladder)
+        job.run(part)
         if whole:
             whole.step()
     return job.result()
@@ -160,18 +158,6 @@ def _parts(image: Image, card: ModelCard, options: RunOptions) -> Iterator[_Part
             yield _Part(replace(frame, name=named), channel)
 
 
-def _mirror_axes(card: ModelCard, options: RunOptions) -> tuple[int, ...]:
-    if not options.mirror:
-        return ()
-    axes = tuple(card.deepbio.get("mirror", ()))
-    if not axes:
-        raise InputMismatch(
-            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
-            "Leave 'mirror' off.",
-        )
-    return axes
-
-
 @dataclass
 class _Job:
     """One image on its way through a network."""
@@ -182,8 +168,9 @@ class _Job:
     options: RunOptions
     listener: Listener
     rule: Restoration
+    ladder: Ladder
     mirror: tuple[int, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     axes: str = ""
     grid: Grid = None  # type: ignore[assignment]
@@ -201,25 +188,16 @@ class _Job:
         sizes = dict(zip("ZYX"[3 - image.grid.ndim :], self.grid.shape, strict=True))
         self.out = allocate(tuple(sizes.get(a, image.size(a)) for a in self.axes), np.float32)
 
-    def run(self, part: _Part, ladder: list[Rung]) -> list[Rung]:
-        """Restore one part; return the ladder from the rung that worked."""
-        start = time.perf_counter()
-        source = FrameSource(part.frame.view, self.card)
-        back = Denormaliser(source.normalise, part.frame.view.shape[0], self.card.ndim)
-        self._spent("prepare", start)
-        used: list[Rung] = []
-
-        def attempt(rung: Rung) -> None:
-            used.append(rung)
-            self._attempt(part, source, back, rung)
-
-        with_ladder(attempt, ladder, self.listener)
-        return ladder[len(used) - 1 :]
+    def run(self, part: _Part) -> None:
+        """Restore one part."""
+        with self.seconds.of("prepare"):
+            source = FrameSource(part.frame.view, self.card)
+            back = Denormaliser(source.normalise, part.frame.view.shape[0], self.card.ndim)
+        self.ladder.climb(lambda rung: self._attempt(part, source, back, rung))
 
     def _attempt(self, part: _Part, source: FrameSource, back: Denormaliser, rung: Rung) -> None:
-        start = time.perf_counter()
-        runtime: Any = self.open_runtime(rung, self.listener)
-        self._spent("open", start)
+        with self.seconds.of("open"):
+            runtime: Any = self.open_runtime(rung, self.listener)
         plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
         self.facts = {
             "tile": list(plan.tile),
@@ -234,11 +212,10 @@ class _Job:
         self.facts["runtime"] = runtime
         if self.rule.finer:
             runtime = Folded(runtime, self.rule.factor)
-        start = time.perf_counter()
         item = part.frame.name
-        for low, high, values in predict_slabs(source, runtime, plan, listener=self.listener, item=item):
-            self._keep(part, back, low, high, values)
-        self._spent("predict", start)
+        with self.seconds.of("predict"):
+            for low, high, values in predict_slabs(source, runtime, plan, listener=self.listener, item=item):
+                self._keep(part, back, low, high, values)
 
     def _keep(self, part: _Part, back: Denormaliser, low: int, high: int, values: np.ndarray) -> None:
         """Write a band of what the network gave into the result."""
@@ -261,12 +238,9 @@ class _Job:
         view: np.ndarray = self.out[tuple(key)]
         return view if "C" in self.axes and part.channel is None else view[None]
 
-    def _spent(self, name: str, start: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
     def result(self) -> Result:
         image = self.image
-        record = {**self.facts, "seconds": {name: round(value, 4) for name, value in self.seconds.items()}}
+        record = {**self.facts, "seconds": self.seconds.told()}
         restored = None
         if "image" in self.options.output or not self.options.output:
             restored = Image(self.out, self.axes, self.grid, self.channels, image.frame_interval)

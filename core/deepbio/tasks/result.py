@@ -25,6 +25,8 @@ class Result:
         A restored or generated image; of a classifier always where tiles are classified: the map.
     scores : Image or None
         What the network gave, after the card's post-processing, one channel each.
+    objects : LabelMap or None
+        The objects that a classifier was asked about: what the column ``label`` of its table counts.
     features : Table or None
         Vectors of the image or of its objects (`deepbio.features`).
     maps : Image or None
@@ -42,6 +44,7 @@ class Result:
     table: Table | None = None
     image: Image | None = None
     scores: Image | None = None
+    objects: LabelMap | None = None
     features: Table | None = None
     maps: Image | None = None
     explanation: Image | None = None

@@ -3,60 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
 from deepbio.engine.steps import Normaliser, apply_output_steps, needs_whole
-from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.decode import Decoder
+from deepbio.tasks.decode import Decoder, decoder_of
 from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames, stack_of
+from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.link import link_objects
 from deepbio.tasks.measure import measure_objects
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
+from deepbio.tasks.running import Opener, Seconds, mirror_axes
 from deepbio.tasks.sizes import Window, WindowSource
 from deepbio.tasks.sizing import Sizing
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 from deepbio.tasks.track import check_followed, followed
 
-__all__ = ["Opener", "check_input", "decoder_of", "segment"]
+__all__ = ["check_input", "segment"]
 
-Opener = Callable[[Rung, Listener], Runtime]
 Bands = Iterator[tuple[int, int, np.ndarray]]
-
-
-def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
-    """How this card's scores become labels; None where nobody can say.
-
-    A foreign card with one output channel is read as a probability of foreground.
-    """
-    entries = card.deepbio.get("decode")
-    if entries is not None:
-        decoder = Decoder.from_card(entries)
-    elif len(card.output.channels) <= 1:
-        squashed = any(step.id == "sigmoid" for step in card.output.steps)
-        decoder = Decoder("threshold", logits=not squashed and not _is_probability(card))
-    else:
-        return None
-    changes = {"threshold": options.threshold, "min_size": options.min_size}
-    return decoder.replace(**{name: value for name, value in changes.items() if value is not None})
-
-
-def _is_probability(card: ModelCard) -> bool:
-    return "prob" in (card.output.id + card.output.description).lower()
 
 
 def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
@@ -71,7 +50,7 @@ def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
         check_followed(image, card)
     split_frames(image, card, options)
     spec_for(card, image.grid)
-    _mirror_axes(card, options)
+    mirror_axes(card, options)
 
 
 def segment(
@@ -118,8 +97,8 @@ def segment(
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
     sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)
-    ladder = list(ladder_for(card, first))
-    mirror = _mirror_axes(card, options)
+    ladder = Ladder(ladder_for(card, first), listener)
+    mirror = mirror_axes(card, options)
     job = _Job(image, card, open_runtime, options, decoder, listener, sizing, ladder, mirror)
     if decoder is None and "labels" in options.output:
         listener(
@@ -138,19 +117,6 @@ def segment(
     return job.result()
 
 
-def _mirror_axes(card: ModelCard, options: RunOptions) -> tuple[int, ...]:
-    """Axes along which this run averages over mirror images."""
-    if not options.mirror:
-        return ()
-    axes = tuple(card.deepbio.get("mirror", ()))
-    if not axes:
-        raise InputMismatch(
-            f"The model '{card.name}' does not say along which axes its images may be mirrored.",
-            "Leave 'mirror' off.",
-        )
-    return axes
-
-
 @dataclass
 class _Job:
     """One image on its way through a network."""
@@ -162,17 +128,19 @@ class _Job:
     decoder: Decoder | None
     listener: Listener
     sizing: Sizing
-    ladder: list[Rung]  # from the rung that worked last
+    ladder: Ladder
     mirror: tuple[int, ...] = ()
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
     labels: Any = None
-    scores: Any = None
     counted: tuple[int | None, int] = (None, 0)
     found: int | None = None  # objects of the only frame, where they were found while they were measured
     normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
     looked: tuple[tuple[int, ...], FrameSource] | None = None  # the frame that was looked at last
+
+    def __post_init__(self) -> None:
+        self.kept = KeptScores(self.image, self.card.output.channels)
 
     def measure_sizes(self) -> None:
         """Find objects without a zoom, and zoom for all frames where they are not what the card says."""
@@ -181,10 +149,10 @@ class _Job:
             self.found = self._find(frame)
             estimate = self.sizing.of_whole(self._labels_of(frame))
         else:
-            before = self.seconds.get("open", 0.0)
-            with self._timed("sizes"):
+            before = self.seconds["open"]
+            with self.seconds.of("sizes"):
                 estimate = self.sizing.sample(self._look)
-            self.seconds["sizes"] -= self.seconds.get("open", 0.0) - before
+            self.seconds.add("sizes", before - self.seconds["open"])
         self.looked = None
         if self.sizing.settle(estimate):
             self.found = None
@@ -205,7 +173,7 @@ class _Job:
             bands = predict_slabs(piece, self._opened(rung), plan, listener=self.listener, item="sizes")
             return label_bands(self._processed(bands), decoder, labels)
 
-        self._climb(attempt)
+        self.ladder.climb(attempt)
         return labels
 
     def _source(self, frame: Frame) -> tuple[Placed, FrameSource]:
@@ -213,43 +181,31 @@ class _Job:
         grid, spec = frame_grid(self.image, frame), self.sizing.spec
         normalise = self.normalisers.get(frame.index)
         if normalise is None and spec.zoom != 1:
-            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0))
+            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0), self.listener)
             normalise = FrameSource(plain.view, self.card).normalise
-        placed = replace(place_frame(frame.view, grid, spec), min_size=self.options.min_size)
+        placed = replace(place_frame(frame.view, grid, spec, self.listener), min_size=self.options.min_size)
         return placed, FrameSource(placed.view, self.card, normalise)
 
     def run(self, frame: Frame) -> None:
         """Segment one frame."""
         count = self._find(frame) if self.found is None else self.found
         if self.decoder is not None:
-            with self._timed("instances"):
+            with self.seconds.of("instances"):
                 self._number(frame, count)
             measured = self._measured(frame)
             if measured is not None and "table" in self.options.output:
-                with self._timed("measure"):
+                with self.seconds.of("measure"):
                     self.tables.append(self._measure(measured))
 
     def _find(self, frame: Frame) -> int:
         """Write the labels of a frame, by numbers of its own; return how many there are."""
-        with self._timed("prepare"):
+        with self.seconds.of("prepare"):
             placed, source = self._source(frame)
-        return self._climb(lambda rung: self._attempt(frame, placed, source, rung))
-
-    def _climb(self, attempt: Callable[[Rung], int]) -> int:
-        """Attempt rung by rung, from the one that worked last."""
-        used: list[Rung] = []
-
-        def counted(rung: Rung) -> int:
-            used.append(rung)
-            return attempt(rung)
-
-        count = with_ladder(counted, self.ladder, self.listener)
-        self.ladder = self.ladder[len(used) - 1 :]
-        return count
+        return self.ladder.climb(lambda rung: self._attempt(frame, placed, source, rung))
 
     def _opened(self, rung: Rung) -> Runtime:
         """The network on a rung, averaged over mirror images where that was asked for."""
-        with self._timed("open"):
+        with self.seconds.of("open"):
             runtime = self.open_runtime(rung, self.listener)
         return Mirrored(runtime, self.mirror) if self.mirror else runtime
 
@@ -267,16 +223,16 @@ class _Job:
             self.facts["mirror"] = list(self.mirror)
         self.facts["runtime"] = runtime
         bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
-        with self._timed("instances"):
+        with self.seconds.of("instances"):
             count = self._decide(frame, placed, self._processed(bands))
-        self.seconds["instances"] -= self.facts.pop("inside", 0.0)
+        self.seconds.add("instances", -self.facts.pop("inside", 0.0))
         return count
 
     def _decide(self, frame: Frame, placed: Placed, bands: Bands) -> int:
         """Write labels and keep scores, as far as they are wanted; return how many there are."""
 
         def keep(bands: Iterable[tuple[int, int, np.ndarray]]) -> Bands:
-            return self._kept(frame, placed, bands)
+            return self.kept.keep(frame, placed, bands)
 
         if self.decoder is None:
             for _ in keep(placed.to_input(bands)):
@@ -289,9 +245,6 @@ class _Job:
             )
         return placed.label(bands, self.decoder, out, listener=self.listener, item=frame.name)
 
-    def _timed(self, name: str) -> _Timer:
-        return _Timer(self.seconds, name)
-
     def _watched(self, bands: Bands) -> Bands:
         """Add up the time that the network takes: it runs while labels wait for the next band."""
         inside = 0.0
@@ -300,7 +253,7 @@ class _Job:
             band = next(bands, None)
             spent = time.perf_counter() - start
             inside += spent
-            self.seconds["predict"] = self.seconds.get("predict", 0.0) + spent
+            self.seconds.add("predict", spent)
             self.facts["inside"] = inside
             if band is None:
                 return
@@ -318,18 +271,6 @@ class _Job:
         else:
             for start, stop, part in bands:
                 yield start, stop, apply_output_steps(part, steps)
-
-    def _kept(self, frame: Frame, placed: Placed, bands: Iterable[tuple[int, int, np.ndarray]]) -> Bands:
-        """Pass the bands on and keep their scores, in the axes of the image with C for the scores."""
-        for start, stop, part in bands:
-            if self.scores is None:
-                shape = [self.image.size(axis) for axis in self._axes()]
-                at = 1 if "T" in self.image.axes else 0
-                self.scores = allocate((*shape[:at], part.shape[0], *shape[at:]), np.float32)
-            key: list[Any] = [frame.t] if frame.t is not None else []
-            key += [slice(None)] + ([frame.z] if frame.z is not None else [])
-            placed.inside(self.scores[tuple(key)])[:, start:stop] = part
-            yield start, stop, part
 
     def _axes(self) -> str:
         return self.image.axes.replace("C", "")
@@ -377,8 +318,7 @@ class _Job:
         grid = frame_grid(self.image, frame)
         names = self.image.channels or tuple(f"channel_{i + 1}" for i in range(len(named)))
         table = measure_objects(self._labels_of(frame), View(self.image, named, fixed), grid, channels=names)
-        first = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
-        placed = {word: np.full(len(table), at) for word, at in first.items()}
+        placed = {word: np.full(len(table), at) for word, at in frame.place.items()}
         if self.decoder is not None and not self.decoder.instances and self.card.classes:
             told = [self.card.classes.get(int(label), "") for label in table["label"]]
             placed["name"] = np.array(told, dtype=str)
@@ -386,36 +326,16 @@ class _Job:
 
     def result(self) -> Result:
         image, decoder = self.image, self.decoder
-        labels = scores = None
+        labels = None
         if decoder is not None and "labels" in self.options.output:
             names = {} if decoder.instances else self.card.classes
             labels = LabelMap(self.labels, self._axes(), image.grid, names, image.frame_interval)
-        if self.scores is not None:
-            at = 1 if "T" in image.axes else 0
-            axes = self._axes()[:at] + "C" + self._axes()[at:]
-            channels = (
-                self.card.output.channels if len(self.card.output.channels) == self.scores.shape[at] else ()
-            )
-            scores = Image(self.scores, axes, image.grid, channels, image.frame_interval)
         table = Table.concatenate(self.tables) if self.tables else None
         record = {
             **self.facts,
             **self.sizing.facts,
-            "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
+            "seconds": self.seconds.told(),
         }
         if self._link is not None:
             record["link_slices"] = self._link
-        return Result(labels=labels, table=table, scores=scores, record=record)
-
-
-class _Timer:
-    """Adds the wall time of a block to a sum."""
-
-    def __init__(self, sums: dict[str, float], name: str) -> None:
-        self._sums, self._name = sums, name
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._sums[self._name] = self._sums.get(self._name, 0.0) + time.perf_counter() - self._start
+        return Result(labels=labels, table=table, scores=self.kept.image(), record=record)

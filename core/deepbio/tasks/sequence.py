@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import ladder_for
 from deepbio.engine.runtimes import Runtime
 from deepbio.engine.slabs import predict_slabs
@@ -26,10 +24,12 @@ from deepbio.tasks.carry import Carrier, can_carry
 from deepbio.tasks.curve import volume_curve
 from deepbio.tasks.decode import Decoder
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, split_frames
+from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.placed import Placed, place_frame, spec_for
 from deepbio.tasks.result import Result
-from deepbio.tasks.segment import Opener
+from deepbio.tasks.running import Opener, Seconds
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.temporal import steadied
 
 __all__ = [
     "Movie",
@@ -39,8 +39,6 @@ __all__ = [
     "movies_of",
     "plan_windows",
     "sequence",
-    "smoothed",
-    "softmax",
 ]
 
 _OVERLAP = 0.125
@@ -117,11 +115,11 @@ def sequence(
     """
     movies = movies_of(image, card, options)
     following = following_of(card)
-    job = _Job(image, card, open_runtime, options, following, listener)
-    ladder = list(ladder_for(card, first))
+    ladder = Ladder(ladder_for(card, first), listener)
+    job = _Job(image, card, open_runtime, options, following, listener, ladder)
     stage = Stage(listener, "slices", len(movies)) if len(movies) > 1 else None
     for frames in movies:
-        ladder = job.run(frames, ladder)
+        job.run(frames)
         if stage:
             stage.step()
     return job.result()
@@ -179,41 +177,38 @@ class _Job:
     options: RunOptions
     following: Following
     listener: Listener
-    seconds: float = 0.0
+    ladder: Ladder
+    seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     labels: Any = None
-    scores: Any = None
     rows: list[Table] = field(default_factory=list)
 
-    def run(self, frames: list[Frame], ladder: list[Rung]) -> list[Rung]:
-        """One slice through time; return the ladder from the rung that worked."""
+    def __post_init__(self) -> None:
+        self.kept = KeptScores(self.image, self.card.output.channels)
+
+    def run(self, frames: list[Frame]) -> None:
+        """One slice through time."""
         spec = spec_for(self.card, self.image.grid, self.listener if not self.facts else silent)
-        placed = [place_frame(one.view, frame_grid(self.image, one), spec) for one in frames]
+        placed = [place_frame(one.view, frame_grid(self.image, one), spec, self.listener) for one in frames]
         movie = Movie([FrameSource(one.view, self.card) for one in placed])
-        used: list[Rung] = []
-
-        def attempt(rung: Rung) -> np.ndarray:
-            used.append(rung)
-            start = time.perf_counter()
-            runtime = self.open_runtime(rung, self.listener)
-            self.facts["runtime"] = runtime
-            if carries(self.card, movie.shape[2:], rung.tile):
-                found = self._carried(movie, rung, runtime)
-            elif self.following.kind == "segment":
-                found = self._windows(movie, runtime, rung, frames[0])
-            else:
-                found = _answers(movie, runtime, self.following)
-            self.seconds += time.perf_counter() - start
-            return found
-
-        scores = with_ladder(attempt, ladder, self.listener)
-        probability = smoothed(softmax(scores), self.following)
+        with self.seconds.of("predict"):
+            scores = self.ladder.climb(lambda rung: self._scores(movie, rung, frames[0]))
+        known = self.following
+        probability = steadied(scores, smooth=known.smooth, harmonics=known.harmonics, cyclic=known.cyclic)
         if self.following.kind == "segment":
             for t, (frame, place) in enumerate(zip(frames, placed, strict=True)):
                 self._write(frame, place, probability[:, t])
         else:
             self._tell(frames[0], probability)
-        return ladder[len(used) - 1 :]
+
+    def _scores(self, movie: Movie, rung: Rung, first: Frame) -> np.ndarray:
+        runtime = self.open_runtime(rung, self.listener)
+        self.facts["runtime"] = runtime
+        if carries(self.card, movie.shape[2:], rung.tile):
+            return self._carried(movie, rung, runtime)
+        if self.following.kind == "segment":
+            return self._windows(movie, runtime, rung, first)
+        return _answers(movie, runtime, self.following)
 
     def _carried(self, movie: Movie, rung: Rung, runtime: Runtime) -> np.ndarray:
         """Scores, shape (K, T, y, x) or (K, T), window after window with the state handed on."""
@@ -256,12 +251,9 @@ class _Job:
             iter([(0, probability.shape[1], probability)]), decoder, placed.inside(self.labels[frame.index])
         )
         if "scores" in self.options.output:
-            if self.scores is None:
-                sizes = [self.image.size(axis) for axis in self._axes]
-                self.scores = allocate((sizes[0], len(probability), *sizes[1:]), np.float32)
-            key = (frame.t, slice(None), *(() if frame.z is None else (frame.z,)))
-            for start, stop, part in placed.to_input(iter([(0, probability.shape[1], probability)])):
-                placed.inside(self.scores[key])[:, start:stop] = part
+            bands = placed.to_input(iter([(0, probability.shape[1], probability)]))
+            for _ in self.kept.keep(frame, placed, bands):
+                pass
 
     @property
     def _axes(self) -> str:
@@ -284,21 +276,17 @@ class _Job:
         self.rows.append(Table(columns, units))
 
     def result(self) -> Result:
-        record = {**self.facts, "seconds": {"predict": round(self.seconds, 4)}}
+        record = {**self.facts, "seconds": self.seconds.told()}
         if self.rows:
             return Result(table=Table.concatenate(self.rows), record=record)
         image, names = self.image, self._names()
         labels = LabelMap(self.labels, self._axes, image.grid, names, image.frame_interval)
         table = volume_curve(labels, names, heart=self.following.ejection)
-        scores = None
-        if self.scores is not None:
-            axes = "TC" + self._axes[1:]
-            scores = Image(self.scores, axes, image.grid, self.card.output.channels, image.frame_interval)
         wanted = self.options.output
         return Result(
             labels=labels if "labels" in wanted else None,
             table=table if "table" in wanted else None,
-            scores=scores,
+            scores=self.kept.image(),
             record=record,
         )
 
@@ -345,17 +333,3 @@ def _answers(movie: Movie, runtime: Runtime, following: Following) -> np.ndarray
     if following.kind == "per-sequence":
         return (total / len(starts))[:, None]
     return (total / counts)[:, :length]
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from scores, along the first axis."""
-    powers = np.exp(scores - scores.max(0, keepdims=True))
-    return np.asarray(powers / powers.sum(0, keepdims=True), np.float32)
-
-
-def smoothed(probability: np.ndarray, following: Following) -> np.ndarray:
-    """Probabilities, shape (K, T, ...), smoothed in time as the card says."""
-    if not following.smooth or probability.shape[1] < 2:
-        return probability
-    mode = "wrap" if following.cyclic else "nearest"
-    return np.asarray(gaussian_filter1d(probability, following.smooth, axis=1, mode=mode), np.float32)

@@ -14,7 +14,8 @@ from deepbio.library import ModelCard
 from deepbio.tasks.carry import Carrier
 from deepbio.tasks.decode import Decoder, decode
 from deepbio.tasks.result import Result
-from deepbio.tasks.sequence import following_of, softmax
+from deepbio.tasks.sequence import following_of
+from deepbio.tasks.temporal import softmax
 
 __all__ = ["SequenceStream"]
 

@@ -3,12 +3,13 @@
 Objects of neighbouring frames are paired one to one so that the whole cost is least (Kuhn, 1955; scipy's
 ``linear_sum_assignment``); the cost of a pair falls with their overlap and grows with the distance of
 their centres, as in the first stage of Jaqaman et al., Nature Methods 5:695 (2008,
-doi:10.1038/nmeth.1237). A track that has ended may go on after a gap of some frames.
+doi:10.1038/nmeth.1237). A track that has ended may go on after a gap of some frames. Divisions are then looked
+for among the tracks, see `deepbio.tasks.divide`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from deepbio.errors import InputMismatch
 from deepbio.image import Grid, Image, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
+from deepbio.tasks.divide import divided
+from deepbio.tasks.objects import frame_objects
 from deepbio.tasks.result import Result
 
 __all__ = ["Tracking", "check_followed", "followed", "smoothed_path", "track_labels", "track_table"]
@@ -109,11 +112,15 @@ def followed(
     if result.labels is None:
         raise InputMismatch(f"The model '{card.name}' gives no labels that could be followed.", _HINT)
     array = result.labels.numpy()
-    tracks = track_labels(array.reshape(len(array), *array.shape[-2:])).reshape(array.shape)
-    labels = replace(result.labels, array=tracks)
-    flat = tracks.reshape(len(array), *array.shape[-2:])
-    table = track_table(flat, image.grid, image.frame_interval)
+    tracks = track_labels(array.reshape(len(array), *array.shape[-2:]))
+    parents = None
+    if options.divisions == "tell":
+        tracks, parents = divided(tracks)
+    table = track_table(tracks, image.grid, image.frame_interval, parents=parents)
+    labels = replace(result.labels, array=tracks.reshape(array.shape))
     record = {**result.record, "tracks": int(tracks.max(initial=0))}
+    if parents is not None:
+        record["divisions"] = len(set(parents.values()))
     return replace(
         result,
         labels=labels if "labels" in wanted else None,
@@ -149,7 +156,7 @@ def track_labels(frames: np.ndarray, tracking: Tracking = Tracking()) -> np.ndar
     count = 0
     before: np.ndarray | None = None
     for t, labels in enumerate(frames):
-        ids, centres, areas = _objects(labels)
+        ids, centres, areas = frame_objects(labels)
         open_tracks = [one for one in open_tracks if t - one.frame <= tracking.gap + 1]
         cost = _costs(open_tracks, (ids, centres, areas), (t, labels, before), tracking)
         numbers = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
@@ -173,17 +180,6 @@ def track_labels(frames: np.ndarray, tracking: Tracking = Tracking()) -> np.ndar
         out[t] = numbers[labels]
         before = labels
     return out
-
-
-def _objects(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, centres (n, 2) and areas of a frame's objects."""
-    inside = np.flatnonzero(labels)
-    of = labels.ravel()[inside]
-    areas = np.bincount(of)
-    ids = np.flatnonzero(areas)
-    where = np.unravel_index(inside, labels.shape)
-    sums = [np.bincount(of, axis, minlength=len(areas))[ids] for axis in where]
-    return ids, np.stack(sums, axis=1) / areas[ids][:, None], areas[ids].astype(float)
 
 
 def _costs(
@@ -227,7 +223,11 @@ def _shared(before: np.ndarray, labels: np.ndarray) -> dict[tuple[int, int], int
 
 
 def track_table(
-    tracks: np.ndarray, grid: Grid, frame_interval: float | None = None, smooth: float = 1.0
+    tracks: np.ndarray,
+    grid: Grid,
+    frame_interval: float | None = None,
+    smooth: float = 1.0,
+    parents: Mapping[int, int] | None = None,
 ) -> Table:
     """A row for each object of each frame, ordered by track.
 
@@ -241,16 +241,19 @@ def track_table(
         Seconds between frames; the column ``time`` is left out without.
     smooth : float
         Standard deviation in frames of the Gaussian behind ``y_smooth`` and ``x_smooth``.
+    parents : mapping of int to int, optional
+        Mother of each daughter, from `divided`; the column ``parent`` is left out without.
 
     Returns
     -------
     Table
-        ``track``, ``frame`` (from 1), ``y``, ``x`` (from the centre of the first pixel) and the same smoothed in
-        time, ``area``, then ``start``, ``end`` (first and last frame) and ``length`` (frames seen) of the track.
+        ``track``, ``parent`` (the track that divided into it; 0: none), ``frame`` (from 1), ``y``, ``x`` (from
+        the centre of the first pixel) and the same smoothed in time, ``area``, then ``start``, ``end`` (first
+        and last frame) and ``length`` (frames seen) of the track.
     """
     rows = []
     for t, labels in enumerate(tracks):
-        ids, centres, areas = _objects(labels)
+        ids, centres, areas = frame_objects(labels)
         rows.append(np.column_stack((ids, np.full(len(ids), t), centres, areas)))
     table = np.concatenate(rows) if rows else np.zeros((0, 5))
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
@@ -263,7 +266,10 @@ def track_table(
         rows_of = slice(start, start + count)
         calm[rows_of] = smoothed_path(places[rows_of], table[rows_of, 1], smooth)
     unit = {"pixel": "px", "micrometer": "um", "millimeter": "mm"}[grid.unit]
-    columns = {"track": table[:, 0].astype(int), "frame": table[:, 1].astype(int) + 1}
+    columns = {"track": table[:, 0].astype(int)}
+    if parents is not None:
+        columns["parent"] = np.array([parents.get(int(n), 0) for n in numbers], int)[of]
+    columns["frame"] = table[:, 1].astype(int) + 1
     units = dict.fromkeys(("y", "x", "y_smooth", "x_smooth"), unit) | {"area": f"{unit}^2"}
     if frame_interval:
         columns["time"], units["time"] = table[:, 1] * frame_interval, "s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +13,23 @@ from torch import Tensor, nn
 
 from deepbio.cases import split_cases
 from deepbio.cases.classify import ClassCase, is_class_data, read_class_cases
+from deepbio.engine.geometry import GridSpec
 from deepbio.evaluation.classify import class_rows, score_cases
 from deepbio.events import Notice
-from deepbio.library.package import write_package
 from deepbio.metrics.classes import confusion
 from deepbio.networks import build
 from deepbio.networks.classifier import Classifier
 from deepbio.predict import load_model
 from deepbio.training.classify_data import Batch, Pictures, batches, gather
 from deepbio.training.classify_losses import classification_loss
-from deepbio.training.classify_package import calibrate, class_content, sample_of, training_picture
-from deepbio.training.classify_plan import Plan, Wishes, make_plan
+from deepbio.training.classify_package import Calibration, calibrate, class_content, sample_of
+from deepbio.training.classify_plan import Plan, Wishes, check_plan, make_plan
 from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.loop import Fit, Loop, Schedule
+from deepbio.training.packaging import training_picture, write_scored
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 matches = is_class_data
 
@@ -66,22 +68,35 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     sample = sample_of(pictures[1].pixels[0], plan.normalise)
     with class_content(network, plan, sample, calibration, about) as content:
         content = replace(content, files=training_picture(job.work))
-        write_package(job.output, content, replace=True)
-        model = load_model(job.output, device="cpu")
-        command = f"deepbio evaluate {job.output.name} {data.name} --split val"
-        told = class_rows(score_cases(model, val, on_progress=job.listener), "val", command)
-        errors = {"cross-fitted": calibration.after, "before calibration": calibration.before}
-        told += [
-            {**told[0], "metric": f"calibration error, {name}", "value": round(value, 4)}
-            for name, value in errors.items()
-        ]
-        write_package(job.output, replace(content, scores=told), replace=True)
+        write_scored(job.output, content, lambda: _held_out(val, calibration, data, job))
     return job.output
+
+
+def _held_out(
+    val: Sequence[ClassCase], calibration: Calibration, data: Path, job: Job
+) -> list[dict[str, Any]]:
+    """Scores of the finished package, and what its calibration is worth."""
+    model = load_model(job.output, device="cpu")
+    command = f"deepbio evaluate {job.output.name} {data.name} --split val"
+    told = class_rows(score_cases(model, val, on_progress=job.listener), "val", command)
+    errors = {"cross-fitted": calibration.after, "before calibration": calibration.before}
+    rows = [
+        {**told[0], "metric": f"calibration error, {name}", "value": round(value, 4)}
+        for name, value in errors.items()
+    ]
+    return told + rows
 
 
 def _gathered(cases: Sequence[ClassCase], plan: Plan, job: Job) -> Pictures:
     return gather(
-        cases, plan.labels, plan.size, plan.normalise, (plan.mean, plan.std), job.work / "cache", job.listener
+        cases,
+        plan.labels,
+        plan.size,
+        plan.normalise,
+        (plan.mean, plan.std),
+        job.work / "cache",
+        job.listener,
+        GridSpec.from_card(plan.grid),
     )
 
 

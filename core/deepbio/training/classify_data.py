@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepbio.cases.classify import ClassCase, load_pixels
+from deepbio.cases.classify import ClassCase, load_placed
+from deepbio.engine.geometry import GridSpec
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage
 from deepbio.io import atomic
 from deepbio.library.card import Step
-from deepbio.tasks.fitted import fit_size
+from deepbio.tasks.fitted import fit_size, middle
+from deepbio.tasks.placed import place_frame
 
 __all__ = ["COARSE", "Batch", "Pictures", "Variation", "batches", "gather", "vary"]
 
@@ -124,6 +126,7 @@ def gather(
     statistics: tuple[Sequence[float], Sequence[float]],
     folder: Path,
     listener: Listener,
+    grid: GridSpec | None = None,
 ) -> Pictures:
     """Read the images of cases, in one size.
 
@@ -145,12 +148,16 @@ def gather(
         For the array.
     listener : Listener
         Hears the images.
+    grid : GridSpec, optional
+        Where it names a spacing, images are brought to that and cut to the size in their middle; else they
+        are brought to the size.
 
     Raises
     ------
     InputMismatch
         If a case has other channels or axes than the data set, or a class that is not listed.
     """
+    grid = grid or GridSpec()
     number = {name: i for i, name in enumerate(classes)}
     if strange := [case for case in cases if case.class_name not in number]:
         raise InputMismatch(
@@ -159,7 +166,7 @@ def gather(
             "Make a new plan.",
         )
     channels = len(statistics[0])
-    path = folder / f"{_fingerprint(cases, size, normalise)}.npy"
+    path = folder / f"{_fingerprint(cases, size, normalise, grid)}.npy"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         kind = np.uint8 if normalise == "dataset" else np.float32
@@ -167,7 +174,7 @@ def gather(
         with atomic(path) as temporary:
             array = np.lib.format.open_memmap(temporary, "w+", kind, (len(cases), channels, *size))
             for i, case in enumerate(cases):
-                array[i] = _fitted(case, size, channels, normalise)
+                array[i] = _fitted(case, size, channels, normalise, grid)
                 stage.step()
             array.flush()
             del array
@@ -181,14 +188,19 @@ def gather(
 _IN_MEMORY = 2**30  # bytes
 
 
-def _fitted(case: ClassCase, size: tuple[int, ...], channels: int, normalise: str) -> np.ndarray:
-    pixels = load_pixels(case)
+def _fitted(
+    case: ClassCase, size: tuple[int, ...], channels: int, normalise: str, grid: GridSpec
+) -> np.ndarray:
+    pixels, own = load_placed(case)
     if pixels.shape[0] != channels or pixels.ndim != len(size) + 1:
         raise InputMismatch(
             f"{str(case.image)!r} has {pixels.shape[0]} channels and {pixels.ndim - 1} spatial axes; the plan "
             f"has {channels} and {len(size)}."
         )
-    fitted = fit_size(pixels, size)
+    if grid.spacing:
+        fitted = np.asarray(middle(place_frame(pixels, own, grid).view, size), np.float32)
+    else:
+        fitted = fit_size(pixels, size)
     if normalise == "dataset":
         return np.clip(np.round(fitted), 0, 255)
     return apply_steps(fitted, ("channel", *"zyx"[3 - len(size) :]), image_steps(len(size)))
@@ -199,8 +211,8 @@ def image_steps(dims: int) -> list[Step]:
     return [Step("zero_mean_unit_variance", {"axes": list("zyx"[3 - dims :]), "eps": 1e-6})]
 
 
-def _fingerprint(cases: Sequence[ClassCase], size: tuple[int, ...], normalise: str) -> str:
-    told = hashlib.sha256(repr((size, normalise)).encode())
+def _fingerprint(cases: Sequence[ClassCase], size: tuple[int, ...], normalise: str, grid: GridSpec) -> str:
+    told = hashlib.sha256(repr((size, normalise, grid)).encode())
     for case in cases:
         facts = case.image.stat()
         told.update(repr((case.key, facts.st_mtime_ns, facts.st_size)).encode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,19 +13,19 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from deepbio.engine.steps import apply_steps
-from deepbio.image import RGB
 from deepbio.library.card import Step
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.metrics.classes import calibration_error
 from deepbio.networks.classifier import Classifier, fold_norms
 from deepbio.training.classify_data import image_steps
 from deepbio.training.description import Description
-from deepbio.training.weights import OPSET, weight_files
+from deepbio.training.packaging import input_names
+from deepbio.training.weights import weight_files
 
 if TYPE_CHECKING:
     from deepbio.training.classify_plan import Plan
 
-__all__ = ["Calibration", "calibrate", "class_content", "input_steps"]
+__all__ = ["Calibration", "calibrate", "class_content", "input_steps", "sample_of"]
 
 _PARTS = 5  # of the held-out cases, to tell the error on cases that the temperature was not fitted to
 _HOTTEST = 20.0
@@ -163,7 +162,7 @@ def class_content(
         inputs = TensorContent(
             test=sample[None],
             sample=sample[None],
-            channels=_channel_names(plan.channels),
+            channels=input_names(plan.channels),
             steps=steps,
             description="one image, or an object's surroundings, resampled to this size",
         )
@@ -178,11 +177,7 @@ def class_content(
             task="classify",
             inputs=[inputs],
             outputs=[outputs],
-            network=plan.network["name"],
-            arguments=arguments,
-            safetensors=files.safetensors,
-            onnx=files.onnx,
-            opset=OPSET,
+            **files.entries,
             config=_config(plan, calibration, about),
         )
 
@@ -200,6 +195,8 @@ def _config(plan: Plan, calibration: Calibration, about: Description) -> dict[st
         "calibration": {key: np.round(value, 4).tolist() for key, value in told.items() if value != ()},
         "training": asdict(plan),
     }
+    if plan.grid:
+        config["grid"] = plan.grid
     if plan.variation.flip:
         config["mirror"] = list(plan.variation.flip)
     if about.per_slice:
@@ -207,17 +204,6 @@ def _config(plan: Plan, calibration: Calibration, about: Description) -> dict[st
     return config
 
 
-def _channel_names(count: int) -> tuple[str, ...]:
-    if count == 3:
-        return RGB
-    return ("intensity",) if count == 1 else tuple(f"channel_{i + 1}" for i in range(count))
-
-
 def sample_of(pixels: np.ndarray, normalise: str) -> np.ndarray:
     """Raw pixels for the self-test: bytes stay bytes."""
     return np.ascontiguousarray(pixels, np.uint8 if normalise == "dataset" else np.float32)
-
-
-def training_picture(work: Path) -> Mapping[str, Path]:
-    """The curve, for the package."""
-    return {"training.png": work / "history.png"} if (work / "history.png").exists() else {}

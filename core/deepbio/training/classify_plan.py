@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 
 from deepbio.cases import split_cases
-from deepbio.cases.classify import ClassCase, class_names, load_pixels, read_class_cases
+from deepbio.cases.classify import ClassCase, class_names, load_placed, read_class_cases
+from deepbio.engine.geometry import GridSpec
 from deepbio.errors import ImageError, InputMismatch, OptionError
+from deepbio.image import Grid
 from deepbio.options import Options, option
 from deepbio.training.classify_data import Variation
+from deepbio.training.classify_grid import common_grid, fitting_grid, sizes_on
 from deepbio.training.classify_losses import BALANCES
 from deepbio.training.description import Description
+from deepbio.training.fitting_data import apart, check_fits, names_apart
 
-__all__ = ["Plan", "Wishes", "make_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan"]
 
 _LARGEST = {2: 224, 3: 64}  # edge of the images that a network is given
 _WIDTHS = (32, 64, 128, 192)
@@ -52,7 +56,15 @@ class Wishes(Options):
         "of the probabilities, on held-out images; bias: also to how frequent the classes are there",
         choices=("temperature", "bias"),
     )
-    size: int | None = option(None, "longest edge of the network's input", low=16, high=512)
+    spacing: str = option(
+        "auto",
+        "the size of pixels: auto: where all training images have one, images are brought to it; ignore: images "
+        "are brought to one number of pixels",
+        choices=("auto", "ignore"),
+    )
+    size: int | None = option(
+        None, "longest edge of the network's input; rounded up to what it halves evenly", low=16, high=512
+    )
     view: str = option(
         "auto",
         "how images lie: upright ones are hardly turned, others freely; auto: by the modality",
@@ -88,7 +100,9 @@ class Plan:
     dims, channels : int
         Spatial axes and channels of the images.
     size : tuple of int
-        What every image is resampled to.
+        What every image is resampled to; with `grid`: what is seen of it.
+    grid : dict
+        Spacing, unit and orientation that images are brought to, as on a card; empty: theirs is not looked at.
     normalise : str
         ``"dataset"``: by `mean` and `std` of each channel; ``"image"``: each image by its own.
     mean, std : tuple of float
@@ -123,6 +137,7 @@ class Plan:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     network: dict[str, Any]
+    grid: dict[str, Any] = field(default_factory=dict)
     variation: Variation = field(default_factory=Variation)
     balance: str = "none"
     smoothing: float = 0.1
@@ -160,11 +175,16 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         If images have different channels or axes.
     """
     train, val = split_cases(read_class_cases(data))
-    labels, classes = _classes(train, val, about, wishes.names)
+    labels = _labels(train, val)
+    labels, classes = _classes(labels, about, wishes.names)
     tally = Counter(case.class_name for case in train)
     counts = tuple(tally[label] for label in labels)
-    facts = _measure(train)
-    dims, channels, size = facts["dims"], facts["channels"], _size(facts["median_size"], wishes.size)
+    facts, grids = _measure(train)
+    dims, channels = facts["dims"], facts["channels"]
+    size, spec = _size(facts["median_size"], wishes.size), GridSpec()
+    if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
+        size, spec = fitting_grid(sizes_on(grids, common), common, wishes.size, _LARGEST[dims])
+    size = _even(size)
     normalise = wishes.normalise
     if normalise == "auto":
         normalise = "dataset" if facts["type"] == "uint8" else "image"
@@ -189,6 +209,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         mean=facts["mean"],
         std=facts["std"],
         network=_network(dims, channels, len(classes), size, wishes),
+        grid=spec.to_card(),
         variation=_variation(dims, channels, _upright(wishes.view, about)),
         balance=balance,
         smoothing=wishes.smoothing,
@@ -205,10 +226,34 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     return plan, told
 
 
-def _classes(
-    train: Sequence[ClassCase], val: Sequence[ClassCase], about: Description, names: Sequence[str] = ()
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What the data calls the classes, and what the card will."""
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """Measure the training part for a plan that is given.
+
+    Raises
+    ------
+    ImageError
+        If there is but one class, or one has no training images.
+    InputMismatch
+        If images differ from each other in channels or axes, or from the plan in classes, channels, axes
+        or, where it normalises by the intensities of bytes, their type.
+    """
+    train, val = split_cases(read_class_cases(data))
+    labels = _labels(train, val)
+    _classes(labels, about)  # a description may name a class that has no cases
+    facts, _ = _measure(train)
+    check_fits(
+        names_apart("classes", plan.labels, labels),
+        apart("channels", plan.channels, facts["channels"]),
+        apart("spatial axes", plan.dims, facts["dims"]),
+        apart("type of the pixels", "uint8", facts["type"]) if plan.normalise == "dataset" else "",
+    )
+    tally = Counter(case.class_name for case in train)
+    counts = {label: tally[label] for label in labels}
+    return {"train": len(train), "val": len(val), "classes": counts, **facts}
+
+
+def _labels(train: Sequence[ClassCase], val: Sequence[ClassCase]) -> tuple[str, ...]:
+    """What the data calls the classes."""
     labels = class_names([*train, *val])
     if len(labels) < 2:
         raise ImageError(
@@ -221,6 +266,13 @@ def _classes(
             f"The class {missing[0]!r} has no training images; it is in the held-out part only.",
             "Add training images of it, or leave it out of the data set.",
         )
+    return labels
+
+
+def _classes(
+    labels: tuple[str, ...], about: Description, names: Sequence[str] = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the data calls the classes, in the order of the description, and what the card will."""
     if names:
         return labels, _renamed(labels, names)
     told = tuple(name for _, name in sorted(about.names.items()))
@@ -257,14 +309,16 @@ def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(better.get(label, label) for label in labels)
 
 
-def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
-    """Sizes of all images, and the intensities of some."""
+def _measure(cases: Sequence[ClassCase]) -> tuple[dict[str, Any], list[Grid]]:
+    """Sizes and grids of all images, and the intensities of some."""
     first: tuple[int, int] | None = None
     sizes, types = [], set()
+    grids: list[Grid] = []
     every = max(1, len(cases) // _MEASURED)
     sums: list[np.ndarray] = []
     for number, case in enumerate(cases):
-        pixels = load_pixels(case)
+        pixels, grid = load_placed(case)
+        grids.append(grid)
         found = (pixels.shape[0], pixels.ndim - 1)
         if first is not None and found != first:
             raise InputMismatch(
@@ -281,7 +335,7 @@ def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
     assert first is not None, "split_cases gives at least one case"  # noqa: S101
     mean, square = np.mean(sums, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-12))
-    return {
+    facts = {
         "channels": first[0],
         "dims": first[1],
         "median_size": tuple(int(n) for n in np.median(sizes, axis=0)),
@@ -291,6 +345,7 @@ def _measure(cases: Sequence[ClassCase]) -> dict[str, Any]:
         "mean": tuple(round(float(one), 3) for one in mean),
         "std": tuple(round(float(one), 3) for one in std),
     }
+    return facts, grids
 
 
 def _told(case: ClassCase) -> str:
@@ -311,7 +366,7 @@ def _size(median: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:
     return (*depth, *inner)
 
 
-def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wishes: Wishes) -> dict[str, Any]:
+def _strides(size: Sequence[int]) -> list[list[int]]:
     """Stages until the maps are about as small as 4 to 7 pixels; thin axes are not reduced further."""
     # small images are not reduced before the first stage
     strides: list[list[int]] = []
@@ -323,6 +378,25 @@ def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wish
             break
         strides.append(step)
         left = [-(-n // s) for n, s in zip(left, step, strict=True)]
+    return strides
+
+
+def _even(size: Sequence[int]) -> tuple[int, ...]:
+    """The next size that the network halves evenly: maps of its stages then lie exactly on the image.
+
+    Examples
+    --------
+    >>> _even((11, 25, 19)), _even((96, 96))
+    ((12, 28, 20), (96, 96))
+    """
+    size = tuple(size)
+    whole = np.prod(_strides(size), axis=0)
+    larger = tuple(int(-(-n // step) * step) for n, step in zip(size, whole, strict=True))
+    return size if larger == size else _even(larger)
+
+
+def _network(dims: int, channels: int, classes: int, size: tuple[int, ...], wishes: Wishes) -> dict[str, Any]:
+    strides = _strides(size)
     widths = [max(8, round(w * wishes.width / 8) * 8) for w in _WIDTHS[: len(strides)]]
     if dims == 3:
         widths = [max(8, w // 2) for w in widths]

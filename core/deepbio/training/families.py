@@ -61,6 +61,9 @@ class Trainer(Protocol):
     def make_plan(self, data: Path, wishes: Options, about: Description) -> tuple[Any, dict[str, Any]]:
         """A plan from the data, and the facts (plain values) that it came from, for people."""
 
+    def check_plan(self, data: Path, plan: Any, about: Description) -> dict[str, Any]:
+        """The same facts, for a plan that is there already; `InputMismatch` where it is not for this data."""
+
     def train_plan(self, data: Path, plan: Any, about: Description, job: Job) -> Path:
         """Fit, score and package; go on where a run was stopped."""
 
@@ -194,9 +197,9 @@ def train(
     Raises
     ------
     ImageError, InputMismatch
-        If the data cannot be used.
+        If the data cannot be used, or the plan is for other classes or channels.
     OptionError
-        If another plan was begun in the same folder, or the task is unknown.
+        If another plan was begun in the same folder, the plan is of another task, or the task is unknown.
     CardError
         If the description is not what a card can hold.
     """
@@ -235,22 +238,35 @@ def _settle_task(task: str, data: Path | str, begun: Path | None, asked: Any) ->
 
 def _settle_plan(data: Path, task: str, path: Path, plan: Any, about: Description) -> Any:
     """The plan to follow; written down, so that a resumed run follows the same."""
-    if not path.exists():
-        trainer = trainer_of(task)
-        made, facts = trainer.make_plan(data, trainer.Wishes(), about)
-        plan = plan if plan is not None else made
-        _write_plan(path, task, plan, facts)
-        return plan
-    begun = read_plan(path)
-    if plan is None or (type(plan) is type(begun) and asdict(plan) == asdict(begun)):
-        return begun
-    if any(path.parent.glob("**/checkpoint.pt")):
+    trainer = trainer_of(task)
+    _check_kind(plan, "The plan", trainer, task)
+    if path.exists():
+        begun = read_plan(path)
+        if plan is None:
+            _check_kind(begun, f"The plan {str(path)!r}", trainer, task)
+            return begun
+        if type(plan) is type(begun) and asdict(plan) == asdict(begun):
+            return begun
+        if any(path.parent.glob("**/checkpoint.pt")):
+            raise OptionError(
+                f"{str(path.parent)!r} holds a run with another plan.",
+                "Choose another output, or delete that folder to start again.",
+            )
+    if plan is None:
+        plan, facts = trainer.make_plan(data, trainer.Wishes(), about)
+    else:
+        facts = trainer.check_plan(data, plan, about)
+    _write_plan(path, task, plan, facts)
+    return plan
+
+
+def _check_kind(plan: Any, name: str, trainer: Trainer, task: str) -> None:
+    if plan is not None and not isinstance(plan, trainer.Plan):
+        found = next((other for other in _others() if isinstance(plan, trainer_of(other).Plan)), "segment")
         raise OptionError(
-            f"{str(path.parent)!r} holds a run with another plan.",
-            "Choose another output, or delete that folder to start again.",
+            f"{name} is of the task {found!r}; the task asked for is {task!r}.",
+            "Leave the task out, which then is that of the plan.",
         )
-    path.unlink()
-    return _settle_plan(data, task, path, plan, about)
 
 
 def _write_plan(path: Path, task: str, plan: Any, facts: Mapping[str, Any]) -> None:

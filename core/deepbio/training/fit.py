@@ -16,12 +16,15 @@ from deepbio.training.loop import Fit, Loop, Schedule
 from deepbio.training.losses import class_loss, deep_loss, instance_loss
 from deepbio.training.plan import Plan
 from deepbio.training.sampler import PatchSampler
+from deepbio.training.start import begin_with
 from deepbio.training.validate import validate
 from deepbio.training.volumes import Volumes
 
 __all__ = ["fit"]
 
 Batch = tuple[np.ndarray, np.ndarray]
+
+_MEASURED = 4  # batches whose statistics a batch normalisation begins with
 
 
 def fit(
@@ -74,8 +77,21 @@ def fit(
             found = [scores] if isinstance(scores, Tensor) else scores
             return deep_loss(criterion, found, targets)
 
+    trained, held = Volumes(train, plan, cache), Volumes(val, plan, cache)
+
+    def make() -> nn.Module:
+        network = build(plan.network["name"], plan.network["arguments"])
+        if plan.start and not (folder / "checkpoint.pt").exists():
+            begin_with(network, plan.start, images)
+        return network
+
+    def images() -> Tensor:
+        trained.prepare(on_progress)
+        sampler = PatchSampler(trained, plan)
+        return torch.from_numpy(np.concatenate([sampler.batch(step)[0] for step in range(_MEASURED)]))
+
     loop = Loop(
-        lambda: build(plan.network["name"], plan.network["arguments"]),
+        make,
         Schedule(
             plan.steps,
             plan.learning_rate,
@@ -88,7 +104,6 @@ def fit(
         loss,
         channels_last=flat,
     )
-    trained, held = Volumes(train, plan, cache), Volumes(val, plan, cache)
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         if first < last:  # else nothing is left to learn from

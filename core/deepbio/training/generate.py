@@ -15,7 +15,6 @@ from deepbio.cases.generate import class_pixels, load_pair, read_class_parts, re
 from deepbio.errors import ImageError
 from deepbio.events import Listener, Notice, Stage
 from deepbio.io import atomic
-from deepbio.library.package import write_package
 from deepbio.networks import build
 from deepbio.predict import load_model
 from deepbio.tasks.conditions import Appearance, measure_appearance
@@ -27,9 +26,11 @@ from deepbio.training.generate_class import ClassBatches, ClassGame
 from deepbio.training.generate_cycle import CycleBatches, CycleGame
 from deepbio.training.generate_package import Pieces, generator_content
 from deepbio.training.generate_paired import Pair, PairedBatches, PairedGame
-from deepbio.training.generate_plan import Plan, Wishes, make_plan
+from deepbio.training.generate_plan import Plan, Wishes, check_plan, make_plan
+from deepbio.training.judging import look_through
+from deepbio.training.packaging import training_picture, write_scored
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 _SHOWN = 6  # pairs on a sheet
 _APPEARANCES = 64  # kept on a card
@@ -56,12 +57,8 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     pieces = {"class": _fit_classes, "paired": _fit_pairs, "cycle": _fit_cycle}[plan.kind]
     network, config, sample = pieces(generator, data, plan, job)
     with generator_content(network, plan, sample, config, about) as content:
-        curve = job.work / "history.png"
-        if curve.exists():
-            content = replace(content, files={**content.files, "training.png": curve})
-        write_package(job.output, content, replace=True)
-        rows = _scores(data, job)
-        write_package(job.output, replace(content, scores=rows), replace=True)
+        content = replace(content, files={**content.files, **training_picture(job.work)})
+        write_scored(job.output, content, lambda: _scores(data, job))
     return job.output
 
 
@@ -111,9 +108,14 @@ def _fit_cycle(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted
 
 def _fit_classes(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted:
     images, labels = _images(data, plan, job)
-    arguments = {**plan.rival["arguments"], "classes": plan.latent}
-    both = nn.ModuleDict({"generator": generator, "encoder": build(plan.rival["name"], arguments)})
+    both = nn.ModuleDict({"generator": generator})
+    if plan.likeness or not plan.judge:
+        shape = {"classes": plan.latent, "in_channels": plan.channels}
+        shape |= {name: plan.network["arguments"][name] for name in ("features", "patch")}
+        both["encoder"] = build("style_discriminator", shape)
     rival = build(plan.rival["name"], plan.rival["arguments"])
+    if plan.judge:
+        look_through(rival, plan.judge)
     game = ClassGame(
         plan.latent,
         len(plan.classes),

@@ -105,20 +105,26 @@ class ClassGame:
         """Images; and of the first half, made of codes, the difference and the divergence."""
         labels, half = batch["labels"], len(batch["labels"]) // 2
         z = torch.randn(len(labels), self.latent, generator=random).to(labels.device)
+        asked = F.one_hot(labels, self.classes).to(z.dtype)
+        if "encoder" not in networks:
+            nothing = z.new_zeros(())
+            return networks["generator"](torch.cat([z, asked], 1)), nothing, nothing
         real = batch["images"][:half]
         mean, spread = networks["encoder"](_fast(real))
         spread = spread.clamp(-8, 8)
         divergence = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(1).mean()
         z = torch.cat([mean + z[:half] * (0.5 * spread).exp(), z[half:]])
-        images = networks["generator"](torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1))
+        images = networks["generator"](torch.cat([z, asked], 1))
         return images, (images[:half] - real).abs().mean(), divergence
 
     def _judged(
         self, discriminator: nn.Module, images: Tensor, labels: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Logits of being a real image of its class, and the loss of naming it."""
+    ) -> tuple[list[Tensor], Tensor]:
+        """Logits of being a real image of its class, at each scale, and the loss of naming it."""
         real, named = discriminator(_fast(change(images, random, self.changes)))
-        return real.gather(1, labels[:, None])[:, 0], F.cross_entropy(named, labels)
+        scales = real if isinstance(real, list) else [real]
+        rows = torch.arange(len(labels), device=labels.device)
+        return [one[rows, labels] for one in scales], F.cross_entropy(named, labels)
 
     def discriminator_loss(
         self, generator: nn.Module, discriminator: nn.Module, batch: Batch, random: torch.Generator
@@ -129,8 +135,8 @@ class ClassGame:
             made, _, _ = self._made(_held(generator), batch, random)
         real, naming = self._judged(discriminator, batch["images"], labels, random)
         fake, _ = self._judged(discriminator, made, labels, random)
-        loss = F.softplus(-real).mean() + F.softplus(fake).mean() + self.naming * naming
-        return {"loss": loss, "naming": naming, "real": real.mean(), "fake": fake.mean()}
+        loss = _rejected(real) + _rejected([-one for one in fake]) + self.naming * naming
+        return {"loss": loss, "naming": naming, "real": _mean(real), "fake": _mean(fake)}
 
     def generator_loss(
         self, generator: nn.Module, discriminator: nn.Module, batch: Batch, random: torch.Generator
@@ -138,7 +144,7 @@ class ClassGame:
         """Pass for real, and for the class asked for."""
         made, difference, divergence = self._made(_held(generator), batch, random)
         fake, naming = self._judged(discriminator, made, batch["labels"], random)
-        loss = F.softplus(-fake).mean() + self.naming * naming
+        loss = _rejected(fake) + self.naming * naming
         loss = loss + self.likeness * difference + self.coding * divergence
         return {"loss": loss, "naming": naming, "difference": difference, "divergence": divergence}
 
@@ -164,8 +170,17 @@ class ClassGame:
         return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
 
 
+def _rejected(logits: list[Tensor]) -> Tensor:
+    """Loss of logits that should say "real"."""
+    return torch.stack([F.softplus(-one).mean() for one in logits]).mean()
+
+
+def _mean(logits: list[Tensor]) -> Tensor:
+    return torch.stack([one.mean() for one in logits]).mean()
+
+
 def _held(networks: nn.Module) -> nn.ModuleDict:
-    """The generator with its encoder, by their names."""
+    """The generator, by its name, and its encoder where it has one."""
     assert isinstance(networks, nn.ModuleDict)  # noqa: S101 - for the type checker
     return networks
 

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from deepbio.engine.steps import apply_output_steps, apply_steps
-from deepbio.image import RGB
 from deepbio.library.card import Step
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.unet import UNet, fold_norms
 from deepbio.tasks.conditions import CONDITIONS
 from deepbio.tasks.generate import make_latents
 from deepbio.training.description import Description
-from deepbio.training.weights import OPSET, weight_files
+from deepbio.training.packaging import input_names
+from deepbio.training.weights import weight_files
 
 if TYPE_CHECKING:
     from deepbio.training.generate_plan import Plan
@@ -84,18 +84,14 @@ def generator_content(
             outputs=[
                 TensorContent(
                     test=made[None],
-                    channels=RGB if plan.channels == len(RGB) else ("intensity",),
+                    channels=input_names(plan.channels),
                     steps=steps,
                     description="pixels from 0 to 255"
                     if plan.kind != "paired"
                     else "relative pixels: 0 is the background, 1 the mean of the objects",
                 )
             ],
-            network=plan.network["name"],
-            arguments=arguments,
-            safetensors=files.safetensors,
-            onnx=files.onnx,
-            opset=OPSET,
+            **files.entries,
             config={**config, **_tile(plan), "training": _plain(asdict(plan))},
             # half a byte: the twin rounds products of weights once more
             tolerance=(1e-3, 1e-3 if plan.kind == "paired" else 0.5),
@@ -122,7 +118,7 @@ def _input(test: np.ndarray, pieces: Pieces, plan: Plan) -> TensorContent:
     if pieces.pixels is not None:
         return TensorContent(
             test=test,
-            channels=RGB if plan.channels == len(RGB) else ("intensity",),
+            channels=input_names(plan.channels),
             minimum=(16, 16),
             step=(4, 4),
             steps=_FROM_BYTES,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepbio.cases.classify import is_class_data, load_pixels
+from deepbio.cases.classify import ClassCase, is_class_data, load_pixels
 from deepbio.cases.generate import load_pair, read_class_parts, read_pair_parts
 from deepbio.errors import ImageError, OptionError
 from deepbio.options import Options, option
 from deepbio.tasks.conditions import CONDITIONS
 from deepbio.training.adversarial import AdversarialSchedule
 from deepbio.training.description import Description
+from deepbio.training.fitting_data import apart, check_fits, names_apart
+from deepbio.training.judging import judge_arguments
 
-__all__ = ["Plan", "Wishes", "make_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,14 @@ class Wishes(Options):
         low=0.0,
         high=1000.0,
     )
-    naming: float = option(0.5, "class: weight of being named right", low=0.0, high=100.0)
+    naming: float | None = option(
+        None, "class: weight of being named right; default: 0.5, with 'judge' 0.1", low=0.0, high=100.0
+    )
+    judge: str = option(
+        "",
+        "class: a classifier of ours through whose features the discriminator looks, so that far fewer steps are "
+        "needed; best one that knows the same classes",
+    )
     steps: int | None = option(
         None, "training steps; default: 6000 (class) or 3000 (paired)", low=1, high=10**7
     )
@@ -83,6 +93,8 @@ class Plan:
         Whether images are turned and mirrored.
     naming, likeness, coding : float
         Weights of the losses, see `ClassGame` and `PairedGame`.
+    judge : str
+        Classifier whose features the discriminator of classes sees; empty for none.
     """
 
     kind: str
@@ -100,6 +112,7 @@ class Plan:
     naming: float
     likeness: float
     coding: float
+    judge: str = ""
     schedule: AdversarialSchedule = field(default_factory=AdversarialSchedule)
 
 
@@ -122,14 +135,47 @@ def make_plan(data: Path, wishes: Options, about: Description) -> tuple[Plan, di
     return _plan_classes(data, wishes) if kind == "class" else _plan_pairs(data, wishes)
 
 
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """What the data is, for a plan that is given.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on, or its classes or channels are not those of the plan.
+    """
+    if plan.kind == "paired":
+        train, val = read_pair_parts(data, plan.group)
+        return _told(train, val, load_pair(train[0])[0])
+    parts = read_class_parts(data)
+    first = _first_image(parts[0][0])
+    check_fits(
+        names_apart("classes", plan.labels, parts[2]), apart("channels", plan.channels, int(first.shape[0]))
+    )
+    return _told(parts[0], parts[1], first, classes=_counts(parts[0], parts[2]))
+
+
+def _told(train: Sequence[Any], val: Sequence[Any], first: np.ndarray, **more: Any) -> dict[str, Any]:
+    return {"train": len(train), "val": len(val), **more, "first_shape": list(first.shape)}
+
+
+def _counts(cases: Sequence[ClassCase], labels: Sequence[str]) -> dict[str, int]:
+    tally = Counter(case.class_name for case in cases)
+    return {label: tally[label] for label in labels}
+
+
+def _first_image(case: ClassCase) -> np.ndarray:
+    pixels = load_pixels(case)
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        raise ImageError(
+            f"{str(case.image)!r} has shape {pixels.shape} (channels first); expected 1 or 3 channels in 2D."
+        )
+    return pixels
+
+
 def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
     train, val, labels = read_class_parts(data)
     classes = _renamed(labels, wishes.names)
-    first = load_pixels(train[0])
-    if first.ndim != 3 or first.shape[0] not in (1, 3):
-        raise ImageError(
-            f"{str(train[0].image)!r} has shape {first.shape} (channels first); expected 1 or 3 channels in 2D."
-        )
+    first = _first_image(train[0])
     size = wishes.size or 64
     if size not in (16, 32, 64, 128, 256):
         raise OptionError(f"The size is {size}; a generator of classes makes 16, 32, 64, 128 or 256 pixels.")
@@ -156,12 +202,34 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         schedule=AdversarialSchedule(wishes.steps or 6000, beta=0.5, seed=wishes.seed),
         changes=("colour", "shift", "cut"),
         turn=wishes.turn,
-        naming=wishes.naming,
+        naming=0.5 if wishes.naming is None else wishes.naming,
         likeness=20.0 if wishes.likeness is None else wishes.likeness,
         coding=0.005,
     )
-    counts = {name: sum(case.class_name == name for case in train) for name in labels}
-    return plan, {"train": len(train), "val": len(val), "classes": counts, "first_shape": list(first.shape)}
+    if wishes.judge:
+        plan = _judged(plan, wishes)
+    return plan, _told(train, val, first, classes=_counts(train, labels))
+
+
+def _judged(plan: Plan, wishes: Wishes) -> Plan:
+    """The plan with a discriminator that looks through a classifier; an encoder is not needed then."""
+    seen = judge_arguments(wishes.judge, plan.classes, plan.channels)
+    known = bool(seen["order"])
+    naming = (0.1 if known else 0.0) if wishes.naming is None else wishes.naming
+    if naming and not known:
+        raise OptionError(
+            f"The model {wishes.judge!r} does not know the classes {', '.join(plan.classes)}, so it cannot name them.",
+            "Set naming=0, choose another judge, or give the data's classes its names with 'names'.",
+        )
+    return replace(
+        plan,
+        rival={"name": "projected_discriminator", "arguments": {"classes": len(plan.classes), **seen}},
+        schedule=replace(plan.schedule, beta=0.0, rival_rate=0.2, r1=0.0),
+        naming=naming,
+        likeness=0.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.0 if not wishes.likeness else plan.coding,
+        judge=wishes.judge,
+    )
 
 
 def _renamed(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -253,4 +321,4 @@ def _plan_pairs(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         likeness=2.0 if wishes.likeness is None else wishes.likeness,
         coding=0.0,
     )
-    return plan, {"train": len(train), "val": len(val), "first_shape": list(pixels.shape)}
+    return plan, _told(train, val, pixels)

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepbio.image import RGB
-from deepbio.library.card import Step
+from deepbio.library.card import Step, steps_of
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.ensemble import Ensemble
 from deepbio.networks.unet import UNet, fold_norms
 from deepbio.tasks.decode import Decoder
 from deepbio.training.description import Description
+from deepbio.training.packaging import folded_arguments, input_names, middle_of
 from deepbio.training.plan import Plan
 from deepbio.training.targets import channel_names
-from deepbio.training.weights import OPSET, weight_files
+from deepbio.training.weights import weight_files
 
 __all__ = ["package_content"]
 
@@ -59,15 +59,15 @@ def package_content(
         Without scores.
     """
     name, arguments, state = _folded(network, plan)
-    steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
-    raw = _sample_piece(sample, network.divisor)
+    steps = steps_of(plan.normalisation)
+    raw = middle_of(sample, network.divisor, _SAMPLE_EDGE[sample.ndim - 1])
     tile, overlap = _tile(plan, network.divisor)
     with weight_files(name, arguments, state, raw.shape) as files:
         expected = _scores_of(files.network, raw, steps, plan)
         inputs = TensorContent(
             test=raw[None],
             sample=raw[None],
-            channels=_input_channels(raw.shape[0]),
+            channels=input_names(raw.shape[0]),
             minimum=network.divisor,
             step=network.divisor,
             steps=steps,
@@ -86,11 +86,7 @@ def package_content(
             task="segment",
             inputs=[inputs],
             outputs=[outputs],
-            network=name,
-            arguments=arguments,
-            safetensors=files.safetensors,
-            onnx=files.onnx,
-            opset=OPSET,
+            **files.entries,
             config=_config(plan, decoder, about, tile),
         )
 
@@ -98,9 +94,7 @@ def package_content(
 def _folded(network: UNet | Ensemble, plan: Plan) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
     """Name, arguments and state of the network for prediction, normalisations folded into it."""
     name = plan.network["name"]
-    arguments = {**plan.network["arguments"], "deep_supervision": False}
-    if arguments.get("norm") == "batch":
-        arguments["norm"] = "none"
+    arguments = {**folded_arguments(plan.network), "deep_supervision": False}
     if not isinstance(network, Ensemble):
         return name, arguments, fold_norms(network).state_dict()
     state = {}
@@ -143,29 +137,10 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
     return config
 
 
-def _input_channels(count: int) -> tuple[str, ...]:
-    if count == 3:
-        return RGB
-    return ("intensity",) if count == 1 else tuple(f"channel_{i + 1}" for i in range(count))
-
-
 def _output_channels(plan: Plan, about: Description) -> tuple[str, ...]:
     if plan.target == "instances":
         return channel_names(plan.dims)
     return ("background", *(about.names.get(i, f"class_{i}") for i in range(1, plan.classes + 1)))
-
-
-def _sample_piece(sample: np.ndarray, divisor: Sequence[int]) -> np.ndarray:
-    """The middle of a sample, small and in a size that the network takes."""
-    edge = _SAMPLE_EDGE[sample.ndim - 1]
-    key: list[slice] = [slice(None)]
-    for n, d in zip(sample.shape[1:], divisor, strict=True):
-        size = max(min(n, edge) // d, 1) * d
-        start = max(0, (n - size) // 2)
-        key.append(slice(start, start + size))
-    piece = sample[tuple(key)]
-    short = [(0, -n % d) for n, d in zip(piece.shape[1:], divisor, strict=True)]
-    return np.ascontiguousarray(np.pad(piece, [(0, 0), *short], mode="symmetric"))
 
 
 def _scores_of(network: nn.Module, raw: np.ndarray, steps: Sequence[Step], plan: Plan) -> np.ndarray:

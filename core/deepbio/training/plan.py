@@ -13,10 +13,12 @@ import yaml
 from deepbio.engine.geometry import GridSpec
 from deepbio.errors import CardError, ImageError, OptionError
 from deepbio.io import atomic
+from deepbio.networks.unet import UNet
 from deepbio.training.augment import Augmentation
 from deepbio.training.configure import CONFIGURATIONS, Budget, Configuration, configurations, normalisation
 from deepbio.training.facts import CLASS_LIMIT
 from deepbio.training.fingerprint import Fingerprint
+from deepbio.training.start import started_from, steps_of, trainable
 from deepbio.training.targets import channel_names
 
 __all__ = ["Plan", "Wishes", "make_plan", "read_plan", "write_plan"]
@@ -50,6 +52,9 @@ class Wishes:
         Labels that may occur; by default any.
     sides : bool
         Whether classes are left and right ones, so that images must not be mirrored.
+    start : str
+        A segmentation model of ours to go on from: network, normalisation and grid are its own; with fewer
+        steps (by default 100 per case, between 500 and 10000) and half the learning rate.
 
     Raises
     ------
@@ -66,6 +71,7 @@ class Wishes:
     folds: int = 0
     classes: tuple[int, ...] = ()
     sides: bool = False
+    start: str = ""
 
     def __post_init__(self) -> None:
         choices = (
@@ -126,6 +132,8 @@ class Plan:
         A 2D network that learns from the slices (along the first axis) of volumes.
     folds : int
         Folds of a cross-validation; 0 trains once.
+    start : str
+        Model whose weights the network begins with; empty for none.
     """
 
     target: str
@@ -150,6 +158,7 @@ class Plan:
     grid: dict[str, Any] = field(default_factory=dict)
     per_slice: bool = False
     folds: int = 0
+    start: str = ""
 
     @property
     def grid_spec(self) -> GridSpec:
@@ -202,7 +211,7 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     modality = seen.modality if wishes.modality == "auto" else wishes.modality
     steps = normalisation(seen, dims, modality if channels == 1 else "other")
     diameter = seen.object_diameter[1]
-    return Plan(
+    plan = Plan(
         target=target,
         dims=dims,
         channels=channels,
@@ -212,7 +221,7 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
             "arguments": {
                 "dims": dims,
                 "in_channels": channels,
-                "out_channels": len(channel_names(dims)) if target == "instances" else classes + 1,
+                "out_channels": scores,
                 **chosen.arguments,
                 "norm": "batch" if dims == 2 else "instance",
                 "deep_supervision": True,
@@ -230,6 +239,32 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
         grid=chosen.grid,
         per_slice=seen.dims == 3 and dims == 2,
         folds=wishes.folds,
+    )
+    return _going_on(plan, seen, wishes) if wishes.start else plan
+
+
+def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:
+    """The plan to fine-tune a model: what its weights rest on is as on its card."""
+    card, known = started_from(wishes.start, plan.dims)
+    found, expected = plan.channels, int(known["in_channels"])
+    if found not in (1, expected):
+        raise OptionError(
+            f"The images have {found} channels; the model {wishes.start!r} takes {expected}.",
+            "Start from another model, or leave --start out.",
+        )
+    arguments = trainable(known) | {"out_channels": plan.scores}
+    divisor = UNet(**arguments).divisor
+    grid = dict(card.deepbio.get("grid") or {})
+    return replace(
+        plan,
+        channels=expected,
+        network={"name": "unet", "arguments": arguments},
+        patch=tuple(max(n // d, 1) * d for n, d in zip(plan.patch, divisor, strict=True)),
+        steps=wishes.steps or int(np.clip(100 * seen.cases, 500, 10000)),
+        normalisation=steps_of(card),
+        learning_rate=plan.learning_rate / 2,
+        grid=grid,
+        start=wishes.start,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,19 @@ from deepbio.cases.restore import (
 from deepbio.cases.split import split_cases
 from deepbio.errors import ImageError, OptionError
 from deepbio.events import Notice
-from deepbio.image import RGB
-from deepbio.library.package import write_package
 from deepbio.metrics.restoration import fit_intensity, noise_level, psnr
 from deepbio.networks import build
 from deepbio.training.description import Description
 from deepbio.training.families import Job
+from deepbio.training.fitting_data import apart, check_fits
 from deepbio.training.loop import Loop, Schedule
+from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.restore_loss import RestoreLoss
 from deepbio.training.restore_package import restore_content
 from deepbio.training.restore_pairs import Batch, Pairs, PatchSampler, prepare_pairs
 from deepbio.training.restore_plan import Plan, Wishes
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 _DEEP = 8  # slices from which a stack is a volume
 _PATCH = {2: 96, 3: 32}
@@ -82,34 +82,46 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     method = _method(cases, wishes)
     train, val = _parts(cases, method)
     factor = wishes.factor if method == "superresolution" else 1
-    rows, samples = [], []
-    for case in train[:_SEEN]:
-        sample = load_restore_sample(case, factor)
-        samples.append(_outline(sample))
-        rows.append(_facts(sample))
-    for case in val:  # what cannot be scored is better known before the training
-        load_restore_sample(case, factor)
-    dims = wishes.dims or (3 if min(n for size in samples for n in size[2:-2] or (1,)) >= _DEEP else 2)
-    channels = sorted({size[1] for size in samples})
-    if len(channels) > 1:
-        raise ImageError(
-            f"The images have {' and '.join(map(str, channels))} channels; expected one number for all.",
-            "Train on images of the same channels.",
-        )
-    plan = _plan(wishes, method, dims, channels[0], len(train))
-    facts = {
-        "cases": {"train": len(train), "val": len(val)},
-        "with a target": sum(case.target is not None for case in train),
-        "noise": _spread([row["noise"] for row in rows]),
-        "images": rows,
-    }
+    seen = _measure(train, val, factor)
+    dims = wishes.dims or (3 if seen.slices >= _DEEP else 2)
+    plan = _plan(wishes, method, dims, seen.channels, len(train))
     prepare_pairs(load_restore_sample(train[0], factor), plan)
-    return plan, facts
+    return plan, seen.facts
+
+
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """Measure the training part for a plan that is given.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on, or its channels, axes or factor are not those of the plan.
+    OptionError
+        If the method of the plan needs targets that are not there.
+    """
+    cases = read_restore_cases(data)
+    _check_method(cases, plan.method, plan.loss)
+    train, val = _parts(cases, plan.method)
+    seen = _measure(train, val, plan.factor)
+    check_fits(
+        apart("channels", plan.channels, seen.channels),
+        # a network of planes takes the slices of a stack
+        apart("spatial axes", plan.dims, seen.dims) if seen.dims < plan.dims else "",
+    )
+    prepare_pairs(load_restore_sample(train[0], plan.factor), plan)
+    return seen.facts
 
 
 def _method(cases: Sequence[RestoreCase], wishes: Wishes) -> str:
+    method = wishes.method
+    if method == "auto":
+        method = "paired" if any(case.target is not None for case in cases) else "noise2void"
+    _check_method(cases, method, wishes.loss)
+    return method
+
+
+def _check_method(cases: Sequence[RestoreCase], method: str, loss: str) -> None:
     targets = sum(case.target is not None for case in cases)
-    method = wishes.method if wishes.method != "auto" else "paired" if targets else "noise2void"
     if method == "paired" and targets < len(cases):
         without = next(case for case in cases if case.target is None)
         raise OptionError(
@@ -117,12 +129,11 @@ def _method(cases: Sequence[RestoreCase], wishes: Wishes) -> str:
             f"{str(without.path)!r}.",
             "Choose the method noise2void, which learns from noisy images alone.",
         )
-    if method == "noise2void" and wishes.loss.startswith("ssim"):
+    if method == "noise2void" and loss.startswith("ssim"):
         raise OptionError(
-            f"The loss {wishes.loss!r} compares neighbourhoods; noise2void knows single pixels only.",
+            f"The loss {loss!r} compares neighbourhoods; noise2void knows single pixels only.",
             "Choose l2 or l1.",
         )
-    return method
 
 
 def _parts(cases: Sequence[RestoreCase], method: str) -> tuple[list[RestoreCase], list[RestoreCase]]:
@@ -133,8 +144,38 @@ def _parts(cases: Sequence[RestoreCase], method: str) -> tuple[list[RestoreCase]
     return split_cases(cases)
 
 
-def _outline(sample: RestoreSample) -> tuple[int, ...]:
-    return tuple(sample.given.shape)
+@dataclass(frozen=True)
+class _Seen:
+    """Channels, the fewest spatial axes, the fewest slices (1 in 2D), and what people may want to know."""
+
+    channels: int
+    dims: int
+    slices: int
+    facts: dict[str, Any]
+
+
+def _measure(train: Sequence[RestoreCase], val: Sequence[RestoreCase], factor: int) -> _Seen:
+    rows, shapes = [], []
+    for case in train[:_SEEN]:
+        sample = load_restore_sample(case, factor)
+        shapes.append(sample.given.shape)
+        rows.append(_facts(sample))
+    for case in val:  # what cannot be scored is better known before the training
+        load_restore_sample(case, factor)
+    channels = sorted({shape[1] for shape in shapes})
+    if len(channels) > 1:
+        raise ImageError(
+            f"The images have {' and '.join(map(str, channels))} channels; expected one number for all.",
+            "Train on images of the same channels.",
+        )
+    facts = {
+        "cases": {"train": len(train), "val": len(val)},
+        "with a target": sum(case.target is not None for case in train),
+        "noise": _spread([row["noise"] for row in rows]),
+        "images": rows,
+    }
+    slices = min(n for shape in shapes for n in shape[2:-2] or (1,))
+    return _Seen(channels[0], min(len(shape) - 2 for shape in shapes), slices, facts)
 
 
 def _facts(sample: RestoreSample) -> dict[str, Any]:
@@ -302,11 +343,11 @@ def _package(
     raw = sample.given[0]
     if raw.ndim - 1 > plan.dims:
         raw = raw[:, raw.shape[1] // 2]
-    names = sample.channels or (RGB if plan.channels == 3 else ())
-    with restore_content(network, plan, raw, names, about) as content:
-        content = replace(content, files={"training.png": job.work / "history.png"})
-        write_package(job.output, content, replace=True)
+
+    def score() -> Sequence[Mapping[str, Any]]:
         with load_model(job.output) as model:
-            report = score_cases(model, val, "val", on_progress=job.listener, data=data)
-        write_package(job.output, replace(content, scores=report.summary), replace=True)
+            return score_cases(model, val, "val", on_progress=job.listener, data=data).summary
+
+    with restore_content(network, plan, raw, sample.channels, about) as content:
+        write_scored(job.output, replace(content, files=training_picture(job.work)), score)
     return job.output

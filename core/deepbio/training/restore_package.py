@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from deepbio.engine.steps import apply_steps
-from deepbio.library.card import Step
+from deepbio.library.card import steps_of
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.autoencoder import Autoencoder
 from deepbio.networks.restorer import Restorer, fold_restorer
 from deepbio.training.description import Description
+from deepbio.training.packaging import folded_arguments, input_names, middle_of
 from deepbio.training.restore_plan import Plan
-from deepbio.training.weights import OPSET, weight_files
+from deepbio.training.weights import weight_files
 
 __all__ = ["restore_content"]
 
@@ -62,10 +63,10 @@ def restore_content(
     name, arguments, state = _folded(network, plan)
     divisor: tuple[int, ...] = network.divisor  # type: ignore[assignment]
     fixed = isinstance(network, Autoencoder)
-    piece = _piece(raw, divisor, fixed=fixed)
-    steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
+    piece = _as_stored(middle_of(raw, divisor, 0 if fixed else _SAMPLE_EDGE[raw.ndim - 1]))
+    steps = steps_of(plan.normalisation)
     axes = ("channel", *"zyx"[3 - plan.dims :])
-    channels = tuple(names) if len(names) == plan.channels else _channels(plan.channels)
+    channels = tuple(names) if len(names) == plan.channels else input_names(plan.channels)
     tile = tuple(divisor) if fixed else (_TILE[plan.dims],) * plan.dims
     overlap = _CODE_OVERLAP if fixed else _OVERLAP[plan.dims]
     with weight_files(name, arguments, state, piece.shape, onnx=not fixed) as files:
@@ -93,23 +94,17 @@ def restore_content(
             task="restore",
             inputs=[inputs],
             outputs=[outputs],
-            network=name,
-            arguments=arguments,
-            safetensors=files.safetensors,
-            onnx=files.onnx,
-            opset=OPSET,
+            **files.entries,
             config=_config(plan, tile, overlap),
         )
 
 
 def _folded(network: nn.Module, plan: Plan) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Name, arguments and state of the network for prediction."""
-    arguments = dict(plan.network["arguments"])
+    name = plan.network["name"]
     if not isinstance(network, Restorer):
-        return plan.network["name"], arguments, network.state_dict()
-    if arguments.get("norm") == "batch":
-        arguments["norm"] = "none"
-    return plan.network["name"], arguments, fold_restorer(network).state_dict()
+        return name, dict(plan.network["arguments"]), network.state_dict()
+    return name, folded_arguments(plan.network), fold_restorer(network).state_dict()
 
 
 def _config(plan: Plan, tile: Sequence[int], overlap: float) -> dict[str, Any]:
@@ -122,25 +117,6 @@ def _config(plan: Plan, tile: Sequence[int], overlap: float) -> dict[str, Any]:
     if plan.dims == 2:
         config["per_slice"] = True  # each slice is an image of its own
     return config
-
-
-def _channels(count: int) -> tuple[str, ...]:
-    return ("intensity",) if count == 1 else tuple(f"channel_{i + 1}" for i in range(count))
-
-
-def _piece(raw: np.ndarray, divisor: Sequence[int], *, fixed: bool) -> np.ndarray:
-    """The middle of a sample, small and in a size that the network takes."""
-    edge = _SAMPLE_EDGE[raw.ndim - 1]
-    key: list[slice] = [slice(None)]
-    for n, d in zip(raw.shape[1:], divisor, strict=True):
-        size = d if fixed else max(min(n, edge) // d, 1) * d
-        start = max(0, (n - size) // 2)
-        key.append(slice(start, start + size))
-    piece = raw[tuple(key)]
-    wanted = [d if fixed else max(n, d) for n, d in zip(piece.shape[1:], divisor, strict=True)]
-    short = [(0, max(0, w - n)) for n, w in zip(piece.shape[1:], wanted, strict=True)]
-    whole = np.pad(piece, [(0, 0), *short], mode="symmetric")
-    return _as_stored(np.ascontiguousarray(whole))
 
 
 def _as_stored(pixels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from deepbio.cases.restore import RestoreCase, RestoreSample, coarser, load_rest
 from deepbio.engine.steps import apply_steps
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.io import read
-from deepbio.library.card import Step
+from deepbio.library.card import steps_of
 from deepbio.training.restore_plan import Plan
 
 __all__ = ["Pair", "Pairs", "PatchSampler", "add_noise", "hide_pixels"]
@@ -141,7 +141,7 @@ def _pair(image: np.ndarray | None, target: np.ndarray | None, case: RestoreCase
     if target is not None and paired and not made:
         target = _on_scale(image, target, case, plan.factor)
     axes = ("channel", *"zyx"[3 - plan.dims :])
-    steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
+    steps = steps_of(plan.normalisation)
     normal = apply_steps(image, axes, steps)
     if target is None or not paired:
         return _padded(Pair(normal, normal, False), plan)

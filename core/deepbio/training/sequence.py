@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from deepbio.cases import split_cases
 from deepbio.cases.sequence import Clip, SequenceCase, load_clips, looks_like_sequences, read_sequences
+from deepbio.engine.runtimes.with_torch import load_module
 from deepbio.events import Notice
 from deepbio.io import read
-from deepbio.library.package import write_package
 from deepbio.networks import build
 from deepbio.networks.sequence import SequenceUNet
 from deepbio.predict import load_model
@@ -23,14 +24,24 @@ from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.loop import Loop, Schedule
 from deepbio.training.losses import class_loss
+from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.sequence_data import Batch, Ready, animated, clip_batches, ready_clips
 from deepbio.training.sequence_package import sequence_content
-from deepbio.training.sequence_plan import Plan, Wishes, make_network_plan, settle_kind, started_from
+from deepbio.training.sequence_plan import (
+    Plan,
+    Wishes,
+    check_network_plan,
+    make_network_plan,
+    settle_kind,
+)
+from deepbio.training.sequence_teacher import taught
+from deepbio.training.start import begin_with, weights_of
 
-__all__ = ["Plan", "Wishes", "make_plan", "matches", "sequence_loss", "train_plan"]
+__all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "sequence_loss", "train_plan"]
 
 _VALIDATED = 20  # clips at most, drawn evenly from the val part
-_STILLS = 3  # scored for the card where no movie is held out
+_SHARP = 3.0
+_SMALL = 30.0  # pixels, below which sizes need not be steady
 
 Thing = TypeVar("Thing")
 
@@ -53,8 +64,19 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     cases = read_sequences(data)
     train, _ = split_cases(cases)
     kind = settle_kind(wishes.kind, [case.classes for case in cases], any(case.labels for case in cases))
-    clips = [clip for case in train for clip in load_clips(case, kind)]
-    return make_network_plan(clips, kind, wishes, about.names)
+    return make_network_plan(_clips(train, kind), kind, wishes, about.names)
+
+
+def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
+    """Measure the training part for a plan that is given.
+
+    Raises
+    ------
+    ImageError, InputMismatch
+        If the data cannot be trained on, or its classes or channels are not those of the plan.
+    """
+    train, _ = split_cases(read_sequences(data))
+    return check_network_plan(_clips(train, plan.kind), plan, about.names)
 
 
 def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
@@ -67,7 +89,8 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     """
     train, val = split_cases(read_sequences(data))
     job.listener(Notice(f"{len(train)} files, {len(val)} held out."))
-    clips, held = (ready_clips(_clips(cases, plan), plan) for cases in (train, val))
+    clips, held = (ready_clips(_clips(cases, plan.kind), plan) for cases in (train, val))
+    clips = learned(clips, plan)
     shown = [animated(one, plan, number) for number, one in enumerate(_some(held, _VALIDATED))]
     schedule = Schedule(
         plan.steps, plan.learning_rate, plan.weight_decay, plan.ema, plan.validate_every, plan.seed
@@ -82,21 +105,20 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     job.listener(Notice(f"Best score on the val part: {state.best:.3f}."))
     sample = max(held or clips, key=lambda one: len(one.frames)).clip
     with sequence_content(network, plan, sample, about) as content:
-        files = {"training.png": job.work / "history.png"}
-        write_package(job.output, _with(content, files=files), replace=job.output.exists())
-        scores = _held_out(job.output, val, data, job)
-        write_package(job.output, _with(content, files=files, scores=scores), replace=True)
+        content = replace(content, files=training_picture(job.work))
+        write_scored(job.output, content, lambda: _held_out(job.output, val, data, job))
     return job.output
 
 
-def _with(content: Any, **changes: Any) -> Any:
-    from dataclasses import replace
+def learned(clips: Sequence[Ready], plan: Plan) -> list[Ready]:
+    """Clips to learn from: where the plan says so, a teacher labels the frames that have no label."""
+    if plan.kind != "segment" or not plan.start or not plan.teach:
+        return list(clips)
+    return taught(clips, load_module(weights_of(plan.start, 2)), harmonics=plan.harmonics, cyclic=plan.cyclic)
 
-    return replace(content, **changes)
 
-
-def _clips(cases: Sequence[SequenceCase], plan: Plan) -> list[Clip]:
-    return [clip for case in cases for clip in load_clips(case, plan.kind)]
+def _clips(cases: Sequence[SequenceCase], kind: str) -> list[Clip]:
+    return [clip for case in cases for clip in load_clips(case, kind)]
 
 
 def _maker(plan: Plan) -> Callable[[], nn.Module]:
@@ -107,7 +129,7 @@ def _maker(plan: Plan) -> Callable[[], nn.Module]:
         if not isinstance(network, SequenceUNet):
             return network
         if plan.start:
-            _begin_with(network.unet, plan.start)
+            begin_with(network.unet, plan.start)
         if plan.learn != "all":
             network.unet.requires_grad_(False)
         if plan.learn == "decoder":
@@ -116,15 +138,6 @@ def _maker(plan: Plan) -> Callable[[], nn.Module]:
         return network
 
     return make
-
-
-def _begin_with(unet: nn.Module, name: str) -> None:
-    from deepbio.engine.runtimes.with_torch import load_module
-
-    card, _ = started_from(name)
-    weights = next(one for one in card.weights if one.format == "safetensors")
-    weights.verify()
-    unet.load_state_dict(load_module(weights).state_dict())
 
 
 def _loss_on(plan: Plan, device: str) -> Callable[[nn.Module, Batch], Tensor]:
@@ -144,8 +157,9 @@ def sequence_loss(scores: Tensor, labels: Tensor, consistency: float) -> Tensor:
     labels : Tensor of int64
         The same without K; -1 is unknown.
     consistency : float
-        Weight of the mean squared second difference in time of the probabilities (times 100, as few pixels
-        change). What is steady or changes evenly costs nothing, so that a heart may beat.
+        Weight of the mean squared second difference in time of the classes' sizes, each over its largest size. What is
+        steady or changes evenly costs nothing, so that a heart may beat; an object that comes and goes from one
+        frame to the next does.
 
     Returns
     -------
@@ -160,9 +174,11 @@ def sequence_loss(scores: Tensor, labels: Tensor, consistency: float) -> Tensor:
     known = marks[:, 0, 0] >= 0
     loss = class_loss(flat[known], marks[known]) if bool(known.any()) else scores.sum() * 0
     if consistency and scores.shape[2] > 2:
-        probability = scores.softmax(1)
-        jumps = probability[:, :, 2:] - 2 * probability[:, :, 1:-1] + probability[:, :, :-2]
-        loss = loss + consistency * 100 * jumps.square().mean()
+        # sharpened, nearly counts of pixels: else a region that is half there everywhere would be steady
+        sizes = (scores.float() * _SHARP).softmax(1)[:, 1:].sum((3, 4))
+        sizes = sizes / (sizes.amax(2, keepdim=True).detach() + _SMALL)
+        jumps = sizes[:, :, 2:] - 2 * sizes[:, :, 1:-1] + sizes[:, :, :-2]
+        loss = loss + consistency * jumps.square().mean()
     return loss
 
 
@@ -210,19 +226,19 @@ def _padded(frames: Tensor, network: Any) -> Tensor:
 
 
 def _held_out(output: Path, cases: Sequence[SequenceCase], data: Path, job: Job) -> list[dict[str, Any]]:
-    """Scores of the finished package, by the same code as ``deepbio evaluate``: of all movies, or of some stills."""
+    """Scores of the finished package, as ``deepbio evaluate`` tells: of movies, or of stills where there are none."""
     from deepbio.evaluation.sequence import evaluate_sequences
     from deepbio.options import RunOptions
 
     movies = [case for case in cases if case.classes or read(case.image).size("T") > 1]
-    command = f"deepbio evaluate {output.name} {data.name} --split val" if len(movies) == len(cases) else ""
+    command = f"deepbio evaluate {output.name} {data.name} --split val"
     with load_model(output) as model:
         report = evaluate_sequences(
             model,
-            movies or _some(cases, _STILLS),
+            movies or cases,
             "val",
             RunOptions(),
-            command=command,
+            command=command if len(movies) in (0, len(cases)) else "",
             on_progress=job.listener,
         )
     return [dict(row) for row in report.summary]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepbio.cases.sequence import Clip
 from deepbio.engine.steps import apply_steps
-from deepbio.library.card import Step
+from deepbio.library.card import steps_of
 from deepbio.training.sequence_plan import Plan
 
 __all__ = ["Batch", "Ready", "animated", "clip_batches", "ready_clips"]
@@ -64,7 +64,7 @@ class Ready:
 
 def ready_clips(clips: Sequence[Clip], plan: Plan) -> list[Ready]:
     """Normalise clips; labels that the plan does not know become background."""
-    steps = [Step(one["id"], one.get("kwargs", {})) for one in plan.normalisation]
+    steps = steps_of(plan.normalisation)
     made = []
     for clip in clips:
         frames = np.stack([apply_steps(frame, ("channel", "y", "x"), steps) for frame in clip.pixels])

@@ -13,13 +13,13 @@ from torch import nn
 
 from deepbio.cases.sequence import Clip
 from deepbio.engine.steps import apply_steps
-from deepbio.image import RGB
-from deepbio.library.card import Step
+from deepbio.library.card import Step, steps_of
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.sequence import fold_sequence
 from deepbio.training.description import Description
+from deepbio.training.packaging import folded_arguments, input_names
 from deepbio.training.sequence_plan import Plan
-from deepbio.training.weights import OPSET, weight_files
+from deepbio.training.weights import weight_files
 
 __all__ = ["sequence_content"]
 
@@ -51,24 +51,18 @@ def sequence_content(
     PackageContent
         Without scores.
     """
-    arguments = dict(plan.network["arguments"])
-    if arguments.get("norm") == "batch":
-        arguments["norm"] = "none"
+    arguments = folded_arguments(plan.network)
     name, state = plan.network["name"], fold_sequence(network).state_dict()
     divisor: tuple[int, ...] = network.divisor  # type: ignore[assignment]
     raw = _piece(sample, plan, divisor)
-    steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
+    steps = steps_of(plan.normalisation)
     with weight_files(name, arguments, state, raw.shape, onnx=onnx, fixed=(1,)) as files:
         expected = _scores_of(files.network, raw, steps)
         sizes = plan.kind == "segment"
         inputs = TensorContent(
             test=raw[None],
             sample=raw[None],
-            channels=RGB
-            if plan.channels == 3
-            else tuple(f"channel_{i + 1}" for i in range(plan.channels))
-            if plan.channels > 1
-            else ("intensity",),
+            channels=input_names(plan.channels),
             time=True,
             minimum=(plan.frames, *divisor) if sizes else (),
             step=(0, *divisor) if sizes else (),
@@ -86,11 +80,7 @@ def sequence_content(
             task="sequence",
             inputs=[inputs],
             outputs=[outputs],
-            network=name,
-            arguments=arguments,
-            safetensors=files.safetensors,
-            onnx=files.onnx,
-            opset=OPSET,
+            **files.entries,
             config=_config(plan, about),
         )
 
@@ -104,6 +94,7 @@ def _config(plan: Plan, about: Description) -> dict[str, Any]:
         "bidirectional": bool(plan.network["arguments"].get("bidirectional")),
         "cyclic": plan.cyclic,
         "smooth": plan.smooth,
+        "harmonics": plan.harmonics,
         "ejection": plan.ejection,
     }
     config: dict[str, Any] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,19 @@ import numpy as np
 
 from deepbio.cases.sequence import KINDS, Clip
 from deepbio.errors import ImageError, OptionError
-from deepbio.library import ModelCard, find_model
 from deepbio.networks.recurrent import CELLS
 from deepbio.options import Options, option
+from deepbio.training.fitting_data import apart, check_fits, names_apart
+from deepbio.training.start import started_from, steps_of
 
-__all__ = ["LEARNED", "Plan", "Wishes", "make_network_plan", "started_from"]
+__all__ = [
+    "LEARNED",
+    "Plan",
+    "Wishes",
+    "check_network_plan",
+    "make_network_plan",
+    "settle_kind",
+]
 
 LEARNED = ("memory", "decoder", "all")
 _NORMALISATION = {
@@ -43,9 +51,18 @@ class Wishes(Options):
     smooth: float = option(
         0.0, "standard deviation in frames of a Gaussian over the scores in time", low=0.0, high=20.0
     )
+    harmonics: int = option(
+        0,
+        "with 'cyclic', keep so many waves in time of the distance to the border (2 for a heart); 0: all",
+        low=0,
+        high=100,
+    )
     ejection: bool = option(False, "tell end-diastole, end-systole and the ejection fraction")
     consistency: float = option(
         0.1, "weight of the loss on jumps between neighbouring frames", low=0.0, high=1000.0
+    )
+    teach: bool = option(
+        True, "with 'start', unlabelled frames learn from what that model says of them, steadied in time"
     )
     patch: int | None = option(None, "edge of the training patches in pixels", low=16, high=1024)
     steps: int | None = option(None, "training steps; default: by the data", low=1, high=10**7)
@@ -78,7 +95,7 @@ class Plan:
         Size of the training patches (y, x).
     batch : int
         Clips of a step.
-    cyclic, smooth, ejection, consistency
+    cyclic, smooth, harmonics, ejection, consistency, teach
         As in `Wishes`.
     animate : float
         Share of the clips that are made from one labelled frame by moving and beating it.
@@ -106,8 +123,10 @@ class Plan:
     batch: int = 2
     cyclic: bool = False
     smooth: float = 0.0
+    harmonics: int = 0
     ejection: bool = False
     consistency: float = 0.1
+    teach: bool = False
     animate: float = 0.5
     beat: float = 0.35
     rotation: float = 30.0
@@ -132,7 +151,7 @@ def settle_kind(asked: str, classes: Sequence[Sequence[str]], labelled: bool) ->
 
 
 def make_network_plan(
-    clips: Sequence[Clip], kind: str, wishes: Wishes, names: dict[int, str]
+    clips: Sequence[Clip], kind: str, wishes: Wishes, names: Mapping[int, str]
 ) -> tuple[Plan, dict[str, Any]]:
     """Plan from the training part.
 
@@ -141,26 +160,14 @@ def make_network_plan(
     ImageError
         If frames differ in channels, or there is only one class.
     """
-    lengths = [len(clip.pixels) for clip in clips]
-    channels = {clip.pixels.shape[1] for clip in clips}
-    if len(channels) > 1:
-        raise ImageError(f"The sequences have {sorted(channels)} channels; expected one number for all.")
-    facts: dict[str, Any] = {
-        "clips": len(clips),
-        "frames": [min(lengths), int(np.median(lengths)), max(lengths)],
-        "size": [int(np.median([c.pixels.shape[axis] for c in clips])) for axis in (2, 3)],
-        "labelled_frames": sum(len(clip.labelled) for clip in clips),
-    }
-    longest = max(lengths)
-    if kind != "segment" and longest < 2:
-        raise ImageError(
-            "Every sequence has a single frame; a network with memory needs at least 2.",
-            "Train with --task classify.",
-        )
+    if wishes.harmonics and not wishes.cyclic:
+        raise OptionError(f"harmonics={wishes.harmonics} is of a cycle.", "Set cyclic=true, or leave it out.")
+    channels, facts = _measure(clips, kind)
+    longest = facts["frames"][-1]
     window = wishes.frames or max(2, min(20, longest if longest > 1 else 10))
     classes = _classes(clips, kind, names)
     steps = wishes.steps or int(np.clip(100 * len(clips), 500, 20000))
-    network, base = _network(kind, channels.pop(), len(classes), wishes)
+    network, base = _network(kind, channels, len(classes), wishes)
     divisor = 2 ** (len(network["arguments"]["features"]) - 1)
     edge = wishes.patch or min(128, *facts["size"])
     patch = max(divisor, edge // divisor * divisor)
@@ -177,18 +184,71 @@ def make_network_plan(
         batch=2 if kind == "segment" else 4,
         cyclic=wishes.cyclic,
         smooth=wishes.smooth,
+        harmonics=wishes.harmonics,
         ejection=wishes.ejection,
         consistency=wishes.consistency,
+        teach=bool(wishes.start) and wishes.teach,
         normalisation=base.get("normalisation", [_NORMALISATION]),
         grid=base.get("grid", {}),
         steps=steps,
         validate_every=max(1, min(500, steps // 5)),
         seed=wishes.seed,
     )
-    return plan, {**facts, "classes": dict(Counter(name for clip in clips for name in clip.classes if name))}
+    return plan, facts
 
 
-def _classes(clips: Sequence[Clip], kind: str, names: dict[int, str]) -> tuple[str, ...]:
+def check_network_plan(clips: Sequence[Clip], plan: Plan, names: Mapping[int, str]) -> dict[str, Any]:
+    """The facts of the training part, for a plan that is given.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+        Read as the plan's kind says.
+    plan : Plan
+        To be checked against them.
+    names : mapping of int to str
+        Classes of the description, where there is one.
+
+    Raises
+    ------
+    ImageError
+        If nothing can be learned from the clips.
+    InputMismatch
+        If their classes or channels are not those of the plan.
+    """
+    channels, facts = _measure(clips, plan.kind)
+    found = _classes(clips, plan.kind, names)
+    if plan.kind != "segment":
+        classes = names_apart("classes", plan.classes, found)
+    elif names or len(plan.classes) > len(found):
+        classes = apart("number of classes", len(plan.classes), len(found))
+    else:
+        classes = ""  # labels above the plan's classes are background, as a description may have had it
+    check_fits(classes, apart("channels", plan.channels, channels))
+    return facts
+
+
+def _measure(clips: Sequence[Clip], kind: str) -> tuple[int, dict[str, Any]]:
+    """The channels of all frames, and what else there is to know."""
+    lengths = [len(clip.pixels) for clip in clips]
+    channels = {clip.pixels.shape[1] for clip in clips}
+    if len(channels) > 1:
+        raise ImageError(f"The sequences have {sorted(channels)} channels; expected one number for all.")
+    if kind != "segment" and max(lengths) < 2:
+        raise ImageError(
+            "Every sequence has a single frame; a network with memory needs at least 2.",
+            "Train with --task classify.",
+        )
+    return channels.pop(), {
+        "clips": len(clips),
+        "frames": [min(lengths), int(np.median(lengths)), max(lengths)],
+        "size": [int(np.median([c.pixels.shape[axis] for c in clips])) for axis in (2, 3)],
+        "labelled_frames": sum(len(clip.labelled) for clip in clips),
+        "classes": dict(Counter(name for clip in clips for name in clip.classes if name)),
+    }
+
+
+def _classes(clips: Sequence[Clip], kind: str, names: Mapping[int, str]) -> tuple[str, ...]:
     if kind == "segment":
         highest = max((int(clip.labels.max()) for clip in clips if clip.labels is not None), default=0)
         if highest < 1:
@@ -221,35 +281,15 @@ def _network(kind: str, channels: int, classes: int, wishes: Wishes) -> tuple[di
         "norm": "batch",
     }
     if wishes.start:
-        card, known = started_from(wishes.start)
+        card, known = started_from(wishes.start, 2)
         if known["out_channels"] != classes + 1 or known["in_channels"] != channels:
             raise OptionError(
                 f"The model {wishes.start!r} takes {known['in_channels']} channels and knows "
                 f"{known['out_channels'] - 1} classes; the data has {channels} and {classes}."
             )
         arguments = {k: v for k, v in known.items() if k not in ("dims", "deep_supervision")}
-        steps = [{"id": s.id, "kwargs": dict(s.kwargs)} for s in card.input.steps if s.id != "ensure_dtype"]
-        base = {"normalisation": steps, "grid": dict(card.deepbio.get("grid", {}))}
+        base = {"normalisation": steps_of(card), "grid": dict(card.deepbio.get("grid", {}))}
     features: Any = arguments["features"]
     level = min(2, len(features) - 1)
     arguments |= {"levels": [level], "hidden": [24], **memory}
     return {"name": "sequence_unet", "arguments": arguments}, base
-
-
-def started_from(name: str) -> tuple[ModelCard, dict[str, Any]]:
-    """The card of a model to begin with, and the arguments of its 2D U-Net.
-
-    Raises
-    ------
-    OptionError
-        If it is not one.
-    """
-    card = find_model(name)
-    for weights in card.weights:
-        if (
-            weights.format == "safetensors"
-            and weights.network == "unet"
-            and weights.arguments.get("dims") == 2
-        ):
-            return card, dict(weights.arguments)
-    raise OptionError(f"The model {name!r} is not a 2D U-Net of ours.", "Leave 'start' out.")

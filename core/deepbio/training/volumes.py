@@ -24,7 +24,7 @@ from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 from deepbio.image import ArrayLike
 from deepbio.io import atomic
-from deepbio.library.card import Step
+from deepbio.library.card import steps_of
 from deepbio.training.plan import Plan
 
 __all__ = ["Volume", "Volumes", "normaliser"]
@@ -201,7 +201,7 @@ def normaliser(raw: ArrayLike, plan: Plan) -> Callable[[np.ndarray], np.ndarray]
         From a block of raw pixels to float32.
     """
     axes = ("channel", *"zyx"[4 - len(raw.shape) :])
-    steps = [Step(step["id"], step.get("kwargs", {})) for step in plan.normalisation]
+    steps = steps_of(plan.normalisation)
     return prepare(raw, axes, steps)
 
 

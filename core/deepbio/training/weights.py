@@ -38,11 +38,26 @@ class WeightFiles:
         Weights in float16.
     onnx : Path or None
         The same network with the same weights.
+    name, arguments : str, dict
+        Of the network, as for `deepbio.networks.build`.
     """
 
     network: nn.Module
     safetensors: Path
     onnx: Path | None
+    name: str
+    arguments: dict[str, Any]
+
+    @property
+    def entries(self) -> dict[str, Any]:
+        """What a `PackageContent` says of weights, by the names of its fields."""
+        return {
+            "network": self.name,
+            "arguments": self.arguments,
+            "safetensors": self.safetensors,
+            "onnx": self.onnx,
+            "opset": OPSET,
+        }
 
 
 @contextmanager
@@ -83,7 +98,7 @@ def weight_files(
         save_file({key: value.contiguous() for key, value in rounded.items()}, weights)
         if onnx:
             export_onnx(final, shape, twin, fixed)
-        yield WeightFiles(final, weights, twin if onnx else None)
+        yield WeightFiles(final, weights, twin if onnx else None, name, dict(arguments))
 
 
 def export_onnx(network: nn.Module, shape: Sequence[int], path: Path, fixed: Sequence[int] = ()) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
-from deepbio.families import FAMILIES
+from deepbio.families import FAMILIES, Family
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard, is_bundled, scan_models
 from deepbio.options import RunOptions
@@ -76,6 +76,7 @@ def models() -> dict[str, Any]:
 def card_values(card: ModelCard) -> dict[str, Any]:
     """All of a card that a form or a scene may need."""
     from deepbio.tasks.frames import input_channels
+    from deepbio.tasks.takes import takes
 
     family = FAMILIES.get(card.task or "segment")  # a foreign card may be for what nobody here runs
     return {
@@ -84,12 +85,23 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         "channels": input_channels(card),
         "per_slice": card.deepbio.get("per_slice") is True,
         "verb": family.verb if family else "Run",
-        "usual": list(family.outputs) if family else [],
-        "gives": list(family.gives) if family else [],
+        **_outputs(card, family),
+        "takes": list(takes(card)),
         "classes": class_values(card),
         "bundled": is_bundled(card),
         "documentation": _documentation(card),
     }
+
+
+def _outputs(card: ModelCard, family: Family | None) -> dict[str, list[str]]:
+    """What a model gives, and of that what is usual; of classes that are made, the table says which is which."""
+    from deepbio.tasks.takes import takes
+
+    if family is None:
+        return {"usual": [], "gives": []}
+    if takes(card) == ("nothing",):
+        return {"usual": ["image", "table"], "gives": [one for one in family.gives if one != "labels"]}
+    return {"usual": list(family.outputs), "gives": list(family.gives)}
 
 
 def class_values(card: ModelCard) -> dict[str, Any]:
@@ -110,13 +122,14 @@ def _documentation(card: ModelCard) -> str:
         return ""
 
 
-def fits(image: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
+def fits(image: Mapping[str, Any] | None, options: RunOptions) -> dict[str, Any]:
     """Say of each model whether it takes an image, and if not, why.
 
     Parameters
     ----------
-    image : mapping
+    image : mapping or None
         ``axes``, ``shape``, ``dtype``; perhaps ``channels`` (names) and ``modality`` (as DICOM says it).
+        None asks which models run without an image.
     options : RunOptions
         Those that are set: a channel, per_slice...
 
@@ -126,20 +139,23 @@ def fits(image: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
         ``fits``: by model an empty text, or the reason why not. ``doubts``: by model an empty text, or
         why the result may be worthless although the model will run (made for another modality).
     """
-    told = _Told(image)
+    told = None if image is None else _Told(image)
     cards, _ = scan_models()
     return {
-        "fits": {card.name: _reason(told.image, card, options) for card in cards},
-        "doubts": {card.name: _doubt(told.modality, card) for card in cards},
+        "fits": {card.name: _reason(told.image if told else None, card, options) for card in cards},
+        "doubts": {card.name: _doubt(told.modality if told else "", card) for card in cards},
     }
 
 
-def _reason(image: Image, card: ModelCard, options: RunOptions) -> str:
+def _reason(image: Image | None, card: ModelCard, options: RunOptions) -> str:
     """The error that the model would raise for this image, by the checks of the run itself."""
     from deepbio.predict import Model
+    from deepbio.tasks.takes import check_imageless
 
     try:
         Model(card)  # checks the task
+        if image is None:
+            check_imageless(card)
         FAMILIES[card.task or "segment"].load("check")(image, card, options)
     except DeepBioError as error:
         return str(error)

@@ -16,6 +16,7 @@ _INTERVAL = 0.05  # seconds: 20 updates a second are more than an eye can follow
 _ONE = {  # stage -> what people read
     "load": "Load the model",
     "read": "Read",
+    "resample": "Resample",
     "predict": "Predict",
     "instances": "Find objects",
     "frames": "Frames",

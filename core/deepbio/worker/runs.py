@@ -40,7 +40,7 @@ class Runs:
         self.models = LoadedModels()
 
     def run(self, request: Mapping[str, Any], updates: Updates) -> dict[str, Any]:
-        """Run a model on one image; see docs/worker.md for the request and the answer."""
+        """Run a model on one image, or a generator on none; docs/worker.md has the request and the answer."""
         start = time.perf_counter()
         options = parse_options(request.get("options"))
         if request.get("outputs") is not None:
@@ -48,7 +48,8 @@ class Runs:
         model = self.models.get(find_card(request))
         before = model.opened
         with ExitStack() as stack:
-            image = self._image(request.get("image"), stack, updates)
+            given = request.get("image")
+            image = None if given is None else self._image(given, stack, updates)
             if not before:
                 updates(Progress("load", 0, 1))
             result = model.run(image, options, on_progress=updates)
@@ -86,7 +87,9 @@ class Runs:
     def _image(self, message: Any, stack: ExitStack, updates: Updates) -> Image:
         """The image of a request: pixels in shared memory for as long as `stack` is open, or a file."""
         if not isinstance(message, Mapping):
-            raise ImageError("The request has no image.", "Expected 'image' with 'array' or 'path'.")
+            raise ImageError(
+                f"The image of the request is {message!r:.80}.", "Expected 'image' with 'array' or 'path'."
+            )
         if "path" in message:
             from deepbio.io import read
 
@@ -151,7 +154,7 @@ class Runs:
 def _are_objects(result: Result, card: ModelCard, options: RunOptions) -> bool:
     """Whether labels are objects, and not classes."""
     if card.task in ("", "segment"):
-        from deepbio.tasks.segment import decoder_of
+        from deepbio.tasks.decode import decoder_of
 
         decoder = decoder_of(card, options)
         return decoder is not None and decoder.instances

@@ -99,7 +99,7 @@ class Service:
 
 
 def _fits(request: Mapping[str, Any], updates: Updates) -> Answer:
-    return facts.fits(request.get("image") or {}, facts.parse_options(request.get("options")))
+    return facts.fits(request.get("image"), facts.parse_options(request.get("options")))
 
 
 def _text(request: Mapping[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deepbio.engine.device import Device, cpu_device
-from deepbio.engine.ladder import Rung, is_out_of_memory, make_rungs, with_ladder
+from deepbio.engine.ladder import Ladder, Rung, is_out_of_memory, make_rungs, with_ladder
 from deepbio.engine.slabs import ArraySource, predict_scores
 from deepbio.engine.tiling import plan_tiles
 from deepbio.errors import Cancelled, OptionError, OutOfMemory
@@ -166,3 +166,22 @@ def test_the_failed_attempt_is_forgotten_before_the_next():
 def test_a_ladder_needs_a_rung():
     with pytest.raises(ValueError, match="no rungs"):
         with_ladder(lambda rung: None, [])
+
+
+def test_what_did_not_suffice_for_one_frame_is_not_tried_for_the_next():
+    heard, tried = [], []
+
+    def attempt(rung, most):
+        tried.append(rung.tile[0])
+        if rung.tile[0] > most:
+            raise MemoryError
+        return rung.tile[0] * 10
+
+    ladder = Ladder(make_rungs(Rung(cpu_device(), "fp32", (256, 192))), heard.append)
+    assert ladder.first.tile == (256, 192)
+    assert [ladder.climb(lambda rung: attempt(rung, 128)) for _ in range(2)] == [1280, 1280]
+    assert ladder.climb(lambda rung: attempt(rung, 64)) == 640
+    assert ladder.climb(lambda rung: attempt(rung, 256)) == 640  # memory that was short once is not trusted
+    assert tried == [256, 128, 128, 128, 64, 64]
+    assert ladder.first.tile[0] == 64
+    assert len(heard) == 2

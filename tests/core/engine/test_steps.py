@@ -18,7 +18,7 @@ from deepbio.engine.steps import (
 )
 from deepbio.errors import CardError, InputMismatch
 from deepbio.library.card import Step
-from deepbio.library.reader import STEP_IDS
+from deepbio.library.tensors import STEP_IDS
 
 AXES = ("channel", "z", "y", "x")
 SHAPE = (2, 5, 7, 11)

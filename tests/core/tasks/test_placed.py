@@ -7,15 +7,15 @@ import pytest
 from scipy import ndimage
 
 from deepbio.engine.geometry import GridSpec, place
-from deepbio.errors import InputMismatch
-from deepbio.events import Notice
+from deepbio.errors import Cancelled, InputMismatch
+from deepbio.events import Event, Notice, Progress
 from deepbio.image import Grid, Image
 from deepbio.io import read, read_labels, write
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run
 from deepbio.tasks import placed as module
 from deepbio.tasks.decode import Decoder, decode
-from deepbio.tasks.placed import Placed
+from deepbio.tasks.placed import Placed, place_frame
 from tests.core.engine.grids import GRIDS, sphere
 
 from .conftest import write_threshold_model
@@ -223,3 +223,29 @@ def test_classes_and_their_largest_components(spacing) -> None:
     assert not out[29:39, 45:].any()
     assert (out[:26] == 1).sum() > 400
     assert (out == 2).sum() > 60
+
+
+def test_resampling_is_told_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume takes seconds; a small one says nothing."""
+    grid = Grid((9, 14, 11), (2.0, 0.7, 0.9), unit="millimeter")
+    view = np.random.default_rng(0).normal(size=(1, 9, 14, 11)).astype(np.float32)
+    spec = GridSpec((1.0, 1.0, 1.0), "millimeter")
+    quiet: list[Event] = []
+    whole = place_frame(view, grid, spec, quiet.append)
+    assert quiet == []
+    monkeypatch.setattr("deepbio.engine.geometry._CHUNK", 200)
+    heard: list[Event] = []
+    found = place_frame(view, grid, spec, heard.append)
+    np.testing.assert_allclose(found.view[...], whole.view[...], atol=1e-5)
+    steps = [event for event in heard if isinstance(event, Progress)]
+    assert {event.stage for event in steps} == {"resample"}
+    assert [event.current for event in steps] == sorted(event.current for event in steps)
+    assert len(steps) > 2
+    assert steps[-1].current == steps[-1].total == np.prod(whole.view.shape)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.current:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        place_frame(view, grid, spec, stop)

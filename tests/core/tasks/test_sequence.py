@@ -14,7 +14,6 @@ from deepbio.errors import CardError, InputMismatch
 from deepbio.image import Image
 from deepbio.library.check import check_package, validate_package
 from deepbio.library.following import check_sequence
-from deepbio.tasks.sequence import smoothed
 from deepbio.tasks.stream import SequenceStream
 from tests.core.tasks.sequences import SPACING, beating, package
 
@@ -132,16 +131,6 @@ def test_classes_of_frames_and_of_sequences(tmp_path_factory, kind, frames):
         assert table["frame"].tolist() == 2 * list(range(1, frames + 1))
 
 
-def test_smoothing_in_time_goes_round_where_the_movie_does():
-    values = np.zeros((1, 6, 2), np.float32)
-    values[0, 0] = 1
-    cyclic = smoothed(values, check_sequence({"smooth": 1.0, "cyclic": True}))
-    plain = smoothed(values, check_sequence({"smooth": 1.0}))
-    assert cyclic[0, 5, 0] == pytest.approx(float(cyclic[0, 1, 0]))
-    assert plain[0, 5, 0] < 0.01 < plain[0, 1, 0]
-    assert smoothed(values, check_sequence({})) is values
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the validator leaves files open
 def test_the_package_passes_its_own_test_and_keeps_the_format(bright, causal):
     for model in (bright, causal):
@@ -159,6 +148,7 @@ def test_the_package_passes_its_own_test_and_keeps_the_format(bright, causal):
         ({"frames": 0}, "frames 0"),
         ({"smooth": -1}, "smooth -1"),
         ({"cyclic": 1}, "cyclic 1"),
+        ({"harmonics": 2}, "harmonics 2; expected a whole number from 0, and cyclic: true"),
         ({"speed": 2}, "speed"),
         ([], "list"),
     ],

@@ -11,11 +11,12 @@ torch = pytest.importorskip("torch")
 
 from scipy.special import softmax  # noqa: E402
 
+from deepbio import io  # noqa: E402
 from deepbio.engine.tensors import run_tensors  # noqa: E402
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError  # noqa: E402
 from deepbio.evaluation.classify import evaluate_cases  # noqa: E402
 from deepbio.events import Progress, silent  # noqa: E402
-from deepbio.image import Image  # noqa: E402
+from deepbio.image import Grid, Image  # noqa: E402
 from deepbio.library.check import check_package, validate_package  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import load_model  # noqa: E402
@@ -39,7 +40,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_follows_from_the_data(shapes) -> None:
     plan, facts = make_plan(shapes, Wishes(), Description())
     assert (plan.classes, plan.counts, plan.balance) == (("cross", "disc"), (10, 40), "sampling")
-    assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (21, 25), "dataset")
+    assert (plan.dims, plan.channels, plan.size, plan.normalise) == (2, 1, (24, 28), "dataset")
     assert plan.variation.flip == (0, 1)
     assert plan.mean[0] == pytest.approx(facts["mean"][0])
     assert plan.network["arguments"]["strides"][0] == [1, 1]  # small images are not reduced at once
@@ -87,7 +88,7 @@ def test_volumes_get_a_network_of_volumes(tmp_path) -> None:
     labels = {f"{part}_labels": np.array([[0], [1], [2], [1]]) for part in ("train", "val")}
     np.savez(tmp_path / "volumes.npz", **arrays, **labels)
     plan, _ = make_plan(tmp_path / "volumes.npz", Wishes(), Description())
-    assert (plan.dims, plan.size, plan.normalise) == (3, (6, 30, 22), "image")
+    assert (plan.dims, plan.size, plan.normalise) == (3, (6, 32, 24), "image")
     assert plan.network["arguments"]["strides"] == [[1, 1, 1], [1, 2, 2], [1, 2, 2], [1, 2, 1]]
     with pytest.raises(OptionError, match="normalise=dataset is for 8-bit images"):
         make_plan(tmp_path / "volumes.npz", Wishes(normalise="dataset"), Description())
@@ -285,3 +286,86 @@ def test_evaluation_tells_what_the_card_tells(package, shapes, tmp_path) -> None
     (other / "val" / "cross").rename(other / "val" / "square")
     with pytest.raises(InputMismatch, match="of the class 'square'; the model 'shapes-model' knows"):
         evaluate_cases(model, other, "val", RunOptions())
+
+
+# --- pixels of one size -------------------------------------------------------------------------
+
+
+def _write_sized(folder: Path, spacings: dict[str, list[tuple[float, float]]]) -> Path:
+    """Small discs (radius 2 um) and large ones (4 um) that fill as many pixels where these are finer."""
+    for kind, radius in (("small", 2.0), ("large", 4.0)):
+        for part, all_spacings in spacings.items():
+            one = folder / part / kind
+            one.mkdir(parents=True)
+            for number, spacing in enumerate(all_spacings):
+                image = sized_disc(radius, spacing, number + 100 * (part == "val"))
+                io.write(one / f"{number}.tif", image)
+    return folder
+
+
+def sized_disc(radius: float, spacing: tuple[float, float], seed: int, extent: float = 14.0) -> Image:
+    random = np.random.default_rng(seed)
+    shape = tuple(round(extent / s) for s in spacing)
+    y, x = (
+        np.arange(n) * s - extent / 2 + random.uniform(-1, 1) for n, s in zip(shape, spacing, strict=True)
+    )
+    inside = y[:, None] ** 2 + x[None] ** 2 < radius**2
+    pixels = (np.where(inside, 180.0, 40.0) + random.normal(0, 8, shape)).clip(0, 255).astype(np.uint8)
+    return Image(pixels, "YX", Grid(shape, spacing, unit="micrometer"))
+
+
+def test_a_common_spacing_goes_into_the_plan(tmp_path) -> None:
+    same = _write_sized(tmp_path / "same", {"train": [(0.7, 0.5)] * 3, "val": [(0.35, 0.5)]})
+    plan, _ = make_plan(same, Wishes(), Description())
+    assert plan.grid == {"spacing": [0.7, 0.5], "unit": "micrometer"}
+    assert plan.size == (20, 28)
+    half, _ = make_plan(same, Wishes(size=56), Description())
+    assert (half.size, half.grid["spacing"]) == ((40, 56), [0.35, 0.25])
+    ignored, _ = make_plan(same, Wishes(spacing="ignore"), Description())
+    assert (ignored.grid, ignored.size) == ({}, (20, 28))
+    mixed = _write_sized(tmp_path / "mixed", {"train": [(0.7, 0.5), (0.35, 0.5)], "val": [(0.7, 0.5)]})
+    assert make_plan(mixed, Wishes(), Description())[0].grid == {}
+    pixels = write_folders(tmp_path / "pixels", {"train": (2, 2), "val": (1, 1)})
+    assert make_plan(pixels, Wishes(), Description())[0].grid == {}
+
+
+def test_volumes_of_one_spacing_stored_in_two_orders(tmp_path) -> None:
+    grid = Grid((6, 22, 18), (2.0, 0.7, 0.5), (3.0, -4.0, 5.0), unit="millimeter")
+    turned = Grid(
+        (18, 6, 22),
+        (0.5, 2.0, 0.7),
+        (3.0, -4.0, 5.0),
+        grid.direction[:, [2, 0, 1]] * [1, -1, 1],
+        "millimeter",
+    )
+    for kind in ("a", "b"):
+        for number, one in enumerate((grid, turned, grid)):
+            folder = tmp_path / ("val" if number == 2 else "train") / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            io.write(folder / f"{number}.nii.gz", Image(np.zeros(one.shape, np.int16), "ZYX", one))
+    plan, _ = make_plan(tmp_path, Wishes(), Description())
+    assert plan.grid == {"spacing": [2.0, 0.7, 0.5], "unit": "millimeter", "orientation": "SPL"}
+    assert plan.size == (6, 24, 20)
+
+
+def test_a_classifier_of_one_spacing_tells_small_from_large_however_fine_the_pixels(tmp_path) -> None:
+    data = _write_sized(tmp_path / "data", {"train": [(0.7, 0.5)] * 24, "val": [(0.7, 0.5)] * 6})
+    wishes = Wishes(steps=60, width=0.25, batch=12)
+    train(
+        data,
+        tmp_path / "sized",
+        plan=propose_plan(data, wishes),
+        about=Description(title="Sized"),
+        device="cpu",
+    )
+    model = load_model(tmp_path / "sized")
+    assert model.card.deepbio["grid"] == {"spacing": [0.7, 0.5], "unit": "micrometer"}
+    scores = {row["metric"]: row["value"] for row in model.card.scores if row["subset"] == "all"}
+    assert scores["accuracy"] > 0.9
+    for radius, name in ((2.0, "small"), (4.0, "large")):
+        # a quarter of the spacing, another extent: brought to one number of pixels, all would be alike
+        for spacing, extent in (((0.7, 0.5), 14.0), ((0.2, 0.15), 14.0), ((0.35, 0.25), 3.5 * radius)):
+            assert model.run(sized_disc(radius, spacing, 7, extent)).table["class"][0] == name, (
+                spacing,
+                extent,
+            )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from safetensors.torch import load_file
 
 from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError, WeightsError
@@ -19,6 +20,7 @@ from deepbio.options import RunOptions
 from deepbio.predict import generate, load_model
 from deepbio.tasks.random_masks import MaskStyle, make_mask
 from deepbio.training import propose_plan, train
+from deepbio.training.classify import Wishes as ClassifyWishes
 from deepbio.training.differentiable import change
 from deepbio.training.generate import Wishes, matches
 from deepbio.training.generate_class import ClassBatches
@@ -112,6 +114,48 @@ def test_a_run_that_was_stopped_is_the_same_run(tmp_path: Path) -> None:
     for key, value in states[0]["average"].items():
         torch.testing.assert_close(value, states[1]["average"][key], atol=0, rtol=0, msg=key)
     assert states[0]["state"] == states[1]["state"]
+
+
+def write_judge(folder: Path, classes: tuple[str, ...] = ("dark", "light")) -> Path:
+    """A classifier that knows brightness, as a package."""
+    data = write_classes(folder / "judged", dict.fromkeys(("a", "b"), 8))
+    names = tuple(f"{old}={new}" for old, new in zip("ab", classes, strict=True))
+    wishes = ClassifyWishes(steps=2, names=names, width=0.25, batch=4)
+    plan = propose_plan(data, wishes, task="classify")
+    return train(data, folder / "judge", task="classify", plan=plan)
+
+
+def test_a_discriminator_that_looks_through_a_classifier(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
+    judge = write_judge(tmp_path)
+    plan = propose_plan(data, replace(TINY, judge=str(judge)), task="generate")
+    assert plan.rival["name"] == "projected_discriminator"
+    assert plan.rival["arguments"]["order"] == [0, 1]
+    assert (plan.naming, plan.likeness, plan.schedule.r1) == (0.1, 0.0, 0.0)
+    package = train(data, tmp_path / "made", task="generate", plan=plan)
+    assert check_package(load_model(package).card, run_tensors).passed
+    content = torch.load(tmp_path / "made.training" / "checkpoint.pt", weights_only=True)
+    assert not any(key.startswith("encoder") for key in content["average"])
+    stored = load_file(judge / "weights.safetensors")
+    for key, value in stored.items():
+        torch.testing.assert_close(content["discriminator"][f"judge.{key}"], value.float(), msg=key)
+
+
+def test_a_judge_of_other_classes_cannot_name_them(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
+    judge = str(write_judge(tmp_path, ("round", "long")))
+    with pytest.raises(OptionError, match="does not know the classes dark, light"):
+        propose_plan(data, replace(TINY, judge=judge, naming=0.5), task="generate")
+    assert propose_plan(data, replace(TINY, judge=judge), task="generate").naming == 0
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"), [("nuclei", "no 2D classifier of ours"), ("chest-xray", "takes 1")]
+)
+def test_what_cannot_judge(tmp_path: Path, judge: str, told: str) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
+    with pytest.raises(OptionError, match=told):
+        propose_plan(data, replace(TINY, judge=judge), task="generate")
 
 
 def test_a_generator_from_masks(tmp_path: Path) -> None:

@@ -50,17 +50,26 @@ def test_frames_that_are_not_labelled_do_not_count():
     assert sequence_loss(scores, torch.full_like(labels, -1), 0.0) == 0
 
 
-def test_what_changes_evenly_costs_nothing_and_a_jump_does():
-    labels = torch.full((1, 5, 2, 2), -1)
-    ramp = torch.linspace(0.1, 0.9, 5)
-    jump = torch.tensor([0.1, 0.9, 0.1, 0.9, 0.1])
+def test_what_grows_evenly_costs_nothing_and_what_comes_and_goes_does():
+    labels = torch.full((1, 5, 8, 10), -1)
 
-    def cost(values):
-        probability = values[None, None, :, None, None].expand(1, 1, 5, 2, 2)
-        return float(sequence_loss(torch.cat((1 - probability, probability), 1).log(), labels, 2.0))
+    def cost(sizes):
+        inside = torch.stack([torch.arange(80).reshape(8, 10) < size for size in sizes])[None, None]
+        return float(sequence_loss(torch.cat((~inside, inside), 1) * 40.0, labels, 2.0))
 
-    assert cost(ramp) == pytest.approx(0, abs=1e-8)
-    assert cost(jump) == pytest.approx(2 * 100 * 1.6**2, rel=1e-5)
+    assert cost((10, 14, 18, 22, 26)) == pytest.approx(0, abs=1e-8)
+    # over the largest size and 30 pixels
+    assert cost((0, 40, 0, 40, 0)) == pytest.approx(2 * (2 * 40 / 70) ** 2, rel=1e-5)
+
+
+def test_a_region_that_is_half_there_is_not_steady():
+    """Only what is decided counts: probabilities that cross a half everywhere at once are a jump."""
+    labels = torch.full((1, 5, 8, 10), -1)
+    probability = torch.linspace(0.1, 0.9, 5)[None, None, :, None, None].expand(1, 1, 5, 8, 10)
+    crossing = torch.cat((1 - probability, probability), 1).log()
+    rows = torch.stack([torch.arange(8)[:, None].expand(8, 10) < n for n in (1, 2, 4, 6, 7)])[None, None]
+    growing = torch.cat((~rows, rows), 1) * 40.0
+    assert float(sequence_loss(crossing, labels, 1.0)) > 4 * float(sequence_loss(growing, labels, 1.0))
 
 
 @pytest.mark.parametrize(("shape", "labels"), [((2, 3, 4), (2, 4)), ((2, 3), (2,))])

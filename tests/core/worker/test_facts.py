@@ -10,7 +10,7 @@ import pytest
 
 from deepbio.errors import DeepBioError, ImageError, OptionError
 from deepbio.image import RGB, Image
-from deepbio.library import add_model, list_models, remove_model
+from deepbio.library import add_model, find_model, list_models, remove_model
 from deepbio.library.store import user_folder
 from deepbio.options import RunOptions
 from deepbio.predict import load_model
@@ -44,6 +44,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "per_slice": "bool",
         "link_slices": "float",
         "track": "bool",
+        "divisions": "choice",
         "mirror": "bool",
         "threshold": "float",
         "min_size": "int",
@@ -136,6 +137,27 @@ def _refusal(model: str, image: Image, options: RunOptions) -> str:
     except Computes:
         return ""
     raise AssertionError("neither refused nor computed")
+
+
+def test_without_an_image_only_generators_fit() -> None:
+    told = facts.fits(None, RunOptions())
+    assert {name for name, why in told["fits"].items() if not why} == {"nuclei-synth"}
+    assert told["fits"]["nuclei"].startswith("The model 'nuclei' needs an image; found none.")
+    assert not any(told["doubts"].values())
+
+
+def test_cards_say_what_they_take() -> None:
+    told = {card["name"]: card["takes"] for card in facts.models()["models"]}
+    assert told["nuclei-synth"] == ["labels", "nothing"]
+    assert told["denoise"] == told["blood-cells"] == told["nuclei"] == ["image"]
+
+
+def test_what_a_generator_of_classes_gives(tmp_path: Path) -> None:
+    from tests.core.tasks.makers import write_class_maker
+
+    told = facts.card_values(find_model(write_class_maker(tmp_path)))
+    assert told["takes"] == ["nothing"]
+    assert told["usual"] == told["gives"] == ["image", "table"]  # which image is of which class
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepbio import run
+from deepbio import generate, run
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError
 from deepbio.image import Grid, Image
 from deepbio.io import read_labels, write
@@ -145,10 +145,34 @@ def test_what_is_wrong_is_told_as_by_the_core(
     image = message(arrays, stack(), "ZYX")
     with pytest.raises(InputMismatch, match="is 2D; the image is a stack of 3 slices"):
         runs.run({**request(threshold_model, image), "options": {}}, updates)
-    with pytest.raises(ImageError, match="has no image"):
+    with pytest.raises(InputMismatch, match="needs an image; found none"):
         runs.run({"model": str(threshold_model)}, updates)
+    with pytest.raises(ImageError, match=r"image of the request is 'cell\.tif'"):
+        runs.run(request(threshold_model, "cell.tif"), updates)
     with pytest.raises(ImageError, match="3 axes, but 'YX' names 2"):
         runs.run(request(threshold_model, {**image, "axes": "YX"}), updates)
+
+
+def test_a_generator_runs_without_an_image(runs: Runs, arrays: Arrays, task: Heard, tmp_path: Path) -> None:
+    from tests.core.tasks.makers import write_class_maker
+
+    maker = write_class_maker(tmp_path)
+    options = {"device": "cpu", "runtime": "onnx", "count": "4", "classes": "light,dark", "seed": "9"}
+    told = runs.run({"model": str(maker), "options": options, "outputs": ["image", "table"]}, Updates(task))
+    made = arrays.receive(told["image"]["array"])
+    expected = run_maker(maker, RunOptions.parse({**options, "output": "image"}))
+    np.testing.assert_array_equal(made, expected)
+    assert made.shape == (4, 3, 4, 6)
+    assert told["image"]["axes"] == "TCYX"
+    assert told["table"]["columns"]["class"] == ["light", "dark", "light", "dark"]
+    assert told["table"]["columns"]["seed"] == [9, 10, 11, 12]
+    assert told["labels"] is None
+
+
+def run_maker(maker: Path, options: RunOptions) -> np.ndarray:
+    image = generate(maker, options).image
+    assert image is not None
+    return image.numpy()
 
 
 def test_cancelled_between_events(runs: Runs, arrays: Arrays, threshold_model: Path) -> None:

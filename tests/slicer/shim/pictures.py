@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "SlicerDeepBio"))
 import numpy as np
 import slicer
 
+import deepbio
 from tests.slicer.nodes import add_sequence, add_volume
 from tests.slicer.shim.user import User, opened
 
@@ -109,12 +110,31 @@ def a_sequence(user: User, folder: Path) -> None:
     user.picture(folder / "slicer-form-sequence.png")
 
 
+def a_class(user: User, folder: Path) -> None:
+    """A cell, what it is and why: options and result of another task."""
+    slicer.mrmlScene.Clear(0)
+    pixels = deepbio.read(EXAMPLES / "blood_cells" / "neutrophil.jpg").numpy()
+    cell = add_volume(
+        slicer.mrmlScene, np.ascontiguousarray(np.moveaxis(pixels, 0, -1)[None]), np.eye(4), "neutrophil"
+    )
+    user.ui.inputSelector.setCurrentNode(cell)
+    user.wait(lambda: not user.form._checking)
+    user.choose(user.ui.modelComboBox, "blood-cells")
+    ready(user, cell, {**QUICK, "explain": "gradcam"})
+    user.click(user.ui.segmentButton)
+    user.wait(lambda: user.form.runs.run is None)
+    user.ui.optionsSection.collapsed = False
+    user.panel.resize(430, 880)
+    user.picture(folder / "slicer-form-class.png")
+    user.ui.optionsSection.collapsed = True
+
+
 def main(folder: Path) -> None:
     os.environ["DEEPBIO_HOME"] = home = tempfile.mkdtemp()
     setup(folder, Path(home))
     with opened(Path(home)) as user:
         user.wait(lambda: user.form.models.cards)
-        for draw in (one_run, a_killed_run, a_batch, a_sequence):
+        for draw in (one_run, a_killed_run, a_batch, a_sequence, a_class):
             draw(user, folder)
 
 

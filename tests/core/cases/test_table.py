@@ -1,0 +1,47 @@
+"""Tables and folders as every reader of data sets sees them."""
+
+from pathlib import Path
+
+import pytest
+
+from deepbio.cases.classify import read_class_cases
+from deepbio.cases.restore import read_restore_cases
+from deepbio.cases.segment import read_cases
+from deepbio.cases.sequence import read_sequences
+from deepbio.cases.table import columns_of, image_files, read_rows
+from deepbio.errors import ImageError
+
+
+def test_rows_are_trimmed_and_as_long_as_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes("\ufeffImage , LABEL,split\n a b.tif ,x.tif\nc.tif,,val,beyond,this\n".encode())
+    assert columns_of(path) == ["image", "label", "split"]
+    assert read_rows(path) == [
+        {"image": "a b.tif", "label": "x.tif", "split": ""},
+        {"image": "c.tif", "label": "", "split": "val"},
+    ]
+
+
+def test_columns_of_a_folder_are_those_of_its_index(tmp_path: Path) -> None:
+    assert columns_of(tmp_path) == []
+    (tmp_path / "index.csv").write_text("id,Frames\n")
+    assert columns_of(tmp_path) == ["id", "frames"]
+    (tmp_path / "index.txt").write_text("id\n")
+    assert columns_of(tmp_path / "index.txt") == []
+
+
+@pytest.mark.parametrize("read", [read_cases, read_class_cases, read_restore_cases, read_sequences])
+def test_what_is_no_table_is_one_clear_error(tmp_path: Path, read) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_bytes(b"image,label,class\n\xff\xfe\x00a,b,c\n")
+    with pytest.raises(ImageError, match=r"cases.csv' is not a table of text \(CSV\)"):
+        read(path)
+    path.write_text("image,label,class\n")
+    with pytest.raises(ImageError, match="has no rows"):
+        read(path)
+
+
+def test_images_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.TIF", "a.nii.gz", "notes.txt", "c.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in image_files(tmp_path)] == ["a.nii.gz", "b.TIF", "c.png"]
