@@ -19,7 +19,7 @@ def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple
     Parameters
     ----------
     vectors : ndarray, shape (n, F)
-        At least 3 of them.
+        At least 3 of them; 4 for UMAP.
     method : {"pca", "umap"}
         Principal components (numpy), or UMAP (McInnes et al., 2018, arXiv:1802.03426; the extra
         ``umap``) of the vectors brought to unit length.
@@ -35,7 +35,7 @@ def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple
     Raises
     ------
     ImageError
-        If there are too few vectors.
+        If there are too few vectors, or UMAP finds no neighbours (all are the same or opposite).
     MissingPackage
         If umap-learn is not installed.
 
@@ -47,9 +47,11 @@ def project(vectors: np.ndarray, method: str = "pca", *, seed: int = 0) -> tuple
     """
     if method not in PROJECTIONS:
         raise OptionError(f"The projection is {method!r}; expected one of {', '.join(PROJECTIONS)}.")
-    if len(vectors) < 3 or vectors.shape[1] < 2:
+    least = 4 if method == "umap" else 3  # UMAP begins with the third eigenvector of the neighbourhoods
+    if len(vectors) < least or vectors.shape[1] < 2:
         raise ImageError(
-            f"There are {len(vectors)} vectors of {vectors.shape[1]} numbers; a plot needs 3 of 2 at least."
+            f"There are {len(vectors)} vectors of {vectors.shape[1]} numbers; a plot by {method} needs {least} of "
+            "2 at least."
         )
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
     if method == "umap":
@@ -75,6 +77,13 @@ def _umap(centred: np.ndarray, seed: int) -> np.ndarray:
         import umap
 
         neighbours = min(15, len(centred) - 1)
-        return np.asarray(
+        places = np.asarray(
             umap.UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed).fit_transform(centred)
         )
+    if not np.isfinite(places).all():  # it leaves out what has no neighbour
+        raise ImageError(
+            f"UMAP finds no place for {int((~np.isfinite(places).all(axis=1)).sum())} of {len(places)} vectors, "
+            "which are like no other.",
+            "Take the projection pca.",
+        )
+    return places

@@ -9,7 +9,7 @@ pytest.importorskip("onnxscript")
 from deepbio.errors import OptionError  # noqa: E402
 from deepbio.extraction import features, list_layers  # noqa: E402
 from deepbio.extraction.extract import feature_names  # noqa: E402
-from deepbio.image import LabelMap  # noqa: E402
+from deepbio.image import Image, LabelMap  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import load_model, run  # noqa: E402
 from tests.core.tasks.sequences import beating, package  # noqa: E402
@@ -103,7 +103,7 @@ def test_a_movie_is_one_row_where_it_is_asked_for(causal) -> None:
     objects = features(image, causal, layer="unet.encoder.0", objects=labels, options=options).features
     assert objects["label"].tolist() == [1, 1]
     with pytest.raises(OptionError, match="no frames to pool over"):
-        features(image.plane(0), "heart-lv", options=options)
+        features(Image(image.numpy()[0, 0]), "heart-lv", options=options)
 
 
 def test_the_default_is_all_stages_and_a_run_gives_them_too(causal) -> None:
@@ -143,10 +143,12 @@ def test_layers_are_those_of_a_frame(causal) -> None:
 
 
 def test_objects_through_time(causal) -> None:
-    image, labels = beating(5, 1)
+    image, labels = beating(5, 1, (38, 46))
     one = LabelMap(labels.numpy()[:, 0], "TYX", image.plane(0).grid)
-    movie = image.plane(0) if "Z" not in image.axes else type(image)(image.numpy()[:, 0], "TYX", one.grid)
+    movie = Image(image.numpy()[:, 0], "TYX", one.grid)
     table = features(movie, causal, layer="unet.encoder.0", objects=one).features
     assert table["frame"].tolist() == [1, 2, 3, 4, 5]
-    maps = given(causal, beating(5, 1, (38, 46))[0], 0, "unet.encoder.0")
-    assert vectors(table).shape == (5, maps.shape[1])
+    maps = given(causal, image, 0, "unet.encoder.0")
+    for t in range(5):
+        expected = maps[t][:, one.numpy()[t] == 1].mean(1)
+        np.testing.assert_allclose(vectors(table)[t], expected, atol=1e-5)

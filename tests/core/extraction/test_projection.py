@@ -25,6 +25,18 @@ def test_umap_keeps_groups_apart() -> None:
     apart = np.linalg.norm(first.mean(0) - second.mean(0))
     assert apart > max(first.std(), second.std())
     assert names == ("UMAP 1", "UMAP 2")
+    np.testing.assert_array_equal(project(vectors, "umap")[0], places)  # by its seed
+
+
+def test_umap_of_few_vectors_and_of_copies() -> None:
+    pytest.importorskip("umap")
+    vectors = np.random.default_rng(1).normal(size=(24, 5))
+    assert np.isfinite(project(vectors[:4], "umap")[0]).all()
+    assert np.isfinite(project(np.concatenate((vectors, vectors[:9])), "umap")[0]).all()
+    with pytest.raises(ImageError, match="There are 3 vectors of 5 numbers; a plot by umap needs 4 of 2"):
+        project(vectors[:3], "umap")
+    with pytest.raises(ImageError, match=r"no place for 1 of 6 vectors.*Take the projection pca"):
+        project(np.concatenate((np.full((1, 3), 2.0), np.ones((5, 3)))), "umap")
 
 
 def test_what_cannot_be_drawn(monkeypatch) -> None:
