@@ -32,7 +32,9 @@ def given(model, image, z: int, layer: str) -> np.ndarray:
     pixels = image.numpy()[:, z].astype(np.float32) * 0.01
     caught = []
     network = model.module()
-    hook = network.get_submodule(layer).register_forward_hook(lambda layer, inputs, output: caught.append(output))
+    hook = network.get_submodule(layer).register_forward_hook(
+        lambda layer, inputs, output: caught.append(output)
+    )
     with torch.no_grad():
         network(torch.from_numpy(pixels)[None, None])
     hook.remove()
@@ -84,7 +86,9 @@ def test_a_movie_is_one_row_where_it_is_asked_for(causal) -> None:
     first = vectors(each)[:5].astype(float)
     count = first.shape[1] // 3
     np.testing.assert_allclose(vectors(whole)[0, :count], first[:, :count].mean(0), rtol=1e-5)
-    np.testing.assert_allclose(vectors(whole)[0, count : 2 * count], first[:, count : 2 * count].max(0), rtol=1e-5)
+    np.testing.assert_allclose(
+        vectors(whole)[0, count : 2 * count], first[:, count : 2 * count].max(0), rtol=1e-5
+    )
     maps = features(image, causal, layer="unet.encoder.1", maps=True).maps.numpy()[:, :, 0]
     # the last row and column of cells lie half outside the image
     weight = np.ones(maps.shape[2:])
@@ -92,7 +96,9 @@ def test_a_movie_is_one_row_where_it_is_asked_for(causal) -> None:
     weight[:, -1] *= 0.5
     mean = np.average(maps, axis=(0, 2, 3), weights=np.broadcast_to(weight[None, None], maps.shape))
     square = (maps - mean[None, :, None, None]) ** 2
-    spread = np.sqrt(np.average(square, axis=(0, 2, 3), weights=np.broadcast_to(weight[None, None], maps.shape)))
+    spread = np.sqrt(
+        np.average(square, axis=(0, 2, 3), weights=np.broadcast_to(weight[None, None], maps.shape))
+    )
     np.testing.assert_allclose(vectors(whole)[0, 2 * count :], spread, rtol=1e-4)
     objects = features(image, causal, layer="unet.encoder.0", objects=labels, options=options).features
     assert objects["label"].tolist() == [1, 1]
