@@ -123,6 +123,7 @@ class LayerRuntime:
                 caught[name] = first_output(output)
                 if enough and len(caught) == len(self._layers):
                     raise _Enough
+                caught[name] = caught[name].clone()  # what follows may work in place
 
             return catch
 
