@@ -171,6 +171,7 @@ class RunOptions(Options):
     pool_frames: bool = option(
         False,
         "features of a movie as one row of all its frames, instead of one for each",
+        tasks=("sequence",),
     )
     uncertainty: str = option(
         "",

@@ -53,6 +53,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "explain": "choice",
         "target": "text",
         "layer": "text",
+        "pool_frames": "bool",
         "uncertainty": "choice",
         "count": "int",
         "classes": "list",
