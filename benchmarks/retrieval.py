@@ -6,6 +6,11 @@ Each image of the val part of the blood cells asks the train part; counted are n
     python benchmarks/retrieval.py DATA --layers encoder.0,encoder.4 --add
     python benchmarks/retrieval.py DATA --pool mean,std --add
 
+Layers are chosen without a look at val: a quarter of train asks the rest of it.
+
+    python benchmarks/retrieval.py DATA --on-train --every 2 --layers encoder.0,encoder.1,... --out choice.json
+    python benchmarks/retrieval.py DATA --on-train --every 4 --transfer heart-lv --channel 2 --layers ... --out ...
+
 DATA is the folder with index.csv (file, class, split) of pbc_blood_cells.zip. No autoencoder ships; one is
 made of the train part (cells.csv lists its files in the column image) with
 
@@ -45,6 +50,8 @@ def main() -> None:
     parser.add_argument("--transfer", default="nuclei")
     parser.add_argument("--layers", default="", help="further layers of the transfer model, with commas")
     parser.add_argument("--pool", default="mean", help="how maps become vectors")
+    parser.add_argument("--channel", default="auto", help="for models of grey images")
+    parser.add_argument("--on-train", action="store_true", help="a quarter of train asks the rest")
     parser.add_argument("--add", action="store_true", help="keep what OUT has of the same images")
     parser.add_argument("--every", type=int, default=1, help="take every n-th image of both parts")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -53,6 +60,9 @@ def main() -> None:
     parts = {
         split: [row for row in rows if row["split"] == split][:: asked.every] for split in ("train", "val")
     }
+    if asked.on_train:
+        every = parts["train"]
+        parts = {"train": [row for n, row in enumerate(every) if n % 4], "val": every[::4]}
     images = {split: len(part) for split, part in parts.items()}
     results: list[dict[str, Any]] = kept(asked.out, images) if asked.add else []
     for kind, model, layers in (
@@ -63,10 +73,11 @@ def main() -> None:
         for layer in layers if model else ():
             if not layer or (asked.add and layer == "auto" and asked.pool == "mean"):
                 continue  # is there already
-            results.append(measured(kind, (model, layer, asked.pool), asked.data, parts))
+            results.append(measured(kind, (model, layer, asked.pool, asked.channel), asked.data, parts))
     if not asked.add:
-        results.append(measured("raw pixels", ("", "", ""), asked.data, parts))
-    report = {"data": "pbc_blood_cells, val against train", "images": images, "k": K, "results": results}
+        results.append(measured("raw pixels", ("", "", "", ""), asked.data, parts))
+    what = "a quarter of train against the rest" if asked.on_train else "val against train"
+    report = {"data": f"pbc_blood_cells, {what}", "images": images, "k": K, "results": results}
     asked.out.write_text(json.dumps(report, indent=1) + "\n")
     for row in results:
         print(
@@ -84,10 +95,10 @@ def kept(path: Path, images: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def measured(
-    kind: str, which: tuple[str, str, str], data: Path, parts: dict[str, list[dict[str, str]]]
+    kind: str, which: tuple[str, str, str, str], data: Path, parts: dict[str, list[dict[str, str]]]
 ) -> dict[str, Any]:
     """One row of the report, of a model, a layer and a way of pooling."""
-    model, _, pool = which
+    model, _, pool, _ = which
     start = time.perf_counter()
     tables = {split: described(which, data, part) for split, part in parts.items()}
     seconds = time.perf_counter() - start
@@ -112,9 +123,9 @@ def measured(
     }
 
 
-def described(which: tuple[str, str, str], data: Path, part: list[dict[str, str]]) -> Table:
+def described(which: tuple[str, str, str, str], data: Path, part: list[dict[str, str]]) -> Table:
     """Features of a part, in its order."""
-    model, layer, pool = which
+    model, layer, pool, channel = which
     if not model:  # means of 2 x 2 pixels: 6,912 numbers
         pixels = np.stack([np.asarray(read(data / row["file"]).array, np.float32) for row in part])
         small = pixels.reshape(len(pixels), 3, 48, 2, 48, 2).mean((3, 5)).reshape(len(pixels), -1)
@@ -127,7 +138,13 @@ def described(which: tuple[str, str, str], data: Path, part: list[dict[str, str]
     loaded = load_model(model)
     tables = []
     for row in part:
-        found = features(data / row["file"], loaded, layer=layer, pool=pool, options=RunOptions(device="cpu"))
+        found = features(
+            data / row["file"],
+            loaded,
+            layer=layer,
+            pool=pool,
+            options=RunOptions(device="cpu", channel=channel),
+        )
         layer = found.record["layer"]
         tables.append(found.features)
     whole = Table.concatenate(tables)

@@ -13,7 +13,19 @@ from imagej_bridge.options import format_words
 __all__ = ["HIDDEN", "add_menu", "ask", "default_text", "kind_of", "order", "record"]
 
 # Of interest when something is tuned or looked into: below the others.
-LATER = ("device", "precision", "runtime", "tile", "overlap", "batch", "mirror", "explain", "target", "layer")
+LATER = (
+    "device",
+    "precision",
+    "runtime",
+    "tile",
+    "overlap",
+    "batch",
+    "mirror",
+    "explain",
+    "target",
+    "layer",
+    "pool_frames",
+)
 LATER += ("uncertainty", "log")
 HIDDEN = {"BatchOptions": ("output",)}  # follows from another
 _FIRST = ("model", "model_path", "input", "output", "save", "channel")

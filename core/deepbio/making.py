@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MADE", "make_files", "write_dataset"]
 
-MADE = ("image", "labels", "table", "overlay", "dataset")
+MADE = ("image", "labels", "table", "overlay", "features", "dataset")
 """What can be saved; ``dataset`` is a folder that ``deepbio train`` takes."""
 
-_SUFFIXES = {"table": ".csv", "overlay": ".png", "dataset": ""}
+_SUFFIXES = {"table": ".csv", "features": ".csv", "overlay": ".png", "dataset": ""}
 
 
 def make_files(
@@ -49,9 +49,9 @@ def make_files(
     output_dir : str or Path
         Made where it is missing. The files are called after the model: ``nuclei-synth-image.tif``, ...
     options : RunOptions, optional
-        ``count``, ``classes`` and ``seed``.
+        ``count``, ``classes`` and ``seed``; ``layer`` for features as well.
     save : sequence of str
-        Of `MADE`; by default ``image`` and ``table``.
+        Of `MADE`; by default ``image`` and ``table``, and ``features`` where a layer is named.
     overwrite : bool
         Replace files that are there.
     on_progress : Listener
@@ -73,7 +73,10 @@ def make_files(
     """
     if family_of(model.card.task).name != "generate":
         raise InputMismatch(f"The model '{model.card.name}' needs images; found none.", "Name one or more.")
-    kinds = tuple(save) or ("image", "table")
+    options = options or RunOptions()
+    kinds = tuple(save) or ("image", "table", *(("features",) if options.layer else ()))
+    if "features" in kinds and not options.layer:
+        options = options.replace(layer="auto")
     unknown = [kind for kind in kinds if kind not in MADE]
     if unknown:
         raise OptionError(f"Cannot save {', '.join(unknown)} here.", f"Save any of {', '.join(MADE)}.")
@@ -84,7 +87,7 @@ def make_files(
         raise OutputError(f"'{there[0]}' exists already.", "Use --overwrite to replace it.")
     needed = _needed(kinds, masks=model.card.ndim > 0)
     start = time.perf_counter()
-    result = model.run(None, (options or RunOptions()).replace(output=needed), on_progress=on_progress)
+    result = model.run(None, options.replace(output=needed), on_progress=on_progress)
     files = {kind: path for kind, path in paths.items() if kind != "dataset"}
     folder.mkdir(parents=True, exist_ok=True)
     if "dataset" in paths:
@@ -96,7 +99,8 @@ def make_files(
 
 
 def _needed(kinds: Sequence[str], *, masks: bool) -> tuple[str, ...]:
-    behind = {
+    behind: dict[str, tuple[str, ...]] = {
+        "features": (),
         "overlay": ("image", "table", *(("labels",) if masks else ())),
         "dataset": ("image", "table", *(("labels",) if masks else ())),
     }

@@ -71,3 +71,20 @@ def test_the_command_without_input(tmp_path: Path) -> None:
     again = deepbio(*words)
     assert again.code != 0
     assert "exists already" in again.err
+
+
+def test_features_of_what_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tests.core.extraction.makers import write_maker
+
+    maker = write_maker(tmp_path, "class")
+    words = ["run", maker, "-o", tmp_path / "out", "--count", 3, "--layer", "same.0", "--runtime", "torch"]
+    done = deepbio(*words, "--json")
+    assert done.code == 0, done.err
+    assert set(done.lines[-1]["outputs"]) == {"image", "table", "features"}
+    rows = (tmp_path / "out" / "class-features.csv").read_text().splitlines()
+    assert rows[0].startswith("image,class,seed,mean_0,mean_1")
+    assert len(rows) == 4
+    done = deepbio(*words, "--explain", "gradcam", "--overwrite")
+    assert done.code == 4
+    assert "makes images and says nothing of one" in done.err

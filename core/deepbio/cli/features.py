@@ -42,6 +42,9 @@ ObjectsOption = Annotated[
 DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute.")]
 ChannelOption = Annotated[str, typer.Option("--channel", help="Channel to use: its name or number.")]
 SlicesOption = Annotated[bool, typer.Option("--per-slice", help="A 2D model on every slice of a stack.")]
+FramesOption = Annotated[
+    bool, typer.Option("--pool-frames", help="One row for all frames of a movie, not one for each.")
+]
 TileOption = Annotated[int | None, typer.Option("--tile", help="Largest edge of a tile, in pixels.")]
 
 
@@ -66,6 +69,7 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
     projection: Annotated[str, typer.Option("--projection", help="Of the plot: pca or umap.")] = "pca",
     channel: ChannelOption = "auto",
     per_slice: SlicesOption = False,
+    pool_frames: FramesOption = False,
     tile: TileOption = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
@@ -73,8 +77,8 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
 ) -> None:
     """Describe images, or the objects in them, by what a layer of MODEL gives.
 
-    A classifier, a segmentation network and an autoencoder all do. FILE has a row for each image (frame,
-    slice, object). Points of the plot are coloured by the folder that their image lies in.
+    A classifier, a segmentation network, an autoencoder and a model of movies all do. FILE has a row for
+    each image (frame, slice, object). Points of the plot are coloured by the folder that their image lies in.
     """
     from deepbio.extraction.files import check_features_file, write_features
     from deepbio.inputs import find_inputs, plan_names
@@ -82,7 +86,9 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
     from deepbio.retrieval import Asked, describe_images
 
     check_features_file(output)
-    options = RunOptions(device=device, channel=channel, per_slice=per_slice, tile=tile)
+    options = RunOptions(
+        device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames, tile=tile
+    )
     files = find_inputs(inputs)
     loaded = load_model(model, device=device)
     names = plan_names(files, output.parent) if maps else {}

@@ -12,6 +12,7 @@ from deepbio.cli.common import JsonOption, command, err, out, print_json
 from deepbio.cli.features import (
     ChannelOption,
     DeviceOption,
+    FramesOption,
     InputsArgument,
     LayerOption,
     ObjectsOption,
@@ -54,6 +55,7 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
     ] = "auto",
     channel: ChannelOption = "auto",
     per_slice: SlicesOption = False,
+    pool_frames: FramesOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -69,7 +71,7 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
         if is_features:
             table = read_features(inputs[0])
         else:
-            options = RunOptions(device=device, channel=channel, per_slice=per_slice)
+            options = RunOptions(device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames)
             table = _described(model, inputs, (layer, pool, objects), options, listener)
         index = build_index(table, backend)
         index.save(output)
@@ -127,6 +129,7 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
     objects: ObjectsOption = None,
     channel: ChannelOption = "auto",
     per_slice: SlicesOption = False,
+    pool_frames: FramesOption = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -143,7 +146,7 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
         else:
             about = found.about
             pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
-            options = RunOptions(device=device, channel=channel, per_slice=per_slice)
+            options = RunOptions(device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames)
             chosen = (str(about.get("layer", "auto")), pool, objects)
             table = _described(_model_of(found, model), [image], chosen, options, listener)
         rows, similarity = found.query(table, k)
