@@ -93,14 +93,14 @@ def features(
     if loaded.card.task == "generate" and loaded.card.deepbio["generator"]["kind"] != "cycle":
         if objects is not None:
             raise OptionError("Objects are described in images; a generator has none.", "Leave them out.")
-        job = MadeJob(picture, loaded, layer, pools, options, maps)
+        job = MadeJob(picture, loaded, layer, pools, options, maps, on_progress)
     else:
         if picture is None:
             raise InputMismatch(f"The model '{loaded.card.name}' needs an image; found none.", "Name one.")
         labels = _labels(picture, objects, options, on_progress)
         kind = MovieJob if is_movie(loaded.card) else Job
-        job = kind(picture, loaded, layer, pools, labels, options, maps)
-    job.run(on_progress)
+        job = kind(picture, loaded, layer, pools, labels, options, maps, on_progress)
+    job.run()
     record = {**job.record(), "seconds_total": round(time.perf_counter() - start, 4)}
     found = labels if objects is not None and not isinstance(objects, LabelMap) else None
     table = Table.concatenate(job.tables) if job.tables else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepbio.engine.cells import CellPlan, plan_cells, predict_cells
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import first_rung, ladder_for
 from deepbio.errors import OptionError
 from deepbio.events import Listener
@@ -18,6 +19,7 @@ from deepbio.extraction.layers import choose_layer, sizes_of
 from deepbio.extraction.maps import MapsOf
 from deepbio.extraction.pooling import pool_image, pool_objects, unit
 from deepbio.image import Image, LabelMap, Table
+from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.predict import Model
 from deepbio.tasks.frames import Frame, split_frames
@@ -29,7 +31,7 @@ from deepbio.tasks.worked import Worked, work_on
 if TYPE_CHECKING:
     from deepbio.engine.runtimes.layers import Layer
 
-__all__ = ["Job", "MovieJob", "named_vectors", "record_of"]
+__all__ = ["Job", "MovieJob", "layer_plan", "named_vectors", "record_of"]
 
 _OVERLAP = 0.25  # of tiles: features near the edge of a tile see mirrored pixels
 
@@ -53,6 +55,8 @@ class Job:
         The objects to describe.
     keep : bool
         Whether the maps are kept.
+    listener : Listener
+        Hears tiles and notices; may raise `Cancelled`.
     tables : list of Table
         Rows, in the order of the frames.
     """
@@ -64,6 +68,7 @@ class Job:
     labels: LabelMap | None
     options: RunOptions
     keep: bool
+    listener: Listener
     tables: list[Table] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,7 +78,7 @@ class Job:
         self.layer: Layer = choose_layer(module, card, self.wanted, largest, maps=self.keep)
         self.spec = spec_for(card, self.image.grid)
         first = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
-        self.ladder = list(ladder_for(card, first))
+        self.ladder = Ladder(ladder_for(card, first), self.listener)
         self.maps = MapsOf(self.image, self.layer.name)
         if self.keep and self.layer.parts:
             raise OptionError(
@@ -86,15 +91,11 @@ class Job:
                 "Choose a layer with a stride: 'deepbio models show NAME --layers' lists them.",
             )
 
-    def run(self, listener: Listener) -> None:
+    def run(self) -> None:
         """Describe all frames."""
         for frame in split_frames(self.image, self.model.card, self.options):
             worked = self._worked(frame)
-
-            def attempt(rung: Rung, worked: Worked = worked, frame: Frame = frame) -> Cells:
-                return self._cells(worked, rung, listener, frame.name)
-
-            self._add(frame, worked, self._laddered(attempt, listener))
+            self._add(frame, worked, self.ladder.climb(partial(self._cells, worked, frame.name)))
 
     def made_maps(self) -> Image:
         """The maps of all frames, on the grid of their cells."""
@@ -102,7 +103,7 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """How the features came about."""
-        return record_of(self.model, self.layer, self.pools, self.ladder[0])
+        return record_of(self.model, self.layer, self.pools, self.ladder.first)
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
@@ -112,39 +113,19 @@ class Job:
         parts = self.labels is not None
         return work_on(self.image, frame, self.model.card, self.options, self.spec, parts=parts)
 
-    def _laddered(self, attempt: Any, listener: Listener) -> Any:
-        """What an attempt gives on the first rung that has the memory; later ones begin there."""
-        used: list[Rung] = []
-
-        def noted(rung: Rung) -> Any:
-            used.append(rung)
-            return attempt(rung)
-
-        found = with_ladder(noted, self.ladder, listener)
-        self.ladder = self.ladder[len(used) - 1 :]
-        return found
-
-    def _cells(self, worked: Worked, rung: Rung, listener: Listener, item: str) -> Cells:
+    def _cells(self, worked: Worked, item: str, rung: Rung) -> Cells:
         from deepbio.engine.runtimes.inside import LayerRuntime
 
         module = self.model.module(self.options.replace(device=rung.device.name))
         runtime = LayerRuntime(module, self.layer, rung.device)
         found: Cells = []
         for layer in self._layers:
-            plan = self._plan(worked.source.shape[1:], rung.tile, layer)
+            plan = layer_plan(self.model.card, layer, worked.source.shape[1:], rung.tile)
             cells = predict_cells(
-                worked.source, runtime.of(layer), plan, out=_allocated, listener=listener, item=item
+                worked.source, runtime.of(layer), plan, out=_allocated, listener=self.listener, item=item
             )
             found.append((cells, plan))
         return found
-
-    def _plan(self, shape: tuple[int, ...], tile: tuple[int, ...], layer: Layer) -> CellPlan:
-        sizes = sizes_of(self.model.card)
-        if layer.stride:
-            return plan_cells(shape, tile=tile, stride=layer.stride, overlap=_OVERLAP, sizes=sizes)
-        # a vector stands for the whole tile
-        tile = plan_cells(shape, tile=tile, stride=(1,) * len(shape), sizes=sizes).tile
-        return plan_cells(shape, tile=tile, stride=tile, overlap=0.0, sizes=[(t, 0) for t in tile])
 
     def _add(self, frame: Frame, worked: Worked, found: Cells) -> None:
         self.tables.append(self._table(frame, worked, found))
@@ -182,16 +163,12 @@ class MovieJob(Job):
     to its middle.
     """
 
-    def run(self, listener: Listener) -> None:
+    def run(self) -> None:
         """Describe all frames of all slices."""
         for frames in movies_of(self.image, self.model.card, self.options):
             worked = [self._worked(frame) for frame in frames]
             movie = Movie([one.source for one in worked])
-
-            def attempt(rung: Rung, movie: Movie = movie, item: str = frames[0].name) -> Cells:
-                return self._cells_of(movie, rung, listener, item)
-
-            found = self._laddered(attempt, listener)
+            found = self.ladder.climb(partial(self._cells_of, movie, frames[0].name))
             if not self.layer.frames:  # one vector of each window, of all frames
                 cells, plan = found[0]
                 whole = replace(frames[0], t=None)
@@ -200,7 +177,7 @@ class MovieJob(Job):
             for t, (frame, one) in enumerate(zip(frames, worked, strict=True)):
                 self._add(frame, one, [(cells[:, t], _of_frame(plan)) for cells, plan in found])
 
-    def _cells_of(self, movie: Movie, rung: Rung, listener: Listener, item: str) -> Cells:
+    def _cells_of(self, movie: Movie, item: str, rung: Rung) -> Cells:
         """Maps ``(F, T, *cells)`` of each layer."""
         from deepbio.engine.runtimes.inside import MovieLayerRuntime
 
@@ -214,7 +191,7 @@ class MovieJob(Job):
         if not carry:
             plans = [self._windows(shape, tile, layer, following.frames) for layer in self._layers]
             return [
-                (predict_cells(movie, runtime.of(layer), plan, out=_allocated, listener=listener, item=item), plan)
+                (predict_cells(movie, runtime.of(layer), plan, out=_allocated, listener=self.listener, item=item), plan)
                 for layer, plan in zip(self._layers, plans, strict=True)
             ]  # fmt: skip
         parts: list[Cells] = []
@@ -223,7 +200,7 @@ class MovieJob(Job):
             plans = [self._windows(part.shape[1:], tile, layer, part.shape[1]) for layer in self._layers]
             parts.append(
                 [
-                    (predict_cells(part, runtime.of(layer), plan, listener=listener, item=item), plan)
+                    (predict_cells(part, runtime.of(layer), plan, listener=self.listener, item=item), plan)
                     for layer, plan in zip(self._layers, plans, strict=True)
                 ]
             )
@@ -244,6 +221,15 @@ class MovieJob(Job):
         sizes = [(frames, 0), *((n, 0) for n in plan.tile)]
         stride = (1, *plan.tile)
         return plan_cells(shape, tile=(frames, *plan.tile), stride=stride, overlap=_OVERLAP, sizes=sizes)
+
+
+def layer_plan(card: ModelCard, layer: Layer, shape: Sequence[int], tile: Sequence[int]) -> CellPlan:
+    """Tiles of an image of a shape for a layer; one that gives a vector has a vector for each tile."""
+    sizes = sizes_of(card)
+    if layer.stride:
+        return plan_cells(shape, tile=tile, stride=layer.stride, overlap=_OVERLAP, sizes=sizes)
+    tile = plan_cells(shape, tile=tile, stride=(1,) * len(shape), sizes=sizes).tile
+    return plan_cells(shape, tile=tile, stride=tile, overlap=0.0, sizes=[(t, 0) for t in tile])
 
 
 def named_vectors(vectors: Sequence[dict[str, np.ndarray]], pools: Sequence[str]) -> dict[str, np.ndarray]:

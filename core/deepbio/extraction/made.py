@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deepbio.engine.cells import CellPlan, plan_cells, predict_cells
-from deepbio.engine.ladder import Rung, with_ladder
+from deepbio.engine.cells import predict_cells
+from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.planning import first_rung, ladder_for
 from deepbio.engine.slabs import ArraySource
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Stage
-from deepbio.extraction.job import named_vectors, record_of
-from deepbio.extraction.layers import choose_layer, sizes_of
+from deepbio.extraction.job import layer_plan, named_vectors, record_of
+from deepbio.extraction.layers import choose_layer
 from deepbio.extraction.pooling import pool_image
 from deepbio.image import Grid, Image, Table
 from deepbio.options import RunOptions
@@ -60,6 +60,7 @@ class MadeJob:
     pools: tuple[str, ...]
     options: RunOptions
     keep: bool
+    listener: Listener
     tables: list[Table] = field(default_factory=list)
     _maps: list[np.ndarray] = field(default_factory=list)
 
@@ -74,10 +75,10 @@ class MadeJob:
         self.rung = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
         self._grid = Grid((1, 1))
 
-    def run(self, listener: Listener) -> None:
+    def run(self) -> None:
         """Make the images up to the layer."""
         of_classes = self.model.card.deepbio["generator"]["kind"] == "class"
-        for origin, found in self._classes(listener) if of_classes else self._masks(listener):
+        for origin, found in self._classes() if of_classes else self._masks():
             vectors = [
                 {pool: pool_image(maps, cover, pool)[np.newaxis] for pool in self.pools}
                 for maps, cover in found
@@ -100,9 +101,9 @@ class MadeJob:
         """How the features came about."""
         return record_of(self.model, self.layer, self.pools, self.rung)
 
-    def _classes(self, listener: Listener) -> Iterator[tuple[dict[str, Any], Found]]:
+    def _classes(self) -> Iterator[tuple[dict[str, Any], Found]]:
         latents, table = latents_for(self.model.card, self.options)
-        stage = Stage(listener, "features", len(latents))
+        stage = Stage(self.listener, "features", len(latents))
         runtime = self._runtime(self.rung)
         for number, latent in enumerate(latents):
             found = []
@@ -113,11 +114,11 @@ class MadeJob:
             yield {name: values[number : number + 1] for name, values in table.columns.items()}, found
             stage.step()
 
-    def _masks(self, listener: Listener) -> Iterator[tuple[dict[str, Any], Found]]:
+    def _masks(self) -> Iterator[tuple[dict[str, Any], Found]]:
         card, options = self.model.card, self.options
         planes, _, _, grid = masks_for(self.image, card, options)
         self._grid = grid if grid.ndim == 2 else Grid(grid.shape[-2:], grid.spacing[-2:], unit=grid.unit)
-        ladder = list(ladder_for(card, self.rung))
+        ladder = Ladder(ladder_for(card, self.rung), self.listener)
         for number, labels in enumerate(planes):
             conditions, _ = conditions_for(labels, card, options, number)
 
@@ -125,21 +126,14 @@ class MadeJob:
                 self.rung, runtime = rung, self._runtime(rung)
                 found = []
                 for layer in self.layer.parts or (self.layer,):
-                    plan = self._plan(conditions.shape[1:], rung, layer)
+                    plan = layer_plan(card, layer, conditions.shape[1:], rung.tile)
                     source = ArraySource(conditions)
-                    maps = predict_cells(source, runtime.of(layer), plan, listener=listener)
+                    maps = predict_cells(source, runtime.of(layer), plan, listener=self.listener)
                     found.append((maps, plan.cover()))
                 return found
 
             origin = {"image": np.array([number + 1]), "seed": np.array([options.seed])}
-            yield origin, with_ladder(attempt, ladder, listener)
-
-    def _plan(self, shape: tuple[int, ...], rung: Rung, layer: Layer) -> CellPlan:
-        sizes = sizes_of(self.model.card)
-        if layer.stride:
-            return plan_cells(shape, tile=rung.tile, stride=layer.stride, overlap=_OVERLAP, sizes=sizes)
-        tile = plan_cells(shape, tile=rung.tile, stride=(1,) * len(shape), sizes=sizes).tile
-        return plan_cells(shape, tile=tile, stride=tile, overlap=0.0, sizes=[(t, 0) for t in tile])
+            yield origin, ladder.climb(attempt)
 
     def _runtime(self, rung: Rung) -> LayerRuntime:
         from deepbio.engine.runtimes.inside import LayerRuntime

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepbio.tasks.objects import frame_objects
+from deepbio.tasks.objects import sightings
 
 __all__ = ["Dividing", "divided"]
 
@@ -116,12 +116,7 @@ def divided(tracks: np.ndarray, rules: Dividing = Dividing()) -> tuple[np.ndarra
 
 
 def _paths(tracks: np.ndarray) -> dict[int, _Path]:
-    rows = []
-    for t, labels in enumerate(tracks):
-        ids, centres, areas = frame_objects(labels)
-        rows.append(np.column_stack((ids, np.full(len(ids), t), centres, areas)))
-    table = np.concatenate(rows) if rows else np.zeros((0, 5))
-    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    table = sightings(tracks)
     numbers, first = np.unique(table[:, 0], return_index=True)
     parts = np.split(table, first[1:])
     return {

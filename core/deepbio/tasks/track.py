@@ -20,7 +20,7 @@ from deepbio.image import Grid, Image, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.divide import divided
-from deepbio.tasks.objects import frame_objects
+from deepbio.tasks.objects import frame_objects, sightings
 from deepbio.tasks.result import Result
 
 __all__ = ["Tracking", "check_followed", "followed", "smoothed_path", "track_labels", "track_table"]
@@ -251,12 +251,7 @@ def track_table(
         the centre of the first pixel) and the same smoothed in time, ``area``, then ``start``, ``end`` (first
         and last frame) and ``length`` (frames seen) of the track.
     """
-    rows = []
-    for t, labels in enumerate(tracks):
-        ids, centres, areas = frame_objects(labels)
-        rows.append(np.column_stack((ids, np.full(len(ids), t), centres, areas)))
-    table = np.concatenate(rows) if rows else np.zeros((0, 5))
-    table = table[np.lexsort((table[:, 1], table[:, 0]))]
+    table = sightings(tracks)
     numbers, first, counts = np.unique(table[:, 0], return_index=True, return_counts=True)
     of = np.repeat(np.arange(len(numbers)), counts)
     spacing = np.array(grid.spacing[-2:])

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from deepbio.cases import split_cases
-from deepbio.cases.classify import ClassCase, class_names, load_placed, read_class_cases
+from deepbio.cases.classify import ClassCase, class_names, read_class_cases
 from deepbio.engine.geometry import GridSpec
-from deepbio.errors import ImageError, InputMismatch, OptionError
-from deepbio.image import Grid
+from deepbio.errors import ImageError, OptionError
 from deepbio.options import Options, option
 from deepbio.training.classify_data import Variation
+from deepbio.training.classify_facts import measure
 from deepbio.training.classify_grid import common_grid, fitting_grid, sizes_on
 from deepbio.training.classify_losses import BALANCES
 from deepbio.training.description import Description
@@ -34,7 +34,6 @@ _UPRIGHT = ("CR", "DX", "CT", "MR", "PT", "MG", "US", "NM", "XA")  # DICOM: bodi
 _UNEVEN = 2.0  # largest class over smallest, from which on something is done about it
 _COARSE = 0.7  # of the steps, where images are
 _LARGE_ENOUGH = 64  # pixels
-_MEASURED = 1000  # images whose intensities are measured
 _VALIDATIONS = 14
 
 
@@ -179,7 +178,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     labels, classes = _classes(labels, about, wishes.names)
     tally = Counter(case.class_name for case in train)
     counts = tuple(tally[label] for label in labels)
-    facts, grids = _measure(train)
+    facts, grids = measure(train)
     dims, channels = facts["dims"], facts["channels"]
     size, spec = _size(facts["median_size"], wishes.size), GridSpec()
     if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
@@ -240,7 +239,7 @@ def check_plan(data: Path, plan: Plan, about: Description) -> dict[str, Any]:
     train, val = split_cases(read_class_cases(data))
     labels = _labels(train, val)
     _classes(labels, about)  # a description may name a class that has no cases
-    facts, _ = _measure(train)
+    facts, _ = measure(train)
     check_fits(
         names_apart("classes", plan.labels, labels),
         apart("channels", plan.channels, facts["channels"]),
@@ -307,53 +306,6 @@ def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
             )
         better[label] = name
     return tuple(better.get(label, label) for label in labels)
-
-
-def _measure(cases: Sequence[ClassCase]) -> tuple[dict[str, Any], list[Grid]]:
-    """Sizes and grids of all images, and the intensities of some."""
-    first: tuple[int, int] | None = None
-    sizes, types = [], set()
-    grids: list[Grid] = []
-    every = max(1, len(cases) // _MEASURED)
-    sums: list[np.ndarray] = []
-    for number, case in enumerate(cases):
-        pixels, grid = load_placed(case)
-        grids.append(grid)
-        found = (pixels.shape[0], pixels.ndim - 1)
-        if first is not None and found != first:
-            raise InputMismatch(
-                f"{_told(cases[0])} has {_kind(*first)}, {_told(case)} has {_kind(*found)}; all images of a "
-                "data set must be of one kind.",
-                "Convert them to the same, all grey or all colour.",
-            )
-        first = found
-        sizes.append(pixels.shape[1:])
-        types.add(str(pixels.dtype))
-        if number % every == 0:
-            flat = pixels.reshape(found[0], -1).astype(np.float64)
-            sums.append(np.stack((flat.mean(1), (flat**2).mean(1))))
-    assert first is not None, "split_cases gives at least one case"  # noqa: S101
-    mean, square = np.mean(sums, axis=0)
-    std = np.sqrt(np.maximum(square - mean**2, 1e-12))
-    facts = {
-        "channels": first[0],
-        "dims": first[1],
-        "median_size": tuple(int(n) for n in np.median(sizes, axis=0)),
-        "smallest_size": tuple(int(n) for n in np.min(sizes, axis=0)),
-        "largest_size": tuple(int(n) for n in np.max(sizes, axis=0)),
-        "type": types.pop() if len(types) == 1 else "mixed",
-        "mean": tuple(round(float(one), 3) for one in mean),
-        "std": tuple(round(float(one), 3) for one in std),
-    }
-    return facts, grids
-
-
-def _told(case: ClassCase) -> str:
-    return f"{str(case.image)!r}" + (f" ({case.name})" if case.index >= 0 else "")
-
-
-def _kind(channels: int, dims: int) -> str:
-    return f"{channels} channel{'s' * (channels > 1)} in {dims}D"
 
 
 def _size(median: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:

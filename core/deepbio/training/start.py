@@ -94,8 +94,9 @@ def begin_with(network: nn.Module, name: str, images: Callable[[], Tensor] | Non
         known = {key: value for key, value in known.items() if key not in head}
     biases = {key: value for key, value in known.items() if key not in mine}
     other = [key for key in known if key in mine and known[key].shape != mine[key].shape]
-    missing = [key for key in mine if key not in known and not key.startswith("heads.") and ".1." not in key]
-    if other or missing or any(f"{_norm_of(key)}.weight" not in mine for key in biases):
+    norms = tuple(f"{_norm_of(key)}." for key in biases)
+    missing = [key for key in mine if key not in known and not key.startswith(("heads.", *norms))]
+    if other or missing or any(f"{norm}weight" not in mine for norm in norms):
         raise OptionError(
             f"The network of the plan is not that of {name!r}: {', '.join([*other, *missing, *biases][:3])} differ.",
             "Make the plan with --start, and leave its network as it is.",

@@ -67,9 +67,13 @@ def test_what_cannot_be_started_from(name: str, dims: int) -> None:
         started_from(name, dims)
 
 
-def test_another_network_is_told() -> None:
+@pytest.mark.parametrize(
+    "change", [{"features": [8, 16, 32, 64, 64]}, {"convs": [2, 3, 2, 2, 2]}, {"convs": [2, 1, 2, 2, 2]}]
+)
+def test_another_network_is_told(change: dict[str, list[int]]) -> None:
+    """Also one that has a layer more or less: it would begin in part, and nobody would know."""
     _, known = started_from("nuclei", 2)
-    network = build("unet", trainable(known) | {"features": [8, 16, 32, 64, 64]})
+    network = build("unet", trainable(known) | change)
     with pytest.raises(OptionError, match="not that of 'nuclei'"):
         begin_with(network, "nuclei", lambda: torch.rand(2, 3, 32, 32))
 
