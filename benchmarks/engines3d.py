@@ -51,7 +51,7 @@ def prepare(folder: Path, size: Size) -> None:
 
     from deepbio.library.package import PackageContent, TensorContent, write_package
     from deepbio.networks import build
-    from deepbio.training.weights import export_onnx
+    from deepbio.training.export import export_onnx
 
     np.save(folder / "volume.npy", make_volume(size.volume)[None])
     arguments = {"dims": 3, "in_channels": 1, "out_channels": CLASSES, "features": FEATURES}

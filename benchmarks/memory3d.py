@@ -52,7 +52,7 @@ def prepare(folder: Path, shape: tuple[int, int, int]) -> None:
     from deepbio.library import Step
     from deepbio.library.package import PackageContent, TensorContent, write_package
     from deepbio.networks import build
-    from deepbio.training.weights import export_onnx
+    from deepbio.training.export import export_onnx
 
     tile = tuple(round(TILE * 1.5 / s) for s in SPACING)
     for name, size in (("volume", shape), ("tile", tile)):

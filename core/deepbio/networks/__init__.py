@@ -66,6 +66,18 @@ def _variational_autoencoder(**arguments: Any) -> nn.Module:
     return VariationalAutoencoder(**arguments)
 
 
+def _code_encoder(**arguments: Any) -> nn.Module:
+    from deepbio.networks.flow import CodeEncoder
+
+    return CodeEncoder(**arguments)
+
+
+def _flow_generator(**arguments: Any) -> nn.Module:
+    from deepbio.networks.flow import FlowGenerator
+
+    return FlowGenerator(**arguments)
+
+
 def _style_generator(**arguments: Any) -> nn.Module:
     from deepbio.networks.gan import StyleGenerator
 
@@ -99,6 +111,8 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "restorer": _restorer,
     "autoencoder": _autoencoder,
     "variational_autoencoder": _variational_autoencoder,
+    "code_encoder": _code_encoder,
+    "flow_generator": _flow_generator,
     "style_generator": _style_generator,
     "projected_discriminator": _projected_discriminator,
     "style_discriminator": _style_discriminator,

@@ -276,7 +276,13 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, 1, y / n, x / n) of being real."""
-        for layer in self.down:
-            x = _active(layer(x))
-        logits: Tensor = self.real(_active(self.last(x)))
+        logits: Tensor = self.real(self.maps(x)[-1])
         return logits
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What it sees of images: the feature maps of all layers but the last, from fine to coarse."""
+        maps = []
+        for layer in (*self.down, self.last):
+            x = _active(layer(x))
+            maps.append(x)
+        return maps

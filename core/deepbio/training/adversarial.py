@@ -25,7 +25,7 @@ from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
 from deepbio.training.loop import half_precision, write_rows
 
-__all__ = ["Adversarial", "AdversarialFit", "AdversarialSchedule", "Game", "random_of"]
+__all__ = ["Adversarial", "AdversarialFit", "AdversarialSchedule", "Game", "random_of", "write_sheet"]
 
 Batch = Mapping[str, Tensor]
 Losses = Mapping[str, Tensor]
@@ -286,7 +286,7 @@ class Adversarial:
             self.state.best = found["score"]
             with atomic(folder / "best.pt") as temporary:
                 torch.save(self.average.state_dict(), temporary)
-        _write_sheet(folder / "samples" / f"step_{self.state.step:06d}.png", self.game.sheet(self.average))
+        write_sheet(folder / "samples" / f"step_{self.state.step:06d}.png", self.game.sheet(self.average))
         self.save(folder / "checkpoint.pt")
         _write_history(folder, self.state.history)
         told = ", ".join(f"{name} {value:.3f}" for name, value in (means | found).items())
@@ -335,7 +335,8 @@ def _laid_out(network: nn.Module) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _write_sheet(path: Path, sheet: np.ndarray) -> None:
+def write_sheet(path: Path, sheet: np.ndarray) -> None:
+    """Write samples, uint8 (rows, columns[, 3]), as PNG; its folder is made."""
     from PIL import Image as Picture
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from deepbio.errors import ImageError
 from deepbio.events import Listener, Notice, Stage
 from deepbio.io import atomic
 from deepbio.networks import build
+from deepbio.networks.flow import FlowGenerator
 from deepbio.predict import load_model
 from deepbio.tasks.conditions import Appearance, measure_appearance
 from deepbio.tasks.random_masks import measure_masks
@@ -24,6 +25,7 @@ from deepbio.training.description import Description
 from deepbio.training.families import Job
 from deepbio.training.generate_class import ClassBatches, ClassGame
 from deepbio.training.generate_cycle import CycleBatches, CycleGame
+from deepbio.training.generate_flow import CoderGame, FlowLearner, FlowSchedule, make_codes
 from deepbio.training.generate_package import Pieces, generator_content
 from deepbio.training.generate_paired import Pair, PairedBatches, PairedGame
 from deepbio.training.generate_plan import Plan, Wishes, check_plan, make_plan
@@ -33,6 +35,7 @@ from deepbio.training.packaging import training_picture, write_scored
 __all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
 
 _SHOWN = 6  # pairs on a sheet
+_CODED = 12  # images on a sheet of a coder
 _APPEARANCES = 64  # kept on a card
 _MASKS = 256  # edge of masks made at random
 
@@ -54,8 +57,9 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
     """
     torch.manual_seed(plan.schedule.seed)
     generator = build(plan.network["name"], plan.network["arguments"])
-    pieces = {"class": _fit_classes, "paired": _fit_pairs, "cycle": _fit_cycle}[plan.kind]
-    network, config, sample = pieces(generator, data, plan, job)
+    fits = {"class": _fit_classes, "paired": _fit_pairs, "cycle": _fit_cycle}
+    fit = _fit_flow if plan.method == "flow" else fits[plan.kind]
+    network, config, sample = fit(generator, data, plan, job)
     with generator_content(network, plan, sample, config, about) as content:
         content = replace(content, files={**content.files, **training_picture(job.work)})
         write_scored(job.output, content, lambda: _scores(data, job))
@@ -129,11 +133,39 @@ def _fit_classes(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitt
     loop = Adversarial(both, rival, plan.schedule, torch.device(job.device.name), game)
     fitted, _ = loop.fit(batches, job.work, job.listener)
     assert isinstance(fitted, nn.ModuleDict)  # noqa: S101 - for the type checker
+    return fitted["generator"], *_of_classes(plan)
+
+
+def _of_classes(plan: Plan) -> tuple[dict[str, Any], Pieces]:
+    """What the card says of a generator of classes, and what its self-test is made of."""
     config = {
         "generator": {"kind": "class", "latent": plan.latent},
         "classes": {number: {"name": name} for number, name in enumerate(plan.classes, start=1)},
     }
-    return fitted["generator"], config, Pieces(latent=plan.latent, classes=plan.classes)
+    return config, Pieces(latent=plan.latent, classes=plan.classes)
+
+
+def _fit_flow(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted:
+    """The coder, which lies in a folder of its own beside the flow's checkpoint, then the flow."""
+    assert isinstance(generator, FlowGenerator)  # noqa: S101 - for the type checker
+    images, labels = _images(data, plan, job)
+    _, val, _ = read_class_parts(data, plan.labels)
+    held = class_pixels(val, plan.size, plan.channels)
+    held_labels = np.array([plan.labels.index(case.class_name) for case in val])
+    schedule, device = FlowSchedule.of(plan.flow), torch.device(job.device.name)
+    shape = {name: plan.network["arguments"][name] for name in ("channels", "code", "features")}
+    coder = nn.ModuleDict({"encoder": build("code_encoder", shape), "decoder": generator.decoder})
+    rival = build(plan.rival["name"], plan.rival["arguments"])
+    game = CoderGame(plan.likeness, held[:: max(1, len(held) // _CODED)])
+    loop = Adversarial(coder, rival, plan.schedule, device, game)
+    batches = ClassBatches(images, labels, plan.batch, plan.schedule.seed, plan.turn)
+    fitted, _ = loop.fit(batches, job.work / "coder", job.listener)
+    assert isinstance(fitted, nn.ModuleDict)  # noqa: S101 - for the type checker
+    generator.decoder.load_state_dict(fitted["decoder"].state_dict())
+    codes = make_codes(fitted["encoder"].to(device), images, labels, turn=plan.turn)
+    held_codes = make_codes(fitted["encoder"], held, held_labels, turn=False)
+    learner = FlowLearner(generator, schedule, plan.schedule.seed, device)
+    return learner.fit(codes, held_codes, job.work, job.listener), *_of_classes(plan)
 
 
 def _fit_pairs(generator: nn.Module, data: Path, plan: Plan, job: Job) -> Fitted:

@@ -20,7 +20,7 @@ from deepbio.tasks.generate import make_latents
 from deepbio.training.adversarial import Batch, Losses
 from deepbio.training.differentiable import change
 
-__all__ = ["ClassBatches", "ClassGame"]
+__all__ = ["ClassBatches", "ClassGame", "sample_sheet", "turned"]
 
 _SHEET = 8  # samples of each class on a sheet
 
@@ -59,16 +59,16 @@ class ClassBatches:
             chosen = [random.choice(members[label]) for label in classes]
             pixels = self.images[chosen]
             if self.turn:
-                pixels = np.stack([_turned(one, int(random.integers(8))) for one in pixels])
+                pixels = np.stack([turned(one, int(random.integers(8))) for one in pixels])
             images = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1)
             order = random.permutation(self.size)  # a group of the discriminator has several classes
             yield {"images": images[order], "labels": torch.from_numpy(classes[order])}
 
 
-def _turned(pixels: np.ndarray, how: int) -> np.ndarray:
-    """One of the eight ways to lay a square (C, y, x)."""
-    turned = np.rot90(pixels, how % 4, (1, 2))
-    return turned[:, :, ::-1] if how >= 4 else turned
+def turned(pixels: np.ndarray, how: int) -> np.ndarray:
+    """One of the eight ways, 0 to 7, to lay squares (..., y, x)."""
+    laid = np.rot90(pixels, how % 4, (-2, -1))
+    return laid[..., ::-1] if how >= 4 else laid
 
 
 @dataclass(frozen=True)
@@ -156,18 +156,22 @@ class ClassGame:
         (gradient,) = torch.autograd.grad(chosen, images, create_graph=True)
         return gradient.square().sum((1, 2, 3)).mean()
 
-    @torch.no_grad()
     def sheet(self, generator: nn.Module) -> np.ndarray:
         """Eight samples of each class, a row a class."""
-        labels = np.repeat(np.arange(self.classes), _SHEET)
-        seeds = [self.seed * 1000 + i for i in range(_SHEET)] * self.classes
-        inputs = torch.from_numpy(make_latents(labels, seeds, self.latent, self.classes))
-        device = next(generator.parameters()).device
-        made = _held(generator)["generator"](inputs.to(device)).cpu().numpy()
-        pixels = np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
-        rows = pixels.reshape(self.classes, _SHEET, *pixels.shape[1:])
-        sheet = rows.transpose(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, pixels.shape[1])
-        return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
+        return sample_sheet(_held(generator)["generator"], self.latent, self.classes, self.seed)
+
+
+@torch.no_grad()
+def sample_sheet(network: nn.Module, latent: int, classes: int, seed: int) -> np.ndarray:
+    """Eight samples of each class side by side, a row a class: uint8 (rows, columns[, 3])."""
+    labels = np.repeat(np.arange(classes), _SHEET)
+    seeds = [seed * 1000 + i for i in range(_SHEET)] * classes
+    inputs = torch.from_numpy(make_latents(labels, seeds, latent, classes))
+    made = network(inputs.to(next(network.parameters()).device)).cpu().numpy()
+    pixels = np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
+    rows = pixels.reshape(classes, _SHEET, *pixels.shape[1:])
+    sheet = rows.transpose(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, pixels.shape[1])
+    return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
 
 
 def _rejected(logits: list[Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from deepbio.tasks.conditions import CONDITIONS
 from deepbio.training.adversarial import AdversarialSchedule
 from deepbio.training.description import Description
 from deepbio.training.fitting_data import apart, check_fits, names_apart
+from deepbio.training.generate_flow import FlowSchedule
 from deepbio.training.judging import judge_arguments
 
 __all__ = ["Plan", "Wishes", "check_plan", "make_plan"]
+
+_CODE = 8  # channels of the codes of a flow, of an eighth of the image's edge
+_GUIDANCE = 1.5  # of a flow: stresses the class a little
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Wishes(Options):
         "class: images of classes; paired: images from masks; cycle: the first of two classes into the second, "
         "without pairs; auto: as the data looks",
         choices=("auto", "class", "paired", "cycle"),
+    )
+    method: str = option(
+        "adversarial",
+        "class: adversarial: a generator against a discriminator; flow: a flow from noise to codes of images, "
+        "which learns more of few images and is slower to run",
+        choices=("adversarial", "flow"),
     )
     size: int | None = option(
         None, "edge of the images (class: 16, 32, 64, 128 or 256) or pieces (paired)", low=16, high=256
@@ -45,7 +55,7 @@ class Wishes(Options):
     )
     likeness: float | None = option(
         None,
-        "weight of likeness to the real image; default: 20 (class), 2 (paired) or 5 (cycle)",
+        "weight of likeness to the real image; default: 20 (class), 3 (flow), 2 (paired) or 5 (cycle)",
         low=0.0,
         high=1000.0,
     )
@@ -58,7 +68,11 @@ class Wishes(Options):
         "needed; best one that knows the same classes",
     )
     steps: int | None = option(
-        None, "training steps; default: 6000 (class) or 3000 (paired)", low=1, high=10**7
+        None,
+        "training steps; default: 6000 (class), 3000 (paired) or 20000 of the flow, after an eighth as many of the "
+        "coder",
+        low=1,
+        high=10**7,
     )
     seed: int = option(0, "of every random draw", low=0, high=2**31 - 1)
 
@@ -85,8 +99,12 @@ class Plan:
         Generator and discriminator: ``name`` and ``arguments``.
     batch : int
         Images at once.
+    method : {"adversarial", "flow"}
+        How images of classes are made.
     schedule : AdversarialSchedule
-        How long and how fast.
+        How long and how fast; of a flow, its coder.
+    flow : mapping
+        Of `FlowSchedule`, for a flow; else empty.
     changes : tuple of str
         Differentiable augmentation.
     turn : bool
@@ -113,7 +131,9 @@ class Plan:
     likeness: float
     coding: float
     judge: str = ""
+    method: str = "adversarial"
     schedule: AdversarialSchedule = field(default_factory=AdversarialSchedule)
+    flow: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_plan(data: Path, wishes: Options, about: Description) -> tuple[Plan, dict[str, Any]]:
@@ -206,9 +226,55 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         likeness=20.0 if wishes.likeness is None else wishes.likeness,
         coding=0.005,
     )
-    if wishes.judge:
+    if wishes.method == "flow":
+        plan = _flowing(plan, wishes)
+    elif wishes.judge:
         plan = _judged(plan, wishes)
     return plan, _told(train, val, first, classes=_counts(train, labels))
+
+
+def _flowing(plan: Plan, wishes: Wishes) -> Plan:
+    """The plan with a flow among codes of an eighth of the image's edge."""
+    useless = [name for name in ("judge", "naming") if getattr(wishes, name)]
+    if useless:
+        raise OptionError(
+            f"'{useless[0]}' is of the method 'adversarial'; the method is 'flow'.", "Leave it out."
+        )
+    wide = wishes.width or 128
+    edge = plan.size // 8
+    schedule = FlowSchedule() if wishes.steps is None else FlowSchedule(wishes.steps)
+    return replace(
+        plan,
+        method="flow",
+        latent=_CODE * edge * edge,
+        network={
+            "name": "flow_generator",
+            "arguments": {
+                "classes": len(plan.classes),
+                "channels": plan.channels,
+                "code": _CODE,
+                "edge": edge,
+                "features": [wide, wide * 3 // 4, wide * 3 // 8],
+                "field": [wide * 3 // 4, wide * 5 // 4],
+                "steps": 20,
+                "guidance": _GUIDANCE,
+            },
+        },
+        rival={"name": "patch_discriminator", "arguments": {"in_channels": plan.channels}},
+        changes=(),
+        naming=0.0,
+        likeness=3.0 if wishes.likeness is None else wishes.likeness,
+        coding=0.0,
+        schedule=AdversarialSchedule(
+            max(1, schedule.steps // 8),
+            learning_rate=5e-4,
+            beta=0.5,
+            r1=0.0,
+            average_images=5000,
+            seed=wishes.seed,
+        ),
+        flow=asdict(schedule),
+    )
 
 
 def _judged(plan: Plan, wishes: Wishes) -> Plan:

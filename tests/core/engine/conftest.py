@@ -106,7 +106,7 @@ def _file(folder: Path, format: str, module: Any, dims: int) -> Path:
         halved = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
         save_file(halved, path)
     elif format == "onnx":
-        from deepbio.training.weights import export_onnx
+        from deepbio.training.export import export_onnx
 
         export_onnx(module, tuple(example.shape[1:]), path)
     return path
