@@ -38,10 +38,11 @@ class Wishes(Options):
         choices=("auto", "class", "paired", "cycle"),
     )
     method: str = option(
-        "adversarial",
-        "class: adversarial: a generator against a discriminator; flow: a flow from noise to codes of images, "
-        "which learns more of few images and is slower to run",
-        choices=("adversarial", "flow"),
+        "auto",
+        "class: flow: from noise to codes of images, which learns more of few images; adversarial: a generator "
+        "against a discriminator, smaller and faster to run; auto: flow, but adversarial where 'judge' or 'naming' "
+        "is set",
+        choices=("auto", "flow", "adversarial"),
     )
     size: int | None = option(
         None, "edge of the images (class: 16, 32, 64, 128 or 256) or pieces (paired)", low=16, high=256
@@ -55,7 +56,7 @@ class Wishes(Options):
     )
     likeness: float | None = option(
         None,
-        "weight of likeness to the real image; default: 20 (class), 3 (flow), 2 (paired) or 5 (cycle)",
+        "weight of likeness to the real image; default: 3 (flow), 20 (adversarial), 2 (paired) or 5 (cycle)",
         low=0.0,
         high=1000.0,
     )
@@ -69,8 +70,8 @@ class Wishes(Options):
     )
     steps: int | None = option(
         None,
-        "training steps; default: 6000 (class), 3000 (paired) or 20000 of the flow, after an eighth as many of the "
-        "coder",
+        "training steps; default: 20000 (flow, after an eighth as many of its coder), 6000 (adversarial) or 3000 "
+        "(paired)",
         low=1,
         high=10**7,
     )
@@ -226,7 +227,12 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
         likeness=20.0 if wishes.likeness is None else wishes.likeness,
         coding=0.005,
     )
-    if wishes.method == "flow":
+    asked = [name for name in ("judge", "naming") if getattr(wishes, name) not in ("", None)]
+    if wishes.method == "flow" and asked:
+        raise OptionError(
+            f"'{asked[0]}' is of the method 'adversarial'; the method is 'flow'.", "Leave one of them out."
+        )
+    if wishes.method == "flow" or (wishes.method == "auto" and not asked):
         plan = _flowing(plan, wishes)
     elif wishes.judge:
         plan = _judged(plan, wishes)
@@ -235,11 +241,6 @@ def _plan_classes(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
 
 def _flowing(plan: Plan, wishes: Wishes) -> Plan:
     """The plan with a flow among codes of an eighth of the image's edge."""
-    useless = [name for name in ("judge", "naming") if getattr(wishes, name)]
-    if useless:
-        raise OptionError(
-            f"'{useless[0]}' is of the method 'adversarial'; the method is 'flow'.", "Leave it out."
-        )
     wide = wishes.width or 128
     edge = plan.size // 8
     schedule = FlowSchedule() if wishes.steps is None else FlowSchedule(wishes.steps)
@@ -317,7 +318,7 @@ def _features(size: int, width: int) -> tuple[int, ...]:
 
 
 def _plan_cycle(data: Path, wishes: Wishes) -> tuple[Plan, dict[str, Any]]:
-    base, facts = _plan_classes(data, wishes)
+    base, facts = _plan_classes(data, wishes.replace(method="adversarial"))
     if len(base.labels) != 2:
         raise OptionError(
             f"A translation is from one class to another; the data has {', '.join(base.labels)}.",

@@ -25,7 +25,7 @@ from deepbio.training.differentiable import change
 from deepbio.training.generate import Wishes, matches
 from deepbio.training.generate_class import ClassBatches
 
-TINY = Wishes(size=16, batch=4, width=8, steps=4)
+TINY = Wishes(method="adversarial", size=16, batch=4, width=8, steps=4)
 CPU = RunOptions(device="cpu", runtime="torch", output=("image", "table"))
 
 

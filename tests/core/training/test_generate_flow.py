@@ -67,13 +67,21 @@ def test_a_run_that_was_stopped_is_the_same_run(tmp_path: Path, step: int) -> No
             torch.testing.assert_close(value, two[key], atol=0, rtol=0, msg=f"{place}: {key}")
 
 
-@pytest.mark.parametrize(
-    ("wish", "told"), [({"judge": "blood-cells"}, "'judge'"), ({"naming": 0.5}, "'naming'")]
-)
-def test_wishes_of_the_other_method(tmp_path: Path, wish: dict[str, object], told: str) -> None:
+@pytest.mark.parametrize("wish", [{"judge": "blood-cells"}, {"naming": 0.5}, {"naming": 0.0}])
+def test_wishes_of_the_other_method(tmp_path: Path, wish: dict[str, object]) -> None:
     data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
-    with pytest.raises(OptionError, match=f"{told} is of the method 'adversarial'"):
+    with pytest.raises(OptionError, match=f"'{next(iter(wish))}' is of the method 'adversarial'"):
         propose_plan(data, TINY.replace(**wish), task="generate")
+
+
+def test_which_method_is_meant(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "data", {"dark": 8, "light": 8})
+    plain = propose_plan(data, Wishes(size=16), task="generate")
+    named = propose_plan(data, Wishes(size=16, naming=0.0), task="generate")
+    assert isinstance(plain, Plan)
+    assert isinstance(named, Plan)
+    assert (plain.method, plain.network["name"], plain.flow["steps"]) == ("flow", "flow_generator", 20000)
+    assert (named.method, named.network["name"], named.flow) == ("adversarial", "style_generator", {})
 
 
 def test_codes_of_all_ways_to_lay_an_image() -> None:
