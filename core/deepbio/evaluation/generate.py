@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Judge", "evaluate_cases", "find_judge"]
 
-_JUDGES = {"class": "blood-cells", "paired": "nuclei"}
-"""Models of ours that look at what is made, where they fit; a card may name another (`judge`)."""
+_JUDGES = {
+    "class": ("blood-cells", "chest-xray"),
+    "cycle": ("blood-cells", "chest-xray"),
+    "paired": ("nuclei",),
+}
+"""Models of ours that look at what is made: the first that fits; a card may name another (`judge`)."""
 
 _MOST_REAL = 2000  # images that learning began with, for the search of copies
 _COPY = 0.01  # quantile of the distances of held-out images below which an image is a copy
@@ -77,15 +81,19 @@ class Judge:
 
 
 def find_judge(card: ModelCard) -> ModelCard | None:
-    """The model that looks at what a generator makes: as its card says, else ours where it fits."""
+    """The model that looks at what a generator makes: as its card says, else the first of ours that fits."""
     said = card.deepbio["generator"]
-    try:
-        found = find_model(said.get("judge", _JUDGES[said["kind"]]))
-    except UnknownModel:
-        return None
-    if said["kind"] == "class" and not set(class_names(card)) <= set(found.classes.values()):
-        return None
-    return found
+    kind = said["kind"]
+    classes = {"class": class_names(card), "cycle": (said.get("from"), said.get("to"))}.get(kind, ())
+    for name in (said["judge"],) if "judge" in said else _JUDGES[kind]:
+        try:
+            found = find_model(name)
+        except UnknownModel:
+            continue
+        alike = len(found.input.channels) == len(card.output.channels)
+        if kind == "paired" or (alike and set(classes) <= set(found.classes.values())):
+            return found
+    return None
 
 
 def evaluate_cases(
@@ -225,26 +233,56 @@ def _grid_writer(made: np.ndarray, real: np.ndarray, wanted: np.ndarray) -> Call
 
 
 def _of_translations(model: Model, data: Path, split: str, options: RunOptions, listener: Listener) -> Report:
-    """Translated images beside real ones of the kind that they are to be, in images of 8 x 8 pixels."""
+    """Translated images, and those that they were, beside real ones of the kind that they are to be."""
     said = model.card.deepbio["training"]
     train, val, _ = read_class_parts(data, tuple(said["labels"]))
     part = train if split == "train" else val
     first, second = ([c for c in part if c.class_name == label] for label in said["labels"])
     one, two = (class_pixels(cases, int(said["size"]), int(said["channels"])) for cases in (first, second))
-    made = []
-    for pixels in one:
-        image = Image(pixels, "CYX", channels=RGB) if len(pixels) == len(RGB) else Image(pixels[0])
-        result = model.run(image, options.replace(output=("image",)), on_progress=listener).image
-        assert result is not None  # noqa: S101 - it was asked for
-        made.append(result.numpy().reshape(pixels.shape))
-    (before, _), (after, _), (true, _) = (_small(images) for images in (one, np.stack(made), two))
-    command = f"deepbio evaluate {model.card.name} {data.name} --split {split}"
+    made = np.stack([_translated(model, pixels, options, listener) for pixels in one])
+    card = find_judge(model.card)
+    look = _small if card is None else Judge(card).look
+    listener(Notice(f"Compared in {'8 x 8 pixels' if card is None else f'features of {card.name!r}'}."))
+    (before, was), (after, became), (true, real) = (look(images) for images in (one, made, two))
     rows = [("FID", frechet_distance(after, true)), ("FID before", frechet_distance(before, true))]
+    columns: dict[str, Any] = {
+        "image": np.array([case.name for case in first]),
+        "change": np.abs(made.astype(float) - one).mean((1, 2, 3)).round(2),
+    }
+    if card is not None:
+        order = [name for _, name in sorted(card.classes.items())]
+        wanted = model.card.deepbio["generator"]["to"]
+        named = [np.array([order[i] for i in answers]) for answers in (became, was, real)]
+        columns |= {"taken_for_before": named[1], "taken_for": named[0]}
+        metrics = ("recognised", "recognised before", "recognised, of real images")
+        rows += [
+            (metric, float((names == wanted).mean())) for metric, names in zip(metrics, named, strict=True)
+        ]
+    command = f"deepbio evaluate {model.card.name} {data.name} --split {split}"
     summary = [score_row(split, metric, value, len(one), command=command) for metric, value in rows]
-    table = Table(
-        {"image": np.array([case.name for case in first]), "change": np.abs(after - before).mean(1)}
-    )
-    return Report(summary, table)
+    return Report(summary, Table(columns), _pairs_writer(one, made))
+
+
+def _translated(model: Model, pixels: np.ndarray, options: RunOptions, listener: Listener) -> np.ndarray:
+    """What a translator makes of bytes (C, y, x): the same shape."""
+    image = Image(pixels, "CYX", channels=RGB) if len(pixels) == len(RGB) else Image(pixels[0])
+    result = model.run(image, options.replace(output=("image",)), on_progress=listener).image
+    assert result is not None  # noqa: S101 - it was asked for
+    return result.numpy().reshape(pixels.shape)
+
+
+def _pairs_writer(given: np.ndarray, made: np.ndarray) -> Callable[[Path], None]:
+    """Writes a picture: images, and under each what it became."""
+
+    def write(path: Path) -> None:
+        from PIL import Image as Picture
+
+        chosen = np.unique(np.linspace(0, len(given) - 1, 12).round().astype(int))
+        rows = [np.concatenate(list(part[chosen]), axis=2) for part in (given, made)]
+        sheet = np.concatenate(rows, axis=1).transpose(1, 2, 0)
+        Picture.fromarray(sheet if sheet.shape[2] == 3 else sheet[:, :, 0]).save(path, format="png")
+
+    return write
 
 
 # --- of masks -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepbio.training.adversarial import Batch, Losses
+from deepbio.training.generate_class import turned
 
 __all__ = ["CycleBatches", "CycleGame"]
 
@@ -52,9 +53,7 @@ class CycleBatches:
             for some in members:
                 pixels = self.images[random.choice(some, self.size)]
                 how = int(random.integers(8)) if self.turn else 0
-                pixels = np.rot90(pixels, how % 4, (2, 3))
-                pixels = pixels[..., ::-1] if how >= 4 else pixels
-                made.append(torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1))
+                made.append(torch.from_numpy(turned(pixels, how).astype(np.float32) / 127.5 - 1))
             yield {"images": made[0], "others": made[1]}
 
 

@@ -29,15 +29,16 @@ TINY = Wishes(method="adversarial", size=16, batch=4, width=8, steps=4)
 CPU = RunOptions(device="cpu", runtime="torch", output=("image", "table"))
 
 
-def write_classes(folder: Path, counts: dict[str, int]) -> Path:
-    """Odd colour images of a grey value for each class."""
+def write_classes(folder: Path, counts: dict[str, int], *, grey: bool = False) -> Path:
+    """Odd images, in colour or grey, of a grey value for each class."""
     random = np.random.default_rng(0)
     for split, part in (("train", 1.0), ("val", 0.5)):
         for number, (name, count) in enumerate(counts.items()):
             (folder / split / name).mkdir(parents=True)
             for i in range(round(count * part)):
                 pixels = np.clip(random.normal(60 + 90 * number, 20, (21, 26, 3)), 0, 255).astype(np.uint8)
-                Picture.fromarray(pixels).save(folder / split / name / f"{i}.png")
+                shown = pixels[:, :, 0] if grey else pixels
+                Picture.fromarray(shown).save(folder / split / name / f"{i}.png")
     return folder
 
 
@@ -199,6 +200,24 @@ def test_a_translator(tmp_path: Path) -> None:
     np.testing.assert_array_equal(deep.numpy(), np.moveaxis(image.numpy(), 0, 1))
     with pytest.raises(InputMismatch, match="translates images; found none"):
         generate(model, CPU)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_classifier_of_such_images_looks_at_translations(tmp_path: Path, grey: bool) -> None:
+    data = write_classes(tmp_path / "data", {"a": 8, "b": 8}, grey=grey)
+    wishes = Wishes(kind="cycle", size=32, batch=2, width=8, steps=2, names=("a=normal", "b=pneumonia"))
+    plan = propose_plan(data, wishes, task="generate")
+    model = load_model(train(data, tmp_path / "made", task="generate", plan=plan))
+    judged = {"recognised", "recognised before", "recognised, of real images"} if grey else set()
+    assert {row["metric"] for row in model.card.scores} == {"FID", "FID before"} | judged
+    report = evaluate_cases(model, data, "val", CPU)
+    assert (report.table["change"] > 0).all()
+    assert report.figure is not None
+    report.figure(tmp_path / "sheet.png")
+    assert size_of(tmp_path / "sheet.png") == (4 * 32, 2 * 32)
+    if grey:  # chest-xray takes grey images and knows both classes
+        known = {"normal", "pneumonia"}
+        assert set(report.table["taken_for"]) | set(report.table["taken_for_before"]) <= known
 
 
 def test_a_translation_is_between_two_classes(tmp_path: Path) -> None:
