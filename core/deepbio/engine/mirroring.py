@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,16 @@ class Mirrored:
         Asked ``2 ** len(axes)`` times for each batch.
     axes : sequence of int
         Spatial axes of the tile, counted from 0, along which the anatomy may be mirrored.
+    offsets : mapping of int to int
+        Channels that say how far something is along an axis: in a mirror it is on the other side.
     """
 
-    def __init__(self, runtime: Runtime, axes: Sequence[int]) -> None:
+    def __init__(
+        self, runtime: Runtime, axes: Sequence[int], offsets: Mapping[int, int] | None = None
+    ) -> None:
         self._runtime = runtime
         self._axes = tuple(axes)
+        self._offsets = dict(offsets or {})
         self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
         self.device: Device = runtime.device
 
@@ -44,7 +49,10 @@ class Mirrored:
             scores = np.flip(scores, flip) if isinstance(scores, np.ndarray) else scores.flip(flip)
             if total is None:  # a copy: scores are valid until the next call
                 total = scores.copy() if isinstance(scores, np.ndarray) else scores.clone()
-            else:
-                total += scores
+                continue
+            turned = [channel for channel, axis in self._offsets.items() if axis + 2 in flip]
+            total += scores
+            if turned:
+                total[:, turned] -= 2 * scores[:, turned]
         total *= 1 / len(flips)
         return total

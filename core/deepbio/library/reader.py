@@ -153,7 +153,7 @@ def _ours(ours: Fields, ndim: int, channels: int) -> Mapping[str, Any]:
     if "grid" in ours:
         check_grid(ours.mapping("grid"), ndim)
     if "mirror" in ours:
-        check_mirror(ours.values["mirror"], ndim, ours.child("decode").text("method", ""))
+        check_mirror(ours.values["mirror"], ndim)
     if "per_slice" in ours:
         check_per_slice(ours.values["per_slice"], ndim)
     if "sequence" in ours:

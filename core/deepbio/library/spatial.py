@@ -90,7 +90,7 @@ def _check_orientation(letters: Any, ndim: int | None) -> None:
         raise CardError(f"The card's grid has the orientation {letters!r}, but its network is 2D.")
 
 
-def check_mirror(axes: Any, ndim: int, method: str = "") -> None:
+def check_mirror(axes: Any, ndim: int) -> None:
     """Check ``mirror``: the array axes along which the anatomy may be mirrored.
 
     Parameters
@@ -99,13 +99,11 @@ def check_mirror(axes: Any, ndim: int, method: str = "") -> None:
         What the card says.
     ndim : int
         Number of spatial axes of the network.
-    method : str
-        How scores become labels: offsets of "votes" have a direction and cannot be averaged.
 
     Raises
     ------
     CardError
-        If it is not a list of different axes of the network, or the scores do not allow it.
+        If it is not a list of different axes of the network.
 
     Examples
     --------
@@ -117,11 +115,6 @@ def check_mirror(axes: Any, ndim: int, method: str = "") -> None:
     numbers = isinstance(axes, (list, tuple)) and all(type(a) is int and 0 <= a < ndim for a in axes)
     if not numbers or len(set(axes)) != len(axes):
         raise CardError(f"The card's mirror is {axes!r}; expected different axes, 0 to {ndim - 1}.")
-    if axes and method == "votes":
-        raise CardError(
-            f"The card's mirror is {axes!r}, but its scores have offsets, which point the other way in a mirror.",
-            "Remove 'mirror' from the card.",
-        )
 
 
 def check_per_slice(value: Any, ndim: int) -> None:

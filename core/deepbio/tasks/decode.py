@@ -33,6 +33,9 @@ __all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "decoder_of", "keep_la
 OFFSET_UNIT = 16.0
 """Pixels per unit of the offset channels: keeps their values near those of the others."""
 
+_FIRST_OFFSET = 2
+"""Channel: after foreground and depth."""
+
 METHODS = ("watershed", "votes", "threshold", "classes")
 
 
@@ -110,6 +113,16 @@ class Decoder:
     def by_seeds(self) -> bool:
         """Whether objects grow from seeds, whose distances are in pixels of the network's grid."""
         return self.method in ("watershed", "votes")
+
+    def offsets(self, dims: int) -> dict[int, int]:
+        """The channels that are offsets, and the spatial axis of each.
+
+        Examples
+        --------
+        >>> Decoder("votes").offsets(2), Decoder("classes").offsets(2)
+        ({2: 0, 3: 1}, {})
+        """
+        return {_FIRST_OFFSET + axis: axis for axis in range(dims)} if self.by_seeds else {}
 
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""

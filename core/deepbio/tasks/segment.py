@@ -207,7 +207,8 @@ class _Job:
         """The network on a rung, averaged over mirror images where that was asked for."""
         with self.seconds.of("open"):
             runtime = self.open_runtime(rung, self.listener)
-        return Mirrored(runtime, self.mirror) if self.mirror else runtime
+        offsets = self.decoder.offsets(self.card.ndim) if self.decoder is not None else {}
+        return Mirrored(runtime, self.mirror, offsets) if self.mirror else runtime
 
     def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
         runtime = self._opened(rung)

@@ -125,8 +125,7 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
         "classes": about.card_classes,
         "training": asdict(plan),
     }
-    # the offsets of objects point the other way in a mirror, so only classes can be averaged
-    if plan.target == "classes" and plan.augmentation.mirror:
+    if plan.augmentation.mirror:
         config["mirror"] = list(plan.augmentation.mirror)
     if plan.per_slice or about.per_slice:
         config["per_slice"] = True

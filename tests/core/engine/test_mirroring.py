@@ -41,3 +41,28 @@ def test_the_mean_over_all_mirror_images(axes: tuple[int, ...], kind: str) -> No
     assert (mirrored.name, mirrored.precision) == ("fake", "fp32")
     found += 1  # the caller's own, until the next call
     np.testing.assert_allclose(np.asarray(mirrored(batch)), np.mean(expected, axis=0), rtol=1e-5, atol=1e-5)
+
+
+class Distances:
+    """Says of each pixel its value, and how far along y and x the brightest pixel is."""
+
+    name, precision, why, device = "fake", "fp32", "for tests", SimpleNamespace(name="cpu")
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        size = batch.shape[2:]
+        scores = np.zeros((len(batch), 3, *size), np.float32)
+        scores[:, 0] = batch[:, 0]
+        for one, image in zip(scores, batch[:, 0], strict=True):
+            place = np.unravel_index(image.argmax(), size)
+            for axis in (0, 1):
+                one[1 + axis] = place[axis] - np.indices(size)[axis]
+        return scores
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_offsets_point_the_other_way_in_a_mirror(axes: tuple[int, ...]) -> None:
+    batch = np.random.default_rng(0).standard_normal((2, 1, 5, 8)).astype(np.float32)
+    network = Distances()
+    found = Mirrored(network, axes, {1: 0, 2: 1})(batch)
+    np.testing.assert_allclose(found, network(batch), atol=1e-5)
+    assert np.abs(Mirrored(network, axes)(batch) - network(batch)).max() > 0.5

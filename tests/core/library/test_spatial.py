@@ -32,7 +32,6 @@ BAD = [
     ({"mirror": [0, 0]}, "different axes"),
     ({"mirror": "x"}, "different axes"),
     ({"mirror": [True]}, "different axes"),
-    ({"mirror": [0], "decode": {"method": "votes"}}, "offsets, which point the other way"),
     ({"per_slice": True}, "per_slice is true, but its network is 3D"),
     ({"per_slice": "yes"}, "expected true or false"),
     ({"sizes": [14, 60]}, "sizes is .*expected a mapping"),
