@@ -46,7 +46,7 @@ def read(path: Path, *, lazy: bool, labels: bool, series: str = "") -> Image:
     """
     chosen = choose_series(path, series)
     if chosen.modality == "SEG":
-        from deepbio.io.dicom_seg import read_seg
+        from deepbio.io.dicom_seg_read import read_seg
 
         return read_seg(chosen)
     frames, stack = series_frames(chosen)
