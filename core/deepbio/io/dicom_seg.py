@@ -7,6 +7,7 @@ highdicom read, so that a time series becomes one SEG for each time, all of one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ __all__ = ["check_seg_source", "write_dicom_seg"]
 _TISSUE = {"scheme": "SCT", "value": "85756007", "meaning": "Tissue"}
 _NETWORK = {"scheme": "DCM", "value": "123109", "meaning": "Artificial Intelligence"}
 _SERIES_NUMBER = 900  # beyond what scanners give
+_TIME = re.compile(r"t\d{3,}\.dcm")
 
 
 def write_dicom_seg(
@@ -104,6 +106,7 @@ def write_dicom_seg(
             f"'{path}': the source has {found.times} times, and each of them becomes a file of its own.",
             "Give the name of a folder, without .dcm.",
         )
+    _check_folder(path)
     digits = max(3, len(str(found.times)))
     with atomic(path, is_folder=True) as temporary:
         temporary.mkdir()
@@ -135,6 +138,17 @@ def check_seg_source(source: str | Path, series: str = "", on_progress: Listener
     for message in found.notices:
         on_progress(Notice(message, "warning"))
     return found
+
+
+def _check_folder(path: Path) -> None:
+    """A folder of an earlier segmentation is replaced, but no other."""
+    others = [file.name for file in path.iterdir() if not _TIME.fullmatch(file.name)] if path.is_dir() else []
+    if others:
+        raise OutputError(
+            f"The folder '{path}' would be replaced, and has {len(others)} files in it that are no segmentations of "
+            "a time.",
+            "Give the name of a new folder.",
+        )
 
 
 def _checked(labels: LabelMap, source: SegSource) -> np.ndarray:
@@ -263,3 +277,5 @@ def _refine(built: Any, numbers: list[int], time: int) -> None:
     shared = built.SharedFunctionalGroupsSequence[0]
     if "PixelMeasuresSequence" in shared and not shared.PixelMeasuresSequence:
         del shared.PixelMeasuresSequence  # the source does not say how large its pixels are
+    if "PlaneOrientationSequence" not in shared:
+        built.PatientOrientation = ""  # of an image without a place DICOM asks for it, known or not

@@ -76,8 +76,8 @@ def read_source(path: Path, series: str = "") -> SegSource:
     tags = (*HEADER_TAGS, *_COMMON, *_REFERRED, *_MAY_BE_EMPTY)
     headers = {file: read_header(file, tags) for file in dict.fromkeys(frame.file for frame in frames)}
     with guarded(chosen.folder):
-        _check_files(chosen.folder, headers, frames)
         named = [_refer(file, header) for file, header in headers.items()]
+        _check_files(chosen.folder, headers, frames, stack)
         made = [name for name in _COMMON if _agree(chosen.folder, headers.values(), name)]
         if stack.grid.ndim == 3:
             made += [_PLACE] if _agree_on_place(chosen.folder, headers, frames, stack) else []
@@ -110,13 +110,16 @@ def _is_multi_frame(header: Any) -> bool:
     return bool(header.get("NumberOfFrames")) or is_multiframe_image(header)
 
 
-def _check_files(folder: Path, headers: dict[Path, Any], frames: Sequence[Frame]) -> None:
-    if len(headers) > 1 and len(frames) > len(headers):
-        raise ImageError(
-            f"'{folder}' has {len(headers)} multi-frame files; a DICOM segmentation of several of them is not "
-            "supported.",
-            "Name one of the files, or write .nii.gz.",
-        )
+def _check_files(folder: Path, headers: dict[Path, Any], frames: Sequence[Frame], stack: Stack) -> None:
+    """Of objects that can hold several frames, highdicom takes one."""
+    for numbers in stack.order:
+        files = {frames[number].file for number in numbers}
+        if len(files) > 1 and any(_is_multi_frame(headers[file]) for file in files):
+            raise ImageError(
+                f"The slices of '{folder}' are in {len(files)} files of a multi-frame kind; a DICOM segmentation is "
+                "written of one such file, or of one for each time.",
+                "Write .nii.gz.",
+            )
 
 
 def _refer(file: Path, header: Any) -> bool:

@@ -145,6 +145,67 @@ def test_a_film_without_a_place(tmp_path: Path) -> None:
         (origin,) = group.DerivationImageSequence[0].SourceImageSequence
         assert origin.ReferencedSOPInstanceUID == film.SOPInstanceUID
         assert origin.ReferencedFrameNumber == t + 1
+        assert seg.PatientOrientation == ""
+
+
+@pytest.fixture
+def two_files(tmp_path: Path, phantom: Image) -> Path:
+    """A multi-frame file for each of two times."""
+    (tmp_path / "files").mkdir()
+    for t in range(2):
+        file = write_enhanced(tmp_path / "files" / f"{1 - t}", phantom.numpy() // (t + 1), phantom.grid)
+        dataset = pydicom.dcmread(file)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{t + 1}"
+        for group in dataset.PerFrameFunctionalGroupsSequence:
+            group.FrameContentSequence[0].TemporalPositionIndex = t + 1
+        dataset.save_as(file, enforce_file_format=True)
+    return tmp_path / "files"
+
+
+def test_a_multi_frame_file_for_each_time(tmp_path: Path, two_files: Path) -> None:
+    image = read(two_files)
+    assert image.axes == "TZYX"
+    array = np.zeros(image.shape, np.uint8)
+    array[0, 1, 2:5, 3:] = array[1, 3, 1:, :7] = 1
+    write_dicom_seg(tmp_path / "seg", LabelMap(array, "TZYX", image.grid), two_files, {1: "wall"})
+    for t, z in enumerate((1, 3)):
+        seg = highdicom.seg.segread(tmp_path / "seg" / f"t{t + 1:03d}.dcm")
+        (group,) = seg.PerFrameFunctionalGroupsSequence
+        (origin,) = group.DerivationImageSequence[0].SourceImageSequence
+        assert origin.ReferencedSOPInstanceUID == f"1.2.3.{t + 1}"
+        source = pydicom.dcmread(two_files / f"{1 - t}")
+        place = source.PerFrameFunctionalGroupsSequence[
+            origin.ReferencedFrameNumber - 1
+        ].PlanePositionSequence
+        found = [float(c) for c in place[0].ImagePositionPatient]
+        np.testing.assert_allclose(found, image.grid.to_world((z, 0, 0)), atol=1e-6)
+        np.testing.assert_array_equal(seg.pixel_array.squeeze(), array[t, z])
+
+
+def test_slices_in_several_multi_frame_files(two_files: Path) -> None:
+    for file in two_files.iterdir():
+        dataset = pydicom.dcmread(file)
+        half = dataset.pixel_array[:2] if file.name == "0" else dataset.pixel_array[2:]
+        groups = list(dataset.PerFrameFunctionalGroupsSequence)
+        dataset.PerFrameFunctionalGroupsSequence = groups[:2] if file.name == "0" else groups[2:]
+        dataset.NumberOfFrames, dataset.PixelData = len(half), half.tobytes()
+        dataset.save_as(file, enforce_file_format=True)
+    assert read(two_files).axes == "ZYX"
+    with pytest.raises(ImageError, match="are in 2 files of a multi-frame kind"):
+        check_seg_source(two_files)
+
+
+def test_a_folder_with_other_things_is_kept(tmp_path: Path, two_files: Path) -> None:
+    image = read(two_files)
+    labels = LabelMap(np.ones(image.shape, np.uint8), "TZYX", image.grid)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="would be replaced, and has 1 files in it"):
+        write_dicom_seg(tmp_path / "mine", labels, two_files)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    for _ in range(2):
+        write_dicom_seg(tmp_path / "seg", labels, two_files)
+    assert sorted(file.name for file in (tmp_path / "seg").iterdir()) == ["t001.dcm", "t002.dcm"]
 
 
 def test_segmentations_that_are_no_times(tmp_path: Path, phantom: Image) -> None:
