@@ -7,7 +7,7 @@ and nowhere else. What DICOM merely allows (comments, addresses, institutions) s
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class SegSource:
     """
 
     folder: Path
-    headers: dict[Path, Any]
+    headers: dict[Path, Any] = field(repr=False)  # so that no log or traceback shows the patient
     frames: list[Frame]
     stack: Stack
     notices: tuple[str, ...] = ()
