@@ -41,7 +41,7 @@ from deepbio.io.rois import check_rois
 from deepbio.library import find_model
 from deepbio.options import RunOptions
 from deepbio.render import count_per_frame
-from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, with_saved
+from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, seg_suffix, with_saved
 
 if TYPE_CHECKING:
     from deepbio.library import ModelCard
@@ -119,8 +119,8 @@ def run_many(
     save : sequence of str
         What to write, of :data:`deepbio.inputs.SAVES`; by default what the model's family gives and what
         the options ask for. ``"rois"`` are outlines for ImageJ's ROI Manager, ``"seg"`` is a DICOM
-        segmentation, of inputs that are DICOM, ``"ctc"`` a folder with tracks as the Cell Tracking Challenge
-        has them, ``"heatmap"`` a picture of explanation and uncertainty.
+        segmentation, of inputs that are DICOM (of a time series a folder of them), ``"ctc"`` a folder with
+        tracks as the Cell Tracking Challenge has them, ``"heatmap"`` a picture of explanation and uncertainty.
         ``"explanation"``, ``"uncertainty"`` and ``"features"`` are made by Grad-CAM, by test-time
         augmentation and of the default layer where the options name nothing else.
     overwrite : bool
@@ -187,6 +187,7 @@ class _Job:
     options: RunOptions
     save: tuple[str, ...]
     overwrite: bool
+    _segs: dict[Input, str] = field(default_factory=dict)  # suffixes of DICOM segmentations, as found
 
     def check(self, names: Mapping[Input, str]) -> None:
         """Refuse what would fail, or do harm, for every file."""
@@ -218,7 +219,11 @@ class _Job:
 
     def outputs(self, file: Input, name: str) -> dict[str, Path]:
         """The files that are to be written for an input, by kind."""
-        suffixes = {"table": ".csv", "features": ".csv", "rois": ".zip", "seg": ".dcm"}
+        suffixes = {"table": ".csv", "features": ".csv", "rois": ".zip"}
+        if "seg" in self.save:
+            if file not in self._segs:
+                self._segs[file] = seg_suffix(file)
+            suffixes["seg"] = self._segs[file]
         suffixes |= {"overlay": ".png", "heatmap": ".png"}
         pixels = _pixel_suffix(file)
         suffixes["ctc"] = ""  # a folder
@@ -242,7 +247,7 @@ class _Job:
                 if not found:
                     _refuse_existing(outputs)
             if "seg" in self.save:
-                check_seg(file)
+                check_seg(file, on_progress)
             self._refuse_objects(file, outputs)
             image = read(file.path, lazy=True, series=file.series)
             options = self.options.replace(output=needed_for(self.save, self.model.card.task))

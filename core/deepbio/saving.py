@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deepbio import __version__
-from deepbio.errors import OptionError
+from deepbio.errors import DeepBioError, OptionError
+from deepbio.events import Listener, silent
 from deepbio.families import family_of
 from deepbio.inputs import BESIDES, Input
-from deepbio.io import atomic, check_seg_source, write, write_ctc, write_dicom_seg
+from deepbio.io import atomic, check_seg_source, read, write, write_ctc, write_dicom_seg
 from deepbio.io.rois import is_hyperstack, write_rois
 from deepbio.options import RunOptions
 from deepbio.render.explain import heatmap
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result", "with_saved"]
+__all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result", "seg_suffix", "with_saved"]
 
 # A picture of a segmentation shows its labels alone; measuring is then not asked for.
 _SHOWN = {"": ("labels",), "segment": ("labels",)}
@@ -78,7 +79,8 @@ def save_result(
             text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
             files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
         for kind, path in outputs.items():
-            temporary = files.enter_context(atomic(path, is_folder=kind == "ctc"))
+            is_folder = kind == "ctc" or (kind == "seg" and path.suffix.lower() != ".dcm")
+            temporary = files.enter_context(atomic(path, is_folder=is_folder))
             if kind == "overlay":
                 _write_picture(temporary, image, result, card, title)
             elif kind == "heatmap":
@@ -95,15 +97,17 @@ def save_result(
                 write(temporary, _part(result, kind))
 
 
-def check_seg(file: Input) -> None:
+def check_seg(file: Input, on_progress: Listener = silent) -> None:
     """Find out before the work whether an input's labels can become a DICOM segmentation.
+
+    What the user should know of it is told to `on_progress`.
 
     Raises
     ------
     OptionError
         If the input is not DICOM.
     ImageError
-        If its series lacks what a segmentation must refer to, or is a time series.
+        If its series lacks what a segmentation must refer to.
     MissingPackage
         If highdicom is not installed.
     """
@@ -112,7 +116,17 @@ def check_seg(file: Input) -> None:
             f"'{file}' is not DICOM: its labels cannot become a DICOM segmentation.",
             "Leave 'seg' out of --save.",
         )
-    check_seg_source(file.path, file.series)
+    check_seg_source(file.path, file.series, on_progress)
+
+
+def seg_suffix(file: Input) -> str:
+    """``".dcm"``, or nothing where the segmentations of a time series become a folder with a file for each time."""
+    try:
+        if file.is_dicom and "T" in read(file.path, lazy=True, series=file.series).axes:
+            return ""
+    except DeepBioError:
+        pass  # it is told when its turn comes
+    return ".dcm"
 
 
 def _write_seg(path: Path, result: Result, source: Input | None, card: ModelCard | None) -> None:

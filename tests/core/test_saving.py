@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from deepbio.batch import run_many
 from deepbio.errors import ImageError, MissingPackage, OptionError
+from deepbio.events import Event, Notice
 from deepbio.image import Image, LabelMap
 from deepbio.inputs import find_inputs
 from deepbio.io import read, read_labels, write
@@ -109,8 +110,57 @@ def test_dicom_seg_beside_the_labels(model: Model, folder: Path, tmp_path: Path)
     assert not [name for name in outputs(tmp_path / "out") if name.startswith(".part")]
 
 
+@pytest.fixture
+def cine(tmp_path: Path) -> Path:
+    """Two times of three slices each, in a folder whose name looks like that of a file."""
+    for t in (1, 0):
+
+        def timed(dataset: Dataset, z: int, t: int = t) -> None:
+            dataset.TriggerTime = str(46 * t)
+
+        grid = make_grid().replace(shape=(3, 37, 53))
+        write_series(tmp_path / "heart.v2", scan(3 * t), grid, change=timed, start=2000 * t, modality="MR")
+    return tmp_path / "heart.v2"
+
+
+def test_dicom_segs_of_a_time_series(model: Model, cine: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    out = tmp_path / "out"
+    (row,) = run_many(model, [cine], out, OPTIONS, save=("labels", "seg"))
+    assert row.status == "done", row.message
+    assert row.outputs["seg"] == out / "heart.v2-seg"
+    assert outputs(out / "heart.v2-seg") == ["t001.dcm", "t002.dcm"]
+    labels = read_labels(out / "heart.v2-labels.nii.gz")
+    back = read_labels(out / "heart.v2-seg")
+    assert (labels.axes, labels.shape) == ("TZYX", (2, 3, 37, 53))
+    np.testing.assert_array_equal(back.numpy(), labels.numpy())
+    assert (labels.numpy()[0] != labels.numpy()[1]).any()
+    (row,) = run_many(model, [cine], out, OPTIONS, save=("labels", "seg"))
+    assert row.status == "skipped"
+    (row,) = run_many(model, [cine], out, OPTIONS, save=("labels", "seg"), overwrite=True)
+    assert row.status == "done", row.message
+    assert outputs(out / "heart.v2-seg") == ["t001.dcm", "t002.dcm"]
+    assert not [name for name in outputs(out) if name.startswith(".part")]
+
+
 def no_study(dataset: Dataset, z: int) -> None:
     del dataset.StudyInstanceUID
+
+
+def test_uids_that_a_source_lacks_are_told_before_the_work(model: Model, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    grid = make_grid().replace(shape=(3, 37, 53))
+    source = write_series(tmp_path / "loose", scan(), grid, change=no_study)
+    heard: list[Event] = []
+    (row,) = run_many(model, [source], tmp_path / "out", OPTIONS, save=("seg",), on_progress=heard.append)
+    assert row.status == "done", row.message
+    (told,) = (event for event in heard if isinstance(event, Notice) and "UID" in event.message)
+    assert "have no StudyInstanceUID; the DICOM segmentation gets new ones" in told.message
+    assert heard.index(told) == 0
+
+
+def many_studies(dataset: Dataset, z: int) -> None:
+    dataset.StudyInstanceUID = f"1.2.3.{z}"
 
 
 def test_a_source_that_cannot_have_one_is_told_before_the_work(
@@ -118,12 +168,12 @@ def test_a_source_that_cannot_have_one_is_told_before_the_work(
 ) -> None:
     pytest.importorskip("highdicom")
     grid = make_grid().replace(shape=(3, 37, 53))
-    bad = write_series(tmp_path / "bad", scan(), grid, change=no_study)
+    bad = write_series(tmp_path / "bad", scan(), grid, change=many_studies)
     write(tmp_path / "cell.tif", Image(scan()[0].astype(np.uint16)))
     monkeypatch.setattr(Model, "run", None)
     rows = run_many(model, [bad, tmp_path / "cell.tif"], tmp_path / "out", OPTIONS, save=("seg",))
     assert isinstance(rows[0].error, ImageError)
-    assert "has no StudyInstanceUID" in rows[0].message
+    assert "name 3 different studies" in rows[0].message
     assert isinstance(rows[1].error, OptionError)
     assert "is not DICOM" in rows[1].message
     assert outputs(tmp_path / "out") == ["summary.csv"]

@@ -1,8 +1,8 @@
 """DICOM: a file, or a folder with the files of a series, as one image in millimeters.
 
 Nothing about the patient is read (see :mod:`deepbio.io.dicom_files`): ``meta`` has the modality, the series
-UID and how values were rescaled. Values are those of the modality (Hounsfield units in CT): integers where
-slope and intercept are, 32-bit floats otherwise.
+UID, how values were rescaled and, where the file says it, their unit. Values are those of the modality
+(Hounsfield units in CT): integers where slope and intercept or table are, 32-bit floats otherwise.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read(path: Path, *, lazy: bool, labels: bool, series: str = "") -> Image:
     """
     chosen = choose_series(path, series)
     if chosen.modality == "SEG":
-        from deepbio.io.dicom_seg import read_seg
+        from deepbio.io.dicom_seg_read import read_seg
 
         return read_seg(chosen)
     frames, stack = series_frames(chosen)
@@ -105,9 +105,7 @@ def _shape(stack: Stack) -> tuple[int, ...]:
 def _meta(series: Series, frames: Sequence[Frame], stack: Stack) -> dict[str, Any]:
     slopes = {frame.slope for frame in frames}
     intercepts = {frame.intercept for frame in frames}
-    notes = list(stack.notes)
-    if frames[0].photometric == "MONOCHROME1":
-        notes.append("Low values are meant to be shown bright (MONOCHROME1); values are as stored.")
+    notes = [*stack.notes, *_notes_on_values(frames)]
     references = len({frame.reference for frame in frames})
     if references > 1:
         notes.append(
@@ -116,7 +114,9 @@ def _meta(series: Series, frames: Sequence[Frame], stack: Stack) -> dict[str, An
         )
     if not series.uid:
         notes.append("The files have no series UID.")
+    units = {frame.unit for frame in frames if frame.unit}
     return {
+        **({"value_unit": units.pop()} if len(units) == 1 else {}),
         "modality": series.modality,
         "series_uid": series.uid,
         "rescale_slope": slopes.pop() if len(slopes) == 1 else "per slice",
@@ -125,14 +125,26 @@ def _meta(series: Series, frames: Sequence[Frame], stack: Stack) -> dict[str, An
     }
 
 
+def _notes_on_values(frames: Sequence[Frame]) -> list[str]:
+    notes = []
+    if frames[0].photometric == "MONOCHROME1":
+        notes.append("Low values are meant to be shown bright (MONOCHROME1); values are as stored.")
+    if any(frame.table is not None for frame in frames):
+        notes.append("Values are those of the file's table (Modality LUT).")
+    return notes
+
+
 def _value_type(frames: Sequence[Frame]) -> np.dtype:
     """The smallest type that holds what any stored value can become."""
     kinds = {frame.dtype.kind for frame in frames}
     scales = {(frame.slope, frame.intercept) for frame in frames}
+    tables = [frame.table.values for frame in frames if frame.table is not None]
     if kinds == {"f"} or any(not (slope.is_integer() and start.is_integer()) for slope, start in scales):
         return np.dtype(np.float32)
-    bounds: list[float] = []
+    bounds = [float(bound) for values in tables for bound in (values.min(), values.max())]
     for frame in frames:
+        if frame.table is not None:
+            continue
         half = 2.0 ** (frame.bits - 1)
         stored = (-half, half - 1) if frame.dtype.kind == "i" else (0.0, 2 * half - 1)
         bounds += [value * frame.slope + frame.intercept for value in stored]
@@ -176,6 +188,8 @@ def _values(stored: np.ndarray, frame: Frame, dtype: np.dtype) -> np.ndarray:
     """Rescale; gives (C, y, x) or (y, x)."""
     if stored.ndim == 3:
         return np.moveaxis(stored, -1, 0)
+    if frame.table is not None:
+        return frame.table.apply(stored)
     if frame.slope == 1 and frame.intercept == 0:
         return stored
     if dtype.kind in "iu":

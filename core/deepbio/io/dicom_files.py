@@ -1,7 +1,7 @@
 """DICOM files and the series that they make up: found, listed, chosen.
 
 Only the tags that are listed here are ever read from a file, so a patient's name, number, birthday or
-comment cannot get into a message, a log or a result. :mod:`deepbio.io.dicom_seg` is the one exception:
+comment cannot get into a message, a log or a result. :mod:`deepbio.io.dicom_seg_source` is the one exception:
 a DICOM segmentation must carry the patient of its source.
 """
 
@@ -60,6 +60,7 @@ _IMAGE = (
     "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "SequenceOfUltrasoundRegions",
+    "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits",
     "TemporalPositionIdentifier", "TemporalPositionIndex", "TriggerTime", "FrameReferenceTime",
     "FrameTime", "FrameTimeVector", "CineRate", "EchoTime", "DiffusionBValue", "AcquisitionNumber",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
@@ -101,7 +102,7 @@ class Series:
 
     @property
     def is_image(self) -> bool:
-        """Whether these are pictures: no report, contours, plan, dose or segmentation."""
+        """Whether these are pictures: no report, contours or plan, and no dose or segmentation of a scan."""
         return self.rows > 0 and self.modality not in _NO_IMAGES
 
     def __str__(self) -> str:
@@ -220,7 +221,10 @@ def choose_series(path: Path, wanted: str = "") -> Series:
         if not images and len(series) == 1:
             return series[0]  # a segmentation, or something whose own error says what it is
         if not images:
-            raise ImageError(f"'{path}' has no images, but:{_listed(series)}", "Name the folder of a scan.")
+            raise ImageError(
+                f"'{path}' has no images, but:{_listed(series)}",
+                "Name the folder of a scan, or with --series a dose or a segmentation.",
+            )
         raise ImageError(
             f"'{path}' has {len(images)} series of images; expected one:{_listed(series)}",
             "Choose one with --series UID, the beginning of its UID, or #1 (in Python series='#1').",

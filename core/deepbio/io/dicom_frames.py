@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import numpy as np
 from deepbio.errors import ImageError
 from deepbio.io.dicom_codecs import check_syntax
 from deepbio.io.dicom_files import describe, guarded, read_header
+from deepbio.io.dicom_values import ValueTable, value_table, value_unit
 
 __all__ = ["Frame", "read_frames"]
 
 _US_CENTIMETER = 3  # code of the unit in an ultrasound region
 _US_TISSUE = 1  # code of a region that shows 2D tissue
+_AXIAL = 1e-6  # difference of the normal's z from 1
+_SAME_PLACE = 1e-3  # mm
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,10 @@ class Frame:
         How values become brightness or colour, such as ``"MONOCHROME2"``.
     slope, intercept : float
         Value = stored * slope + intercept.
+    table : ValueTable or None
+        What stored values stand for, where a table says it instead.
+    unit : str
+        Unit of the values, as DICOM names it; empty where it is not said.
     position : ndarray of float64, shape (3,), or None
         Centre of the first pixel, in mm, LPS.
     axes : ndarray of float64, shape (3, 2), or None
@@ -65,6 +72,8 @@ class Frame:
     photometric: str
     slope: float
     intercept: float
+    table: ValueTable | None
+    unit: str
     position: np.ndarray | None
     axes: np.ndarray | None
     spacing: tuple[float, float] | None
@@ -107,20 +116,11 @@ def _frames_of(file: Path, header: Any) -> list[Frame]:
             f"'{file}' is no image: it is '{describe(header)}' (modality {header.get('Modality') or 'not said'}).",
             "Name the folder of the scan that it belongs to.",
         )
-    if header.get("Modality") == "RTDOSE":
-        raise ImageError(
-            f"'{file}' is a radiotherapy dose, not an image.", "Name the folder of the planning scan."
-        )
     if header.get("Modality") == "NM" and int(header.get("NumberOfFrames") or 1) > 1:
         raise ImageError(
             f"'{file}' is a nuclear medicine recording of several frames, which is not supported: its frames do "
             "not say where they are.",
             "Export it as an enhanced multi-frame series, or as .nii.gz.",
-        )
-    if header.get("ModalityLUTSequence"):
-        raise ImageError(
-            f"'{file}' maps its values by a table (Modality LUT), which is not supported.",
-            "Export it with a rescale slope and intercept.",
         )
     count = int(header.get("NumberOfFrames") or 1)
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
@@ -129,12 +129,51 @@ def _frames_of(file: Path, header: Any) -> list[Frame]:
         raise ImageError(
             f"'{file}' promises {count} frames and describes {len(single)}.", "Export the series again."
         )
+    table = value_table(file, header)
+    found = [
+        _frame(file, index, header, (single[index] if single else None, shared), table)
+        for index in range(count)
+    ]
+    return _spread(file, header, found) if header.get("GridFrameOffsetVector") is not None else found
+
+
+def _spread(file: Path, header: Any, frames: list[Frame]) -> list[Frame]:
+    """Put the frames of a dose grid where they lie: the file has the first one's position and offsets of all.
+
+    Notes
+    -----
+    PS3.3 C.8.8.3.2: offsets that begin with 0 count from the first frame along the normal, row x column
+    direction; others are the z of the frames, in an axial grid whose position has the first of them as its z.
+    """
+    offsets = np.array([float(offset) for offset in np.atleast_1d(header.GridFrameOffsetVector)])
+    steps = np.abs(np.diff(offsets))
+    if len(frames) == 1:  # the standard asks for offsets of several frames only
+        depth = frames[0].depth or (float(steps[0]) if len(steps) else None)
+        return [replace(frames[0], depth=depth or None)]
+    position, axes = frames[0].position, frames[0].axes
+    if len(offsets) != len(frames) or position is None or axes is None:
+        raise ImageError(
+            f"'{file}' has {len(frames)} frames and {len(offsets)} offsets of them (Grid Frame Offset Vector), "
+            f"{'with' if position is not None and axes is not None else 'without'} position and orientation: where "
+            "its frames lie is not known.",
+            "Export it again.",
+        )
+    normal = np.cross(axes[:, 1], axes[:, 0])
+    if offsets[0] != 0:
+        if abs(abs(normal[2]) - 1) > _AXIAL or abs(offsets[0] - position[2]) > _SAME_PLACE:
+            raise ImageError(
+                f"The offsets of the frames of '{file}' (Grid Frame Offset Vector) begin with {offsets[0]:g}; "
+                f"expected 0, or in an axial grid the z of its position, {position[2]:g}.",
+                "Export it again.",
+            )
+        offsets = (offsets - offsets[0]) * np.sign(normal[2])
     return [
-        _frame(file, index, header, (single[index] if single else None, shared)) for index in range(count)
+        replace(frame, position=position + offset * normal)
+        for frame, offset in zip(frames, offsets, strict=True)
     ]
 
 
-def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any]) -> Frame:
+def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any], table: ValueTable | None) -> Frame:
     """Gather a frame's facts: its own group of tags counts before the shared one, that before the header."""
 
     def find(name: str, sequence: str) -> Any:
@@ -157,6 +196,9 @@ def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any]) -> Fram
         _number(header.get("TriggerTime")),
         _number(header.get("FrameReferenceTime")),
     )
+    slope = find("RescaleSlope", "PixelValueTransformationSequence")
+    slope = header.get("DoseGridScaling") if slope in (None, "") else slope
+    intercept = find("RescaleIntercept", "PixelValueTransformationSequence")
     return Frame(
         file=file,
         index=index,
@@ -164,8 +206,10 @@ def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any]) -> Fram
         dtype=_stored_type(header),
         bits=int(header.get("BitsStored") or header.BitsAllocated),
         photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
-        slope=_or(_number(find("RescaleSlope", "PixelValueTransformationSequence")), 1.0),
-        intercept=_or(_number(find("RescaleIntercept", "PixelValueTransformationSequence")), 0.0),
+        slope=1.0 if table is not None else _or(_number(slope), 1.0),
+        intercept=0.0 if table is not None else _or(_number(intercept), 0.0),
+        table=table,
+        unit=value_unit(header),
         position=position,
         axes=None if cosines is None else _perpendicular(file, cosines),
         spacing=_pixel_spacing(header, find("PixelSpacing", "PixelMeasuresSequence")),

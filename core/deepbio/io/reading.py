@@ -124,7 +124,7 @@ def info(path: str | Path, *, series: str = "") -> dict[str, Any]:
         "colour": image.is_rgb,
         "frame interval [s]": image.frame_interval,
     }
-    told = ("modality", "series_uid", "compression", "notes")
+    told = ("modality", "series_uid", "value_unit", "compression", "notes")
     facts.update({key.replace("_", " "): image.meta[key] for key in told if image.meta.get(key)})
     if "notes" in facts:
         facts["notes"] = list(facts["notes"])

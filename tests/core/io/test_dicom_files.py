@@ -90,9 +90,9 @@ def test_what_is_no_image(tmp_path: Path, kind: str, modality: str, name: str) -
         assert "scan" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["rtplan.dcm", "rtdose.dcm", "test-SR.dcm", "waveform_ecg.dcm"])
+@pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "waveform_ecg.dcm"])
 def test_shipped_objects_that_are_no_images(name: str) -> None:
-    with pytest.raises(ImageError, match=r"is no image|not an image"):
+    with pytest.raises(ImageError, match="is no image"):
         read(SHIPPED / name)
 
 

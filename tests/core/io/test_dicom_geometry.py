@@ -83,12 +83,6 @@ def short_orientation(dataset: Dataset, z: int) -> None:
     dataset.ImageOrientationPatient = ["1", "0", "0"]
 
 
-def lookup(dataset: Dataset, z: int) -> None:
-    table = Dataset()
-    table.LUTDescriptor, table.ModalityLUTType, table.LUTData = [2, 0, 16], "HU", b"\0\0\1\1"
-    dataset.ModalityLUTSequence = [table]
-
-
 BAD = {
     "missing slice": (
         without_third,
@@ -111,7 +105,6 @@ BAD = {
     "some positions": (partly_nowhere, "1 of no orientation", "scouts"),
     "no orientation": (crooked, "expected two perpendicular unit vectors", "Export"),
     "half an orientation": (short_orientation, "not as the DICOM standard says (ValueError)", "Export"),
-    "table of values": (lookup, "Modality LUT", "rescale slope"),
 }
 
 

@@ -1,0 +1,138 @@
+"""DICOM segmentations (SEG) as label maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepbio.errors import ImageError
+from deepbio.image import Grid, Image
+from deepbio.io.dicom_files import Series, guarded, read_header
+
+if TYPE_CHECKING:
+    from deepbio.io.dicom_frames import Frame
+
+__all__ = ["read_seg"]
+
+_SAME_PLACE = 2e-3  # mm: positions of one slice at different times may be rounded differently
+
+
+def read_seg(series: Series) -> Image:
+    """Read a segmentation as an image of its segment numbers; ``meta["labels"]`` has their names.
+
+    The grid reaches from the first to the last slice that any segment is in. Files that are the times of one
+    segmentation, as :func:`deepbio.io.write_dicom_seg` writes them, become ``TZYX``.
+
+    Raises
+    ------
+    ImageError
+        If segments overlap, are fractional, or their frames are no regular stack.
+    """
+    from deepbio.io.dicom_frames import read_frames
+
+    frames = read_frames(series.files)
+    files = _in_time(series, frames)
+    headers = {file: read_header(file) for file in files}
+    names: dict[int, str] = {}
+    for file, header in headers.items():
+        with guarded(file):
+            names |= {int(item.SegmentNumber): str(item.SegmentLabel) for item in header.SegmentSequence}
+    places, grid = _places(series.folder, frames)
+    array = np.zeros((len(files), *grid.shape), np.uint8 if max(names, default=0) < 256 else np.uint16)
+    for t, file in enumerate(files):
+        mine = [place for place, frame in zip(places, frames, strict=True) if frame.file == file]
+        _fill(file, headers[file], array[t], mine)
+    axes = "ZYX" if len(files) == 1 else "TZYX"
+    meta = {"modality": "SEG", "series_uid": series.uid, "labels": names}
+    return Image(array if len(files) > 1 else array[0], axes, grid, meta=meta)
+
+
+def _in_time(series: Series, frames: Sequence[Frame]) -> list[Path]:
+    """The files in order of the one time that all frames of each are of."""
+    if len(series.files) == 1:
+        return list(series.files)
+    found = {(frame.file, frame.times[0]) for frame in frames}
+    times = dict(found)
+    if not len(found) == len(times) == len(set(times.values())) or np.isnan(list(times.values())).any():
+        raise ImageError(
+            f"'{series.folder}' has {len(series.files)} segmentations, and their frames do not say that they are "
+            "of as many times; expected one.",
+            "Name one of the files.",
+        )
+    return sorted(times, key=times.__getitem__)
+
+
+def _fill(file: Path, header: Any, target: np.ndarray, places: Sequence[int]) -> None:
+    """Paint the frames of a file into (z, y, x), each at its place."""
+    import pydicom
+    from pydicom.pixels import pixel_array
+
+    with guarded(file):
+        kind = str(header.get("SegmentationType") or "BINARY")
+        owners = [0] * len(places) if kind == "LABELMAP" else _owners(header, len(places))
+    if kind not in ("BINARY", "LABELMAP"):
+        raise ImageError(f"'{file}' holds probabilities (a {kind} segmentation), not labels.")
+    with guarded(file, pixels=True):
+        pixels = pixel_array(pydicom.dcmread(file)).reshape(len(places), *target.shape[1:])
+    for plane, owner, place in zip(pixels, owners, places, strict=True):
+        _paint(file, target[place], plane, owner)
+
+
+def _paint(file: Path, target: np.ndarray, plane: np.ndarray, owner: int) -> None:
+    if not owner:  # the pixels are the numbers
+        target[...] = plane
+        return
+    inside = plane != 0
+    there = target[inside]
+    if (there != 0).any():
+        raise ImageError(
+            f"'{file}': the segments {int(there.max())} and {owner} overlap; a label map has one label per pixel.",
+            "Separate them, for example in 3D Slicer.",
+        )
+    target[inside] = owner
+
+
+def _owners(header: Any, count: int) -> list[int]:
+    """The segment of each frame."""
+    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+    shared = header.get("SharedFunctionalGroupsSequence") or [{}]
+
+    def number(group: Any) -> int:
+        item = group.get("SegmentIdentificationSequence") or shared[0].get("SegmentIdentificationSequence")
+        return int(item[0].ReferencedSegmentNumber) if item else 1
+
+    return [number(group) for group in groups] or [1] * count
+
+
+def _places(path: Path, frames: Sequence[Frame]) -> tuple[list[int], Grid]:
+    """The slice of each frame, and the grid of all: slices without any segment are not in the file."""
+    first = frames[0]
+    if any(frame.position is None or frame.axes is None or frame.spacing is None for frame in frames):
+        raise ImageError(f"'{path}' does not say where its segments are.", "Export it again.")
+    axes = np.asarray(first.axes)
+    normal = np.cross(axes[:, 1], axes[:, 0])
+    positions = np.array([frame.position for frame in frames])
+    along = positions @ normal
+    steps = np.diff(np.unique(np.round(along, 3)))
+    steps = steps[steps > _SAME_PLACE]
+    step = float(steps.min()) if len(steps) else first.depth or 1.0
+    if first.depth and abs(first.depth - step) < 0.02 * step:
+        step = first.depth  # the file's own number is more exact than a difference
+    index = (along - along.min()) / step
+    if len(steps) and np.abs(index - np.rint(index)).max() > 0.05:
+        raise ImageError(f"The slices of '{path}' are not evenly spaced.", "Resample it in 3D Slicer.")
+    places = [round(float(i)) for i in index]
+    origin = positions[int(along.argmin())]
+    rows, columns, _ = first.shape
+    spacing = (step, *(first.spacing or ()))
+    grid = Grid(
+        (max(places) + 1, rows, columns),
+        spacing,
+        tuple(origin),
+        np.column_stack([normal, axes]),
+        "millimeter",
+    )
+    return places, grid
