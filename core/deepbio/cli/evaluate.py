@@ -13,10 +13,10 @@ import typer
 from rich.table import Table
 
 from deepbio.cli.common import JsonOption, command, out, print_json
+from deepbio.cli.groups import ModelArgument, QuietOption
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_run_options
 from deepbio.cli.report import evaluate_family
-from deepbio.cli.run import ModelArgument, QuietOption
 from deepbio.errors import OptionError, OutputError
 from deepbio.options import RunOptions
 

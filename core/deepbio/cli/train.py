@@ -11,9 +11,9 @@ import typer
 
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.evaluate import DataArgument
+from deepbio.cli.groups import QuietOption
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_options
-from deepbio.cli.run import QuietOption
 from deepbio.errors import OptionError
 from deepbio.families import FAMILIES
 
