@@ -167,79 +167,97 @@ def _messages(actions: Actions) -> None:
 def _results(actions: Actions) -> None:
     with html.Div(v_if=("summary",), id="results"):
         html.Div("Result", classes="section")
-        with (
-            html.Ul(v_if=("segments.length",), classes="legend"),
-            html.Li(v_for="one in segments", key="one.id"),
-        ):
-            html.Span(classes="swatch", style=("{ background: one.color }",))
-            html.Span("{{ one.name }}", classes=("one.visible ? 'name' : 'name hidden'",))
-            html.Span("{{ one.size }}", classes="size")
-            v.VBtn(
-                icon=("one.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",),
-                click=(actions.toggle, "[one.id]"),
-                title=("one.visible ? 'Hide' : 'Show'",),
-                variant="text",
-                size="x-small",
-                density="comfortable",
-            )
-        with (
-            html.Ul(v_if=("answers.length",), classes="answers", id="answers"),
-            html.Li(v_for="one in answers", key="one.name"),
-        ):
-            html.Span("{{ one.name }}", classes="name")
-            html.Span("{{ one.text }}", classes="size")
-            html.Div(classes="bar", style=("{ width: one.share + '%' }",))
+        _legend(actions)
+        _answers()
         html.Div("{{ summary }}", classes="quiet mt-2", id="summary")
-        with html.Div(
-            v_if=("layers.length",), classes="links", id="layers", role="group", aria_label="Look at"
-        ):
-            v.VBtn(
-                "{{ one.title }}",
-                v_for="one in layers",
-                key="one.id",
-                click=(actions.look, "[one.id]"),
-                variant=("one.id === layer ? 'flat' : 'tonal'",),
-                color=("one.id === layer ? 'primary' : undefined",),
-                size="small",
-                raw_attrs=[':aria-pressed="one.id === layer"'],
-            )
+        _layers(actions)
         with html.Div(v_if=("curve.lines.length",), classes="curve", id="curve"):
             html.Div(_CURVE)
             html.Span("{{ curve.low }} to {{ curve.high }} {{ curve.unit }}, frame 1 to {{ frames }}")
         html.Div("{{ note }}", v_for="note in notes", key="note", classes="quiet mt-1")
-        with html.Div(classes="links"):
-            v.VBtn(
-                "{{ table_open ? 'Hide table' : 'Show table' }}",
-                v_if=("tables.length",),
-                click="table_open = !table_open",
-                prepend_icon="mdi-table",
-                variant="tonal",
-                size="small",
-                id="show-table",
-            )
-            v.VBtn(
-                "Remove result",
-                click=actions.remove,
-                disabled=("busy",),
-                prepend_icon="mdi-undo-variant",
-                variant="tonal",
-                size="small",
-                id="remove",
-            )
-        html.Div("Download", v_if=("downloads.length",), classes="section")
-        with html.Div(classes="links"):
-            v.VBtn(
-                "{{ one.text }}",
-                v_for="one in downloads",
-                key="one.href",
-                href=("one.href",),
-                title=("one.title",),
-                prepend_icon="mdi-download",
-                variant="tonal",
-                size="small",
-                classes="download",
-                raw_attrs=["download"],  # else the browser takes it for leaving the page
-            )
+        _result_buttons(actions)
+        _downloads()
+
+
+def _legend(actions: Actions) -> None:
+    with (
+        html.Ul(v_if=("segments.length",), classes="legend"),
+        html.Li(v_for="one in segments", key="one.id"),
+    ):
+        html.Span(classes="swatch", style=("{ background: one.color }",))
+        html.Span("{{ one.name }}", classes=("one.visible ? 'name' : 'name hidden'",))
+        html.Span("{{ one.size }}", classes="size")
+        v.VBtn(
+            icon=("one.visible ? 'mdi-eye-outline' : 'mdi-eye-off-outline'",),
+            click=(actions.toggle, "[one.id]"),
+            title=("one.visible ? 'Hide' : 'Show'",),
+            variant="text",
+            size="x-small",
+            density="comfortable",
+        )
+
+
+def _answers() -> None:
+    with (
+        html.Ul(v_if=("answers.length",), classes="answers", id="answers"),
+        html.Li(v_for="one in answers", key="one.name"),
+    ):
+        html.Span("{{ one.name }}", classes="name")
+        html.Span("{{ one.text }}", classes="size")
+        html.Div(classes="bar", style=("{ width: one.share + '%' }",))
+
+
+def _layers(actions: Actions) -> None:
+    with html.Div(v_if=("layers.length",), classes="links", id="layers", role="group", aria_label="Look at"):
+        v.VBtn(
+            "{{ one.title }}",
+            v_for="one in layers",
+            key="one.id",
+            click=(actions.look, "[one.id]"),
+            variant=("one.id === layer ? 'flat' : 'tonal'",),
+            color=("one.id === layer ? 'primary' : undefined",),
+            size="small",
+            raw_attrs=[':aria-pressed="one.id === layer"'],
+        )
+
+
+def _result_buttons(actions: Actions) -> None:
+    with html.Div(classes="links"):
+        v.VBtn(
+            "{{ table_open ? 'Hide table' : 'Show table' }}",
+            v_if=("tables.length",),
+            click="table_open = !table_open",
+            prepend_icon="mdi-table",
+            variant="tonal",
+            size="small",
+            id="show-table",
+        )
+        v.VBtn(
+            "Remove result",
+            click=actions.remove,
+            disabled=("busy",),
+            prepend_icon="mdi-undo-variant",
+            variant="tonal",
+            size="small",
+            id="remove",
+        )
+
+
+def _downloads() -> None:
+    html.Div("Download", v_if=("downloads.length",), classes="section")
+    with html.Div(classes="links"):
+        v.VBtn(
+            "{{ one.text }}",
+            v_for="one in downloads",
+            key="one.href",
+            href=("one.href",),
+            title=("one.title",),
+            prepend_icon="mdi-download",
+            variant="tonal",
+            size="small",
+            classes="download",
+            raw_attrs=["download"],  # else the browser takes it for leaving the page
+        )
 
 
 def _display(*, flat: bool) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from deepbio.errors import (
@@ -156,9 +157,8 @@ def run_many(
     names = plan_names(find_inputs(inputs, job.folder), job.folder)
     job.check(names)
     model.many = model.many or len(names) > 1
-    summary = _Summary(job.folder / SUMMARY)
     start = time.perf_counter()
-    try:
+    with _Summary(job.folder / SUMMARY) as summary:
         for number, (file, name) in enumerate(names.items()):
             if len(names) > 1:
                 eta = (time.perf_counter() - start) / number * (len(names) - number) if number else None
@@ -167,11 +167,6 @@ def run_many(
             summary.add(row)
             if on_file is not None:
                 on_file(row)
-    except BaseException:
-        with suppress(OutputError):  # the reason to stop matters more
-            summary.save()
-        raise
-    summary.save()
     if model.card.task == "classify" and "table" in kinds and len(names) > 1:
         parts = [(row.file, row.outputs["table"]) for row in summary.rows if "table" in row.outputs]
         join_tables(job.folder / CLASSES, parts)
@@ -379,6 +374,16 @@ class _Summary:
         self.rows: list[Row] = []
         self._path = path
         self._saved = float("-inf")
+
+    def __enter__(self) -> _Summary:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # the reason to stop matters more than that the summary cannot be written
+        with suppress(*(() if error is None else (OutputError,))):
+            self.save()
 
     def add(self, row: Row) -> None:
         self.rows.append(row)

@@ -77,14 +77,8 @@ def make_files(
     kinds = tuple(save) or ("image", "table", *(("features",) if options.layer else ()))
     if "features" in kinds and not options.layer:
         options = options.replace(layer="auto")
-    unknown = [kind for kind in kinds if kind not in MADE]
-    if unknown:
-        raise OptionError(f"Cannot save {', '.join(unknown)} here.", f"Save any of {', '.join(MADE)}.")
     folder, name = Path(output_dir), model.card.name
-    paths = {kind: folder / f"{name}-{kind}{_SUFFIXES.get(kind, '.tif')}" for kind in kinds}
-    there = [path for path in paths.values() if path.exists()]
-    if there and not overwrite:
-        raise OutputError(f"'{there[0]}' exists already.", "Use --overwrite to replace it.")
+    paths = _planned(folder, name, kinds, overwrite=overwrite)
     needed = _needed(kinds, masks=model.card.ndim > 0)
     start = time.perf_counter()
     result = model.run(None, options.replace(output=needed), on_progress=on_progress)
@@ -95,6 +89,18 @@ def make_files(
     facts = {"seconds": round(time.perf_counter() - start, 3), "run": result.record}
     record = folder / f"{name}{RECORD}"
     save_result(result, None, files, record=record, facts=facts, title=model.card.title, card=model.card)
+    return paths
+
+
+def _planned(folder: Path, name: str, kinds: Sequence[str], *, overwrite: bool) -> dict[str, Path]:
+    """The files to write, by kind; refused where one is there already or nobody knows its kind."""
+    unknown = [kind for kind in kinds if kind not in MADE]
+    if unknown:
+        raise OptionError(f"Cannot save {', '.join(unknown)} here.", f"Save any of {', '.join(MADE)}.")
+    paths = {kind: folder / f"{name}-{kind}{_SUFFIXES.get(kind, '.tif')}" for kind in kinds}
+    there = [path for path in paths.values() if path.exists()]
+    if there and not overwrite:
+        raise OutputError(f"'{there[0]}' exists already.", "Use --overwrite to replace it.")
     return paths
 
 

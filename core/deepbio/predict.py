@@ -107,32 +107,16 @@ class Model:
         OutOfMemory
             If memory runs out even with small tiles on the CPU.
         """
-        if image is None:
-            check_imageless(self.card)
-        if image is not None and not isinstance(image, Image):
-            raise ImageError(
-                f"Expected an Image, found {type(image).__name__}.",
-                "Use deepbio.read(path) or deepbio.Image(array, axes).",
-            )
         options = options or RunOptions()
         family = family_of(self.card.task)
-        if options.explain or options.uncertainty:
-            from deepbio.explanation.targets import check_asked
-
-            check_asked(self.card, options.explain, options.uncertainty)
         with_objects = bool(options.objects) or objects is not None
-        if with_objects and family.name != "classify":
-            raise OptionError(
-                f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {family.name!r}.",
-                "Leave it out.",
-            )
+        self._check(image, options, with_objects=with_objects)
         start = time.perf_counter()
         trial = image is not None and self._decide_trial(image)
         device = self._choose_device(options)
         first = first_rung(
             self.card, device, precision=options.precision, tile=options.tile, batch=options.batch
         )
-
         open_for = opener or self.opener(options, trial=trial)
         more: dict[str, Any] = {}
         if with_objects and image is not None:
@@ -140,8 +124,8 @@ class Model:
         asked = options.output or family.outputs
         # an uncertainty of objects needs the labels that the rows of the table are of
         labelled = family.name in ("segment", "sequence") and "table" in asked
-        needed = ("labels",) if options.uncertainty and labelled else ()
-        wanted = options.replace(output=tuple(dict.fromkeys((*asked, *needed))))
+        besides = ("labels",) if options.uncertainty and labelled and "labels" not in asked else ()
+        wanted = options.replace(output=tuple(dict.fromkeys((*asked, *besides))))
         result: Result = family.load("run")(
             image, self.card, open_for, first, wanted, listener=on_progress, **more
         )
@@ -149,7 +133,7 @@ class Model:
             from deepbio.explanation import with_maps
 
             result = with_maps(image, self, options, result, on_progress, **more)
-            if needed and "labels" not in asked:
+            if besides:
                 result = replace(result, labels=None)
         record = self._record(dict(result.record), options, time.perf_counter() - start)
         return replace(result, record=record)
@@ -221,6 +205,26 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check(self, image: Image | None, options: RunOptions, *, with_objects: bool) -> None:
+        """Refuse what this model cannot do, before anything is computed."""
+        if image is None:
+            check_imageless(self.card)
+        elif not isinstance(image, Image):
+            raise ImageError(
+                f"Expected an Image, found {type(image).__name__}.",
+                "Use deepbio.read(path) or deepbio.Image(array, axes).",
+            )
+        if options.explain or options.uncertainty:
+            from deepbio.explanation.targets import check_asked
+
+            check_asked(self.card, options.explain, options.uncertainty)
+        task = family_of(self.card.task).name
+        if with_objects and task != "classify":
+            raise OptionError(
+                f"The option 'objects' is for classifiers; '{self.card.name}' is for the task {task!r}.",
+                "Leave it out.",
+            )
 
     def _objects(
         self, image: Image, options: RunOptions, given: LabelMap | None, listener: Listener

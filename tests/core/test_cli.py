@@ -222,6 +222,22 @@ def test_train_passes_everything_on(cases: Path, monkeypatch: pytest.MonkeyPatch
     assert given["plan"].steps == 5  # type: ignore[attr-defined]
 
 
+def test_train_with_wishes_measures_the_data_once(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pytest.importorskip("deepbio.training.run")
+    measured: list[int] = []
+
+    def counted(cases: list, *more: object) -> object:
+        measured.append(len(cases))
+        return original(cases, *more)
+
+    original = run.make_fingerprint
+    monkeypatch.setattr(run, "make_fingerprint", counted)
+    monkeypatch.setattr(run._Job, "run", lambda job, parts, work, output: output)
+    done = deepbio("train", cases, "-o", "mine", "--steps", "5")
+    assert (done.code, len(measured)) == (0, 1), done.err
+    assert "steps: 5" in Path("mine.training/plan.yaml").read_text()
+
+
 def test_train_with_a_plan_and_wishes(cases: Path) -> None:
     pytest.importorskip("torch")
     plan = ("--plan", "plan.yaml")

@@ -13,10 +13,10 @@ import typer
 from rich.table import Table
 
 from deepbio.cli.common import JsonOption, command, out, print_json
+from deepbio.cli.groups import ModelArgument, QuietOption
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_run_options
 from deepbio.cli.report import evaluate_family
-from deepbio.cli.run import ModelArgument, QuietOption
 from deepbio.errors import OptionError, OutputError
 from deepbio.options import RunOptions
 
@@ -72,7 +72,7 @@ def evaluate(
     Models of other tasks have measures of their own: see the documentation of each.
     """
     from deepbio.cases import read_cases
-    from deepbio.evaluation import choose_split, class_means, group_scores
+    from deepbio.evaluation import choose_split
     from deepbio.evaluation import evaluate as score
     from deepbio.predict import load_model
 
@@ -87,22 +87,16 @@ def evaluate(
     cases = choose_split(read_cases(data), split)
     with listening(json=json, quiet=quiet) as listener:
         scores = score(loaded, cases, options, tolerance=tolerance, on_progress=listener)
-    groups, means = group_scores(scores), class_means(scores)
     written = []
     if output is not None:
         title = f"{loaded.card.name} on {data.name}, {split}: {_counted(len(scores), 'image')}"
         written = _write(output, scores, title)
     if json:
-        _print_json(scores, groups, means)
-        return
-    if quiet:
-        return
-    _print_images(scores, by_class=bool(means))
-    _print_groups(groups, by_class=bool(means))
-    if means:
-        _print_classes(means)
-    if written:
-        out.print(f"Scores: {', '.join(map(str, written))}")
+        _print_json(scores)
+    elif not quiet:
+        _print_tables(scores)
+        if written:
+            out.print(f"Scores: {', '.join(map(str, written))}")
 
 
 def _check_output(path: Path) -> None:
@@ -153,13 +147,24 @@ def _class_name(label: int, name: str) -> str:
     return name or f"class {label}"
 
 
-def _print_json(
-    scores: Sequence[CaseScore], groups: Sequence[GroupScore], means: Sequence[ClassMean]
-) -> None:
+def _print_json(scores: Sequence[CaseScore]) -> None:
+    from deepbio.evaluation import class_means, group_scores
+
     for one in scores:
         print_json({"event": "score", **one.row(), "classes": [row.row() for row in one.classes]})
-    told = {"groups": [asdict(group) for group in groups], "classes": [mean.row() for mean in means]}
+    told = {"groups": [asdict(group) for group in group_scores(scores)]}
+    told["classes"] = [mean.row() for mean in class_means(scores)]
     print_json({"event": "summary", **told})
+
+
+def _print_tables(scores: Sequence[CaseScore]) -> None:
+    from deepbio.evaluation import class_means, group_scores
+
+    means = class_means(scores)
+    _print_images(scores, by_class=bool(means))
+    _print_groups(group_scores(scores), by_class=bool(means))
+    if means:
+        _print_classes(means)
 
 
 def _print_images(scores: Sequence[CaseScore], *, by_class: bool) -> None:

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deepbio.cli.common import JsonOption, command
-from deepbio.cli.features import ChannelOption, DeviceOption, InputsArgument, SlicesOption, TileOption
-from deepbio.cli.run import ModelArgument, QuietOption, run_files
+from deepbio.cli.groups import InputsArgument, ModelArgument, OverwriteOption, QuietOption, SeenOptions
+from deepbio.cli.options import with_options
+from deepbio.cli.run import run_files
 from deepbio.errors import OptionError
-from deepbio.options import EXPLAIN, UNCERTAINTY, RunOptions
+from deepbio.options import EXPLAIN, UNCERTAINTY
 
 _METHODS = [word for word in EXPLAIN if word]
 _WAYS = [word for word in UNCERTAINTY if word]
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """What is mapped."""
+
+    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_METHODS)}; or none.")] = "gradcam"
+    target: Annotated[
+        str, typer.Option("--target", help="Class to explain; default: what the model says.")
+    ] = ""
+    uncertainty: Annotated[
+        str, typer.Option("--uncertainty", help=f"Map how unsure the model is as well: {' or '.join(_WAYS)}.")
+    ] = ""
+
+
 @command
-def explain(  # noqa: PLR0913 - one parameter for each argument and option of the command
+@with_options("mapped", MapOptions)
+@with_options("seen", SeenOptions, without=("pool_frames",))
+def explain(
     model: ModelArgument,
     inputs: InputsArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Made if missing.", show_default=False)
     ],
     *,
-    method: Annotated[str, typer.Option("--method", help=f"{', '.join(_METHODS)}; or none.")] = "gradcam",
-    target: Annotated[
-        str, typer.Option("--target", help="Class to explain; default: what the model says.")
-    ] = "",
-    uncertainty: Annotated[
-        str, typer.Option("--uncertainty", help=f"Map how unsure the model is as well: {' or '.join(_WAYS)}.")
-    ] = "",
-    channel: ChannelOption = "auto",
-    per_slice: SlicesOption = False,
-    tile: TileOption = None,
-    device: DeviceOption = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
+    mapped: MapOptions,
+    seen: SeenOptions,
+    overwrite: OverwriteOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -49,17 +57,14 @@ def explain(  # noqa: PLR0913 - one parameter for each argument and option of th
     from deepbio.predict import load_model
     from deepbio.saving import asked_for
 
-    loaded = load_model(model, device=device)
-    how = RunOptions(
-        device=device,
-        channel=channel,
-        per_slice=per_slice,
-        tile=tile,
-        explain="" if method == "none" else method,
-        target=target,
-        uncertainty=uncertainty,
+    loaded = load_model(model, device=seen.device)
+    how = replace(
+        seen.options,
+        explain="" if mapped.method == "none" else mapped.method,
+        target=mapped.target,
+        uncertainty=mapped.uncertainty,
     )
-    kinds = [*asked_for(how, loaded.card), *(["table"] if uncertainty else [])]
+    kinds = [*asked_for(how, loaded.card), *(["table"] if mapped.uncertainty else [])]
     if not kinds:
         raise OptionError("Neither a method nor an uncertainty is asked for.", "Leave --method out.")
     files = find_inputs(inputs, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,47 +10,35 @@ import typer
 from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, err, out, print_json
+from deepbio.cli.groups import InputsArgument, ModelArgument, QuietOption, SeenOptions, VectorOptions
 from deepbio.cli.listeners import listening
-from deepbio.cli.run import ModelArgument, QuietOption
+from deepbio.cli.options import with_options
 from deepbio.errors import DeepBioError
-from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
     from deepbio.image import Table
     from deepbio.inputs import Input
-    from deepbio.retrieval.many import ObjectsOf
     from deepbio.tasks import Result
 
-LayerOption = Annotated[
-    str,
-    typer.Option("--layer", help="Layer of the network ('deepbio models show NAME --layers' lists them)."),
-]
-PoolOption = Annotated[
-    str, typer.Option("--pool", help="How maps become a vector: mean, max, std; several with commas.")
-]
-InputsArgument = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT...", help="Images, folders of images, patterns.", show_default=False),
-]
-ObjectsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--objects",
-        metavar="LABELS|MODEL",
-        help="A vector for each object: labels (a file, folder, pattern or CSV), or a model that finds them.",
-    ),
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="Where to compute.")]
-ChannelOption = Annotated[str, typer.Option("--channel", help="Channel to use: its name or number.")]
-SlicesOption = Annotated[bool, typer.Option("--per-slice", help="A 2D model on every slice of a stack.")]
-FramesOption = Annotated[
-    bool, typer.Option("--pool-frames", help="One row for all frames of a movie, not one for each.")
-]
-TileOption = Annotated[int | None, typer.Option("--tile", help="Largest edge of a tile, in pixels.")]
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What is written besides the vectors."""
+
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Write the feature maps beside FILE, as NAME-maps.tif.")
+    ] = False
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="PNG", help="Draw all vectors in a plane.")
+    ] = None
+    projection: Annotated[str, typer.Option("--projection", help="Of the plot: pca or umap.")] = "pca"
 
 
 @command
-def features(  # noqa: PLR0913 - one parameter for each argument and option of the command
+@with_options("vectors", VectorOptions)
+@with_options("pictures", PictureOptions)
+@with_options("seen", SeenOptions)
+def features(
     model: ModelArgument,
     inputs: InputsArgument,
     output: Annotated[
@@ -57,21 +46,9 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
         typer.Option("--output", "-o", metavar="FILE", help=".csv, .parquet or .npz.", show_default=False),
     ],
     *,
-    layer: LayerOption = "auto",
-    pool: PoolOption = "mean",
-    objects: ObjectsOption = None,
-    maps: Annotated[
-        bool, typer.Option("--maps", help="Write the feature maps beside FILE, as NAME-maps.tif.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="PNG", help="Draw all vectors in a plane.")
-    ] = None,
-    projection: Annotated[str, typer.Option("--projection", help="Of the plot: pca or umap.")] = "pca",
-    channel: ChannelOption = "auto",
-    per_slice: SlicesOption = False,
-    pool_frames: FramesOption = False,
-    tile: TileOption = None,
-    device: DeviceOption = "auto",
+    vectors: VectorOptions,
+    pictures: PictureOptions,
+    seen: SeenOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -83,15 +60,12 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
     from deepbio.extraction.files import check_features_file, write_features
     from deepbio.inputs import find_inputs, plan_names
     from deepbio.predict import load_model
-    from deepbio.retrieval import Asked, describe_images
+    from deepbio.retrieval import describe_images
 
     check_features_file(output)
-    options = RunOptions(
-        device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames, tile=tile
-    )
     files = find_inputs(inputs)
-    loaded = load_model(model, device=device)
-    names = plan_names(files, output.parent) if maps else {}
+    loaded = load_model(model, device=seen.device)
+    names = plan_names(files, output.parent) if pictures.maps else {}
     failed: list[Input] = []
 
     def keep(one: Input, result: Result) -> None:
@@ -108,14 +82,15 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
         table = describe_images(
             loaded,
             files,
-            Asked(layer, pool, objects_of(objects, device), options),
-            keep=keep if maps else None,
+            vectors.asked(seen.options),
+            keep=keep if pictures.maps else None,
             failed=tell if len(files) > 1 else None,
             on_progress=listener,
         )
         write_features(output, table)
-        if plot is not None:
-            draw_plot(table, plot, projection, title=f"{loaded.card.name}, {table['layer'][0]}")
+        if pictures.plot is not None:
+            title = f"{loaded.card.name}, {table['layer'][0]}"
+            draw_plot(table, pictures.plot, pictures.projection, title=title)
     told = {"rows": len(table), "layer": str(table["layer"][0]), "file": str(output), "failed": len(failed)}
     if json:
         print_json({"event": "features", **told})
@@ -123,17 +98,6 @@ def features(  # noqa: PLR0913 - one parameter for each argument and option of t
         out.print(f"{told['rows']} vectors of the layer {told['layer']} are in {output}")
     if failed:
         raise typer.Exit(1)
-
-
-def objects_of(words: str | None, device: str) -> ObjectsOf | None:
-    """What ``--objects`` names: label images, or a model."""
-    from deepbio.inputs import names_labels
-    from deepbio.predict import load_model
-    from deepbio.retrieval.many import ObjectsOf
-
-    if words is None:
-        return None
-    return ObjectsOf(words if names_labels(words) else load_model(words, device=device))
 
 
 def draw_plot(table: Table, path: Path, projection: str, *, title: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,19 +10,9 @@ import typer
 from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, err, out, print_json
-from deepbio.cli.features import (
-    ChannelOption,
-    DeviceOption,
-    FramesOption,
-    InputsArgument,
-    LayerOption,
-    ObjectsOption,
-    PoolOption,
-    SlicesOption,
-    objects_of,
-)
+from deepbio.cli.groups import InputsArgument, ObjectsOption, QuietOption, SeenOptions, VectorOptions
 from deepbio.cli.listeners import listening
-from deepbio.cli.run import QuietOption
+from deepbio.cli.options import with_options
 from deepbio.errors import DeepBioError, OptionError, UnknownModel
 from deepbio.options import RunOptions
 
@@ -37,26 +28,36 @@ ModelOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class FoundOptions:
+    """How much is found, and where it is shown."""
+
+    k: Annotated[int, typer.Option("-k", help="How many similar ones.")] = 10
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write the list as a table.")
+    ] = None
+    montage: Annotated[
+        Path | None, typer.Option("--montage", metavar="PNG", help="Draw the query and what was found.")
+    ] = None
+
+
 @app.command("build")
 @command
-def build(  # noqa: PLR0913 - one parameter for each argument and option of the command
+@with_options("vectors", VectorOptions)
+@with_options("seen", SeenOptions, without=("tile",))
+def build(
     inputs: InputsArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="INDEX", help="File to make, .npz.", show_default=False)
     ],
     *,
     model: ModelOption = None,
-    layer: LayerOption = "auto",
-    pool: PoolOption = "mean",
-    objects: ObjectsOption = None,
+    vectors: VectorOptions,
     backend: Annotated[
         str,
         typer.Option("--backend", help="exact (numpy), faiss (a graph), or auto: exact up to 100,000 rows."),
     ] = "auto",
-    channel: ChannelOption = "auto",
-    per_slice: SlicesOption = False,
-    pool_frames: FramesOption = False,
-    device: DeviceOption = "auto",
+    seen: SeenOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -66,13 +67,11 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
 
     if output.suffix.lower() != ".npz":
         raise OptionError(f"An index cannot be kept in '{output}'.", "Use a name that ends in .npz.")
-    is_features = len(inputs) == 1 and Path(inputs[0]).suffix.lower() in SUFFIXES
+    made = len(inputs) == 1 and Path(inputs[0]).suffix.lower() in SUFFIXES
     with listening(json=json, quiet=quiet) as listener:
-        if is_features:
-            table = read_features(inputs[0])
-        else:
-            options = RunOptions(device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames)
-            table = _described(model, inputs, (layer, pool, objects), options, listener)
+        table = (
+            read_features(inputs[0]) if made else _described(model, inputs, vectors, seen.options, listener)
+        )
         index = build_index(table, backend)
         index.save(output)
     if json:
@@ -84,13 +83,13 @@ def build(  # noqa: PLR0913 - one parameter for each argument and option of the 
 def _described(
     model: str | None,
     inputs: list[str],
-    chosen: tuple[str, str, str | None],
+    vectors: VectorOptions,
     options: RunOptions,
     listener: Any,
 ) -> Table:
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
-    from deepbio.retrieval import Asked, describe_images
+    from deepbio.retrieval import describe_images
 
     if model is None:
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
@@ -98,11 +97,10 @@ def _described(
     def tell(one: Input, error: DeepBioError) -> None:
         err.print(Text.assemble(("Left out: ", "bold yellow"), f"{one}: {error}"))
 
-    layer, pool, objects = chosen
     return describe_images(
         load_model(model, device=options.device),
         find_inputs(inputs),
-        Asked(layer, pool, objects_of(objects, options.device), options),
+        vectors.asked(options),
         failed=tell,
         on_progress=listener,
     )
@@ -110,7 +108,9 @@ def _described(
 
 @app.command("query")
 @command
-def query(  # noqa: PLR0913 - one parameter for each argument and option of the command
+@with_options("shown", FoundOptions)
+@with_options("seen", SeenOptions, without=("tile",))
+def query(
     index: Annotated[
         Path, typer.Argument(metavar="INDEX", help="Made by 'index build'.", show_default=False)
     ],
@@ -118,19 +118,10 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
         str, typer.Argument(metavar="IMAGE", help="An image, or a file of features.", show_default=False)
     ],
     *,
-    k: Annotated[int, typer.Option("-k", help="How many similar ones.")] = 10,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="CSV", help="Write the list as a table.")
-    ] = None,
-    montage: Annotated[
-        Path | None, typer.Option("--montage", metavar="PNG", help="Draw the query and what was found.")
-    ] = None,
+    shown: FoundOptions,
     model: ModelOption = None,
     objects: ObjectsOption = None,
-    channel: ChannelOption = "auto",
-    per_slice: SlicesOption = False,
-    pool_frames: FramesOption = False,
-    device: DeviceOption = "auto",
+    seen: SeenOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -146,15 +137,14 @@ def query(  # noqa: PLR0913 - one parameter for each argument and option of the 
         else:
             about = found.about
             pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
-            options = RunOptions(device=device, channel=channel, per_slice=per_slice, pool_frames=pool_frames)
-            chosen = (str(about.get("layer", "auto")), pool, objects)
-            table = _described(_model_of(found, model), [image], chosen, options, listener)
-        rows, similarity = found.query(table, k)
+            vectors = VectorOptions(str(about.get("layer", "auto")), pool, objects)
+            table = _described(_model_of(found, model), [image], vectors, seen.options, listener)
+        rows, similarity = found.query(table, shown.k)
         listed = _listed(found, table, rows, similarity)
-        if output is not None:
-            write(output, listed)
-        if montage is not None:
-            _draw(found, table, rows, similarity, montage)
+        if shown.output is not None:
+            write(shown.output, listed)
+        if shown.montage is not None:
+            _draw(found, table, rows, similarity, shown.montage)
     if json:
         print_json(
             {

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, out, print_json
+from deepbio.cli.groups import SeriesOption
 
 if TYPE_CHECKING:
     from deepbio.io import Series
@@ -21,10 +22,7 @@ def info(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An image file or a DICOM folder.", show_default=False)
     ],
-    series: Annotated[
-        str,
-        typer.Option("--series", help="One series of a DICOM folder: its UID, or #1, #2, ... of the list."),
-    ] = "",
+    series: SeriesOption = "",
     json: JsonOption = False,
 ) -> None:
     """Say what a file holds: axes, size, pixel type, spacing, channels, frames.

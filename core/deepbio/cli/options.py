@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
@@ -39,7 +39,9 @@ def with_run_options(function: Callable[..., None]) -> Callable[..., None]:
     return parsed
 
 
-def with_options(name: str, group: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    name: str, group: type[Any], *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a parameter of a command by one option per field of a dataclass, in its place.
 
     Parameters
@@ -48,6 +50,8 @@ def with_options(name: str, group: type[Any]) -> Callable[[Callable[..., None]],
         The parameter, which the command gets as an instance of `group`.
     group : type
         A dataclass whose fields are annotated as typer wants its parameters, each with a default.
+    without : collection of str
+        Fields that are no options of this command; they keep their defaults.
     """
     hints = get_type_hints(group, include_extras=True)
     assert all(one.default is not MISSING for one in fields(group)), group  # noqa: S101 - written by us
@@ -56,6 +60,7 @@ def with_options(name: str, group: type[Any]) -> Callable[[Callable[..., None]],
             one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name]
         )
         for one in fields(group)
+        if one.name not in without
     ]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,9 @@ import typer
 from rich.text import Text
 
 from deepbio.cli.common import JsonOption, command, describe, err, out, print_json
+from deepbio.cli.groups import ModelArgument, OverwriteOption, QuietOption, SeriesOption
 from deepbio.cli.listeners import listening, tell
-from deepbio.cli.options import with_run_options
+from deepbio.cli.options import with_options, with_run_options
 from deepbio.errors import OptionError
 from deepbio.inputs import SAVES
 from deepbio.options import RunOptions
@@ -21,18 +23,33 @@ if TYPE_CHECKING:
     from deepbio.inputs import Input
     from deepbio.predict import Model
 
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL", help="Name ('deepbio models' lists them) or folder of a model.", show_default=False
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Which files are read and written."""
+
+    save: Annotated[
+        str | None,
+        typer.Option(
+            "--save", help=f"What to write, of {','.join(SAVES)}; default: what the model's task gives."
+        ),
+    ] = None
+    series: SeriesOption = ""
+    overwrite: OverwriteOption = False
+
+    @property
+    def kinds(self) -> list[str]:
+        """The words of ``--save``; none for what the model's task gives."""
+        kinds = [word.strip() for word in (self.save or "").split(",") if word.strip()]
+        if self.save is not None and not kinds:
+            raise OptionError("Cannot save nothing.", f"Save any of {', '.join(SAVES)}.")
+        return kinds
 
 
 @command
+@with_options("wanted", FileOptions)
 @with_run_options
-def run(  # noqa: PLR0913 - one parameter for each argument and option of the command
+def run(
     model: ModelArgument,
     output: Annotated[
         Path,
@@ -47,17 +64,7 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
         ),
     ] = None,
     *,
-    save: Annotated[
-        str | None,
-        typer.Option(
-            "--save", help=f"What to write, of {','.join(SAVES)}; default: what the model's task gives."
-        ),
-    ] = None,
-    series: Annotated[
-        str,
-        typer.Option("--series", help="One series of a DICOM folder: its UID, or #1, #2, ... of the list."),
-    ] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute again what is done.")] = False,
+    wanted: FileOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
     options: RunOptions,
@@ -73,23 +80,13 @@ def run(  # noqa: PLR0913 - one parameter for each argument and option of the co
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
 
-    kinds = [word.strip() for word in (save or "").split(",") if word.strip()]
-    if save is not None and not kinds:
-        raise OptionError("Cannot save nothing.", f"Save any of {', '.join(SAVES)}.")
+    kinds, overwrite = wanted.kinds, wanted.overwrite
     loaded = load_model(model, device=options.device)
     if not inputs:
         _make(loaded, output, options, kinds, overwrite=overwrite, json=json, quiet=quiet)
         return
-    run_files(
-        loaded,
-        find_inputs(inputs, output, series),
-        output,
-        options,
-        save=kinds,
-        overwrite=overwrite,
-        json=json,
-        quiet=quiet,
-    )
+    files = find_inputs(inputs, output, wanted.series)
+    run_files(loaded, files, output, options, save=kinds, overwrite=overwrite, json=json, quiet=quiet)
 
 
 def run_files(

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.evaluate import DataArgument
+from deepbio.cli.groups import QuietOption
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_options
-from deepbio.cli.run import QuietOption
 from deepbio.errors import OptionError
 from deepbio.families import FAMILIES
-
-if TYPE_CHECKING:
-    from deepbio.training import Description
 
 _PLAN = "What is trained"
 
@@ -161,14 +158,17 @@ def train(
     when the command is started again. With --folds, each fold is trained and their ensemble is
     the model.
     """
-    from deepbio.training import guess_task
+    from deepbio.training import guess_task, propose_plan, read_description
     from deepbio.training import train as train_model
 
     _check_alone(asked)
     task = guess_task(data) if asked.task == "auto" and asked.plan is None else asked.task
-    plan, about = _settle(data, output, task, asked, how)
+    about = read_description(how.about) if how.about is not None else None
+    plan = _asked_plan(task, asked)
     if asked.plan_only:
-        out.print(_plan_file(output).read_text(encoding="utf-8").rstrip())
+        saved = output.with_name(f"{output.name}.training") / "plan.yaml"
+        propose_plan(data, plan, task=task, about=about, save=saved)
+        out.print(saved.read_text(encoding="utf-8").rstrip())
         return
     with listening(json=json, quiet=quiet) as listener:
         package = train_model(
@@ -200,24 +200,13 @@ def _check_alone(asked: PlanOptions) -> None:
         )
 
 
-def _settle(
-    data: Path, output: Path, task: str, asked: PlanOptions, how: FitOptions
-) -> tuple[Any, Description | None]:
-    """The plan to follow (None: the one that was begun, or a new one) and what the card says."""
-    from deepbio.training import propose_plan, read_description, read_plan
+def _asked_plan(task: str, asked: PlanOptions) -> Any:
+    """The plan to follow, or what a new one is to follow; None: go on with the one that was begun."""
+    from deepbio.training import read_plan
 
-    wishes = _wishes(task, asked.given, asked.settings or ()) if asked.given or asked.settings else None
-    about = read_description(how.about) if how.about is not None else None
     if asked.plan is not None:
-        return read_plan(asked.plan), about
-    if not asked.plan_only and wishes is None:
-        return None, about
-    save = _plan_file(output) if asked.plan_only else None
-    return propose_plan(data, wishes, task=task, about=about, save=save), about
-
-
-def _plan_file(output: Path) -> Path:
-    return output.with_name(f"{output.name}.training") / "plan.yaml"
+        return read_plan(asked.plan)
+    return _wishes(task, asked.given, asked.settings or ()) if asked.given or asked.settings else None
 
 
 def _wishes(task: str, given: dict[str, Any], settings: Sequence[str]) -> Any:

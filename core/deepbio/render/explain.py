@@ -6,6 +6,7 @@ what the colours are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,8 +101,12 @@ def heatmap(
                 f"The {one.name} has {one.pixels.shape} pixels and the image {wanted}: it has parts of its own.",
                 "Save it as an image and leave 'heatmap' out.",
             )
-    planes = _planes(image)
-    rows = [_row(image, layers, plane) for plane in planes]
+    rows = [_row(image, layers, plane) for plane in _planes(image)]
+    return _page(rows, layers, title)
+
+
+def _page(rows: Sequence[Sequence[Picture.Image]], layers: Sequence[_Layer], title: str) -> Picture.Image:
+    """The panels of each plane in a row, under the title, with the colours of each map beside the first."""
     width, height = rows[0][0].size
     page = Picture.new(
         "RGB",

@@ -23,7 +23,7 @@ from deepbio.engine.memory import keep_pages
 from deepbio.errors import WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
-from deepbio.training.loop import half_precision, write_rows
+from deepbio.training.loop import curve_picture, half_precision, write_rows
 
 __all__ = ["Adversarial", "AdversarialFit", "AdversarialSchedule", "Game", "random_of", "write_sheet"]
 
@@ -347,17 +347,10 @@ def write_sheet(path: Path, sheet: np.ndarray) -> None:
 def _write_history(folder: Path, history: list[dict[str, float]]) -> None:
     """Write the history as ``history.csv`` and ``history.png``."""
     names = write_rows(folder / "history.csv", history)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     steps = [row["step"] for row in history]
-    for name in names[1:]:
-        if "r1" not in name:
-            axes.plot(steps, [row.get(name, math.nan) for row in history], label=name.replace("_", " "))
-    axes.set_xlabel("step")
-    axes.legend(loc="upper left", fontsize="small")
-    with atomic(folder / "history.png") as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    with curve_picture(folder) as axes:
+        for name in names[1:]:
+            if "r1" not in name:
+                axes.plot(steps, [row.get(name, math.nan) for row in history], label=name.replace("_", " "))
+        axes.set_xlabel("step")
+        axes.legend(loc="upper left", fontsize="small")

@@ -168,16 +168,8 @@ def gather(
     channels = len(statistics[0])
     path = folder / f"{_fingerprint(cases, size, normalise, grid)}.npy"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        kind = np.uint8 if normalise == "dataset" else np.float32
         stage = Stage(listener, "images", len(cases))
-        with atomic(path) as temporary:
-            array = np.lib.format.open_memmap(temporary, "w+", kind, (len(cases), channels, *size))
-            for i, case in enumerate(cases):
-                array[i] = _fitted(case, size, channels, normalise, grid)
-                stage.step()
-            array.flush()
-            del array
+        _write_array(path, cases, (channels, *size), normalise, grid, stage)
     pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     if pixels.nbytes < _IN_MEMORY:
         pixels = np.array(pixels)
@@ -186,6 +178,26 @@ def gather(
 
 
 _IN_MEMORY = 2**30  # bytes
+
+
+def _write_array(
+    path: Path,
+    cases: Sequence[ClassCase],
+    shape: tuple[int, ...],
+    normalise: str,
+    grid: GridSpec,
+    stage: Stage,
+) -> None:
+    """Read all images into one file, without having them in memory together."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = np.uint8 if normalise == "dataset" else np.float32
+    with atomic(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", kind, (len(cases), *shape))
+        for i, case in enumerate(cases):
+            array[i] = _fitted(case, shape[1:], shape[0], normalise, grid)
+            stage.step()
+        array.flush()
+        del array
 
 
 def _fitted(

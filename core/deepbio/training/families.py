@@ -21,6 +21,7 @@ from deepbio.training.description import Description, check_description
 from deepbio.training.plan import Plan as SegmentPlan
 from deepbio.training.plan import Wishes as SegmentWishes
 from deepbio.training.plan import read_plan as read_segment_plan
+from deepbio.training.settling import mark_of, settle_plan
 
 __all__ = ["Job", "Trainer", "guess_task", "propose_plan", "read_plan", "train", "trainer_of", "wishes_of"]
 
@@ -146,11 +147,10 @@ def propose_plan(
     task = _settle_task(task, data, None, wishes)
     if task == "segment":
         return segment.propose_plan(data, wishes, about=about, save=save)
-    trainer = trainer_of(task)
-    wishes = wishes if wishes is not None else trainer.Wishes()
-    plan, facts = trainer.make_plan(Path(data), wishes, about or Description())
+    planner = _Planner(task, Path(data), about or Description())
+    plan, facts = planner.make(wishes)
     if save is not None:
-        _write_plan(save, task, plan, facts)
+        planner.write(save, plan, facts)
     return plan
 
 
@@ -178,8 +178,9 @@ def train(
         Folder of the package; its name is the model's.
     task : str
         A key of `deepbio.families.FAMILIES`, or ``"auto"``: see `guess_task`.
-    plan : Plan of the family, optional
-        What to train; by default the one in ``NAME.training/plan.yaml``, else `propose_plan`.
+    plan : Plan or Wishes of the family, optional
+        What to train, or what a new plan is to follow; by default the plan in ``NAME.training/plan.yaml``,
+        else `propose_plan`.
     about : Description, optional
         What the card says of the model.
     device : str
@@ -215,11 +216,18 @@ def train(
         raise OptionError(f"Folds are for segmentation; the task is {task!r}.", "Leave them out.")
     about = about or Description(title=f"Model {output.name}"[:128])
     check_description(about, task)
-    plan = _settle_plan(Path(data), task, begun, plan, about)
+    _check_kind(plan, "The plan", task)
+    if plan is None and begun.exists():
+        _check_kind(read_plan(begun), f"The plan {str(begun)!r}", task)
+    plan = settle_plan(begun, plan, _Planner(task, Path(data), about))
     on_progress(Notice(f"Plan ({begun}):\n{begun.read_text(encoding='utf-8')}"))
     job = Job(output, work, choose_device(device), on_progress)
     on_progress(Notice(f"Training on {job.device.label} ({job.device.name})."))
     return trainer_of(task).train_plan(Path(data), plan, about, job)
+
+
+def _kinds(task: str) -> tuple[type[Any], type[Any]]:
+    return trainer_of(task).Plan, trainer_of(task).Wishes
 
 
 def _settle_task(task: str, data: Path | str, begun: Path | None, asked: Any) -> str:
@@ -229,52 +237,61 @@ def _settle_task(task: str, data: Path | str, begun: Path | None, asked: Any) ->
     if isinstance(asked, SegmentPlan | SegmentWishes):
         return "segment"
     for name in _others() if asked is not None else ():
-        if isinstance(asked, (trainer_of(name).Plan, trainer_of(name).Wishes)):
+        if isinstance(asked, _kinds(name)):
             return name
     if begun is not None and begun.exists():
         return _task_of(begun)
     return guess_task(data)
 
 
-def _settle_plan(data: Path, task: str, path: Path, plan: Any, about: Description) -> Any:
-    """The plan to follow; written down, so that a resumed run follows the same."""
-    trainer = trainer_of(task)
-    _check_kind(plan, "The plan", trainer, task)
-    if path.exists():
-        begun = read_plan(path)
-        if plan is None:
-            _check_kind(begun, f"The plan {str(path)!r}", trainer, task)
-            return begun
-        if type(plan) is type(begun) and asdict(plan) == asdict(begun):
-            return begun
-        if any(path.parent.glob("**/checkpoint.pt")):
-            raise OptionError(
-                f"{str(path.parent)!r} holds a run with another plan.",
-                "Choose another output, or delete that folder to start again.",
-            )
-    if plan is None:
-        plan, facts = trainer.make_plan(data, trainer.Wishes(), about)
-    else:
-        facts = trainer.check_plan(data, plan, about)
-    _write_plan(path, task, plan, facts)
-    return plan
+@dataclass(frozen=True)
+class _Planner:
+    """A family's trainer on one data set, as `settle_plan` wants it."""
+
+    task: str
+    data: Path
+    about: Description
+
+    @property
+    def trainer(self) -> Trainer:
+        return trainer_of(self.task)
+
+    @property
+    def kind(self) -> type[Any]:
+        return self.trainer.Plan
+
+    def read(self, path: Path) -> Any:
+        return read_plan(path)
+
+    def make(self, wishes: Any) -> tuple[Any, Mapping[str, Any]]:
+        wishes = self.trainer.Wishes() if wishes is None else wishes
+        return self.trainer.make_plan(self.data, wishes, self.about)
+
+    def check(self, plan: Any) -> Mapping[str, Any]:
+        return self.trainer.check_plan(self.data, plan, self.about)
+
+    def write(self, path: Path, plan: Any, facts: Mapping[str, Any]) -> None:
+        values = _plain(asdict(plan))
+        content = {
+            "task": self.task,
+            "plan": values,
+            "fingerprint": _plain(dict(facts)),
+            "mark": mark_of(values, self.data),
+        }
+        text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
-def _check_kind(plan: Any, name: str, trainer: Trainer, task: str) -> None:
-    if plan is not None and not isinstance(plan, trainer.Plan):
-        found = next((other for other in _others() if isinstance(plan, trainer_of(other).Plan)), "segment")
+def _check_kind(asked: Any, name: str, task: str) -> None:
+    """Refuse a plan, or wishes, of another task."""
+    if asked is not None and not isinstance(asked, _kinds(task)):
+        found = next((other for other in _others() if isinstance(asked, _kinds(other))), "segment")
         raise OptionError(
             f"{name} is of the task {found!r}; the task asked for is {task!r}.",
             "Leave the task out, which then is that of the plan.",
         )
-
-
-def _write_plan(path: Path, task: str, plan: Any, facts: Mapping[str, Any]) -> None:
-    content = {"task": task, "plan": _plain(asdict(plan)), "fingerprint": _plain(dict(facts))}
-    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 class _Dumper(yaml.SafeDumper):

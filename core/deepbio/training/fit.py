@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,45 +65,18 @@ def fit(
         How the run went.
     """
     where = torch.device(device)
-    criterion = instance_loss if plan.target == "instances" else class_loss
-    flat = plan.dims == 2
-
-    def loss(network: nn.Module, batch: Batch) -> Tensor:
-        images, targets = (torch.from_numpy(array).to(where) for array in batch)
-        if flat:
-            images = images.contiguous(memory_format=torch.channels_last)
-        scores = network(images)
-        with torch.autocast(where.type, enabled=False):
-            found = [scores] if isinstance(scores, Tensor) else scores
-            return deep_loss(criterion, found, targets)
-
     trained, held = Volumes(train, plan, cache), Volumes(val, plan, cache)
 
     def make() -> nn.Module:
         network = build(plan.network["name"], plan.network["arguments"])
         if plan.start and not (folder / "checkpoint.pt").exists():
-            begin_with(network, plan.start, images)
+            begin_with(network, plan.start, lambda: _images(trained, plan, on_progress))
         return network
 
-    def images() -> Tensor:
-        trained.prepare(on_progress)
-        sampler = PatchSampler(trained, plan)
-        return torch.from_numpy(np.concatenate([sampler.batch(step)[0] for step in range(_MEASURED)]))
-
-    loop = Loop(
-        make,
-        Schedule(
-            plan.steps,
-            plan.learning_rate,
-            plan.weight_decay,
-            plan.ema,
-            plan.validate_every,
-            plan.seed,
-        ),
-        device,
-        loss,
-        channels_last=flat,
+    schedule = Schedule(
+        plan.steps, plan.learning_rate, plan.weight_decay, plan.ema, plan.validate_every, plan.seed
     )
+    loop = Loop(make, schedule, device, _loss_of(plan, where), channels_last=plan.dims == 2)
 
     def batches(first: int, last: int) -> Iterator[Batch]:
         if first < last:  # else nothing is left to learn from
@@ -112,3 +85,26 @@ def fit(
         yield from PatchSampler(trained, plan).batches(first, last)
 
     return loop.fit(batches, lambda network: validate(network, held, plan, device=where), folder, on_progress)
+
+
+def _images(trained: Volumes, plan: Plan, listener: Listener) -> Tensor:
+    """What a batch normalisation is measured on."""
+    trained.prepare(listener)
+    sampler = PatchSampler(trained, plan)
+    return torch.from_numpy(np.concatenate([sampler.batch(step)[0] for step in range(_MEASURED)]))
+
+
+def _loss_of(plan: Plan, where: torch.device) -> Callable[[nn.Module, Batch], Tensor]:
+    """The loss of a batch."""
+    criterion = instance_loss if plan.target == "instances" else class_loss
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        images, targets = (torch.from_numpy(array).to(where) for array in batch)
+        if plan.dims == 2:
+            images = images.contiguous(memory_format=torch.channels_last)
+        scores = network(images)
+        with torch.autocast(where.type, enabled=False):
+            found = [scores] if isinstance(scores, Tensor) else scores
+            return deep_loss(criterion, found, targets)
+
+    return loss

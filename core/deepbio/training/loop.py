@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,10 @@ from deepbio.errors import TrainingError, WeightsError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.io import atomic
 
-__all__ = ["Fit", "Loop", "Schedule", "half_precision", "write_history", "write_rows"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Fit", "Loop", "Schedule", "curve_picture", "half_precision", "write_history", "write_rows"]
 
 _WARM_UP = 0.03  # of the steps
 _CLIP = 5.0  # largest norm of the gradient
@@ -288,21 +292,21 @@ def write_rows(path: Path, rows: Sequence[dict[str, float]]) -> list[str]:
 def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
     """Write the training curve as ``history.csv`` and ``history.png``."""
     names = write_rows(folder / "history.csv", history)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with curve_picture(folder) as left:
+        _draw(left, history, names[3:])
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left = figure.add_subplot()
+
+def _draw(left: Axes, history: Sequence[dict[str, float]], names: Sequence[str]) -> None:
+    """The loss, and the scores of these names on an axis of their own."""
     steps = [row["step"] for row in history]
     left.plot(steps, [row["loss"] for row in history], color="tab:grey", label="training loss")
     left.set_xlabel("step")
     left.set_ylabel("loss")
     right = left.twinx()
-    for name in names[3:]:
+    for name in names:
         style = {"linewidth": 2.5, "color": "black"} if name == "score" else {"linewidth": 1.2}
         right.plot(steps, [row.get(name, math.nan) for row in history], label=f"val {name}", **style)
-    shown = [row[name] for row in history for name in names[3:] if name in row]
+    shown = [row[name] for row in history for name in names if name in row]
     if all(0 <= value <= 1 for value in shown if math.isfinite(value)):
         right.set_ylim(0, 1)  # most scores are a part of something
     right.set_ylabel("validation score")
@@ -312,6 +316,17 @@ def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
         for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
     ]
     right.legend(*zip(*handles, strict=True), loc="lower right")
+
+
+@contextmanager
+def curve_picture(folder: Path) -> Iterator[Axes]:
+    """Axes to draw on, which become ``history.png``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    yield figure.add_subplot()
     with atomic(folder / "history.png") as temporary:
         figure.savefig(temporary, dpi=120, format="png")
 

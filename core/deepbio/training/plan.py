@@ -18,6 +18,7 @@ from deepbio.training.augment import Augmentation
 from deepbio.training.configure import CONFIGURATIONS, Budget, Configuration, configurations, normalisation
 from deepbio.training.facts import CLASS_LIMIT
 from deepbio.training.fingerprint import Fingerprint
+from deepbio.training.settling import mark_of
 from deepbio.training.start import started_from, steps_of, trainable
 from deepbio.training.targets import channel_names
 
@@ -322,7 +323,13 @@ def _object_sizes(seen: Fingerprint) -> tuple[float, float] | None:
     return (round(low, 1), round(high, 1)) if high > 1.5 * low else None
 
 
-def write_plan(path: Path, plan: Plan, seen: Fingerprint | None = None, memory: float | None = None) -> None:
+def write_plan(
+    path: Path,
+    plan: Plan,
+    seen: Fingerprint | None = None,
+    memory: float | None = None,
+    data: Path | None = None,
+) -> None:
     """Write a plan as YAML, with the fingerprint it came from and what else could be trained.
 
     Parameters
@@ -335,13 +342,17 @@ def write_plan(path: Path, plan: Plan, seen: Fingerprint | None = None, memory: 
         Written beside it, for people.
     memory : float, optional
         As in `Wishes`, for the alternatives.
+    data : Path, optional
+        The data set that the plan fits; see `deepbio.training.settling.mark_of`.
     """
-    content: dict[str, Any] = {"plan": asdict(plan)}
+    content: dict[str, Any] = {"plan": _plain(asdict(plan))}
     if seen is not None:
         others = configurations(seen, Budget((memory or _MEMORY) * _GIGABYTE, plan.scores))
         told = {name: one.summary for name, one in others.items() if name != plan.configuration}
         content |= {"alternatives": told} if told else {}
         content["fingerprint"] = asdict(seen)
+    if data is not None:
+        content["mark"] = mark_of(content["plan"], data)
     text = yaml.dump(_plain(content), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=110)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

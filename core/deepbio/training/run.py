@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from deepbio.training.description import Description, check_description
 from deepbio.training.facts import CaseFacts, check_labels, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
+from deepbio.training.fitting_data import apart, check_fits
 from deepbio.training.folds import Folder, package_ensemble
 from deepbio.training.package import package_content
 from deepbio.training.plan import Plan, Wishes, make_plan, read_plan, write_plan
 from deepbio.training.scored import held_out
+from deepbio.training.settling import settle_plan
 from deepbio.training.validate import predict_classes, predict_whole
 from deepbio.training.volumes import Volumes
 
@@ -64,13 +66,70 @@ def propose_plan(
     ImageError, InputMismatch
         If the data cannot be trained on.
     """
-    wishes = _completed(wishes or Wishes(), about)
-    train_cases, val_cases = _parts(read_cases(data), wishes.folds)
-    seen, facts = _measured(train_cases, val_cases, wishes)
-    plan = make_plan(seen, wishes)
+    planner = _Planner(Path(data), read_cases(data), about)
+    plan, seen = planner.make(wishes)
     if save is not None:
-        _save(save, plan, seen, facts, wishes)
+        planner.write(save, plan, seen)
     return plan
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was measured of a data set, and the memory that plans from it may take."""
+
+    fingerprint: Fingerprint
+    cases: Sequence[CaseFacts]
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Plans for one data set, as `settle_plan` wants them."""
+
+    data: Path
+    cases: Sequence[Case]
+    about: Description | None
+    kind: ClassVar[type[Plan]] = Plan
+
+    def read(self, path: Path) -> Plan:
+        return read_plan(path)
+
+    def make(self, wishes: Wishes | None) -> tuple[Plan, _Seen]:
+        wishes = _completed(wishes or Wishes(), self.about)
+        seen = self._measured(wishes)
+        return make_plan(seen.fingerprint, wishes), seen
+
+    def check(self, plan: Plan) -> _Seen:
+        seen = self._measured(_completed(Wishes(folds=plan.folds), self.about))
+        _check_fit(plan, seen.fingerprint)
+        return seen
+
+    def write(self, path: Path, plan: Plan, facts: _Seen) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_plan(path, plan, facts.fingerprint, facts.memory, self.data)
+        write_facts(path.with_name("fingerprint.csv"), facts.cases)
+
+    def _measured(self, wishes: Wishes) -> _Seen:
+        train, val = _parts(self.cases, wishes.folds)
+        facts: list[CaseFacts] = []
+        seen = make_fingerprint(train, wishes.classes, facts)
+        check_labels(val, wishes.classes)
+        return _Seen(seen, facts, wishes.memory)
+
+
+def _check_fit(plan: Plan, seen: Fingerprint) -> None:
+    """Refuse a plan that is for other data."""
+    channels, classes = max(seen.channels), ""
+    grey = channels == 1 and plan.network["arguments"].get("in_channels") == plan.channels  # read as colour
+    if plan.target == "classes":
+        measured = seen.cases == sum(seen.groups.values())  # else a class may not have been met
+        if measured or plan.classes < seen.highest_label:
+            classes = apart("number of classes", plan.classes, seen.highest_label)
+    check_fits(
+        classes,
+        "" if grey else apart("channels", plan.channels, channels),
+        apart("spatial axes", 3 if plan.per_slice else plan.dims, seen.dims),
+    )
 
 
 def _completed(wishes: Wishes, about: Description | None) -> Wishes:
@@ -91,26 +150,11 @@ def _parts(cases: Sequence[Case], folds: int) -> tuple[list[Case], list[Case]]:
     return [case for case in cases if case.split != "test"], []
 
 
-def _measured(
-    train: Sequence[Case], val: Sequence[Case], wishes: Wishes
-) -> tuple[Fingerprint, list[CaseFacts]]:
-    facts: list[CaseFacts] = []
-    seen = make_fingerprint(train, wishes.classes, facts)
-    check_labels(val, wishes.classes)
-    return seen, facts
-
-
-def _save(path: Path, plan: Plan, seen: Fingerprint, facts: Sequence[CaseFacts], wishes: Wishes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_plan(path, plan, seen, wishes.memory)
-    write_facts(path.with_name("fingerprint.csv"), facts)
-
-
 def train(
     data: Path | str,
     output: Path | str,
     *,
-    plan: Plan | None = None,
+    plan: Plan | Wishes | None = None,
     about: Description | None = None,
     device: str = "auto",
     fold: int | None = None,
@@ -130,8 +174,9 @@ def train(
         Images and labels: see `read_cases`. Without a column ``split``, 15 % are held out.
     output : path
         Folder of the package; its name is the model's.
-    plan : Plan, optional
-        What to train; by default the one in ``NAME.training/plan.yaml``, else `propose_plan`.
+    plan : Plan or Wishes, optional
+        What to train, or what a new plan is to follow; by default the plan in ``NAME.training/plan.yaml``,
+        else `propose_plan`.
     about : Description, optional
         What the card says of the model.
     device : str
@@ -151,7 +196,7 @@ def train(
     Raises
     ------
     ImageError, InputMismatch
-        If the data cannot be used.
+        If the data cannot be used, or the plan is for other classes, channels or axes.
     OptionError
         If another plan was begun in the same folder, there is no such fold, or one is missing.
     CardError
@@ -162,56 +207,30 @@ def train(
     about = about or Description(title=f"Model {output.name}"[:128])
     check_description(about, "segment")
     cases = read_cases(data)
-    plan = _settle_plan(cases, work / "plan.yaml", plan, about, on_progress)
-    if not plan.folds:
-        if fold is not None or ensemble:
-            raise OptionError(
-                f"The plan in {str(work)!r} has no folds.", "Make one with --folds 5, or set 'folds' in it."
-            )
-        job = _Job(Path(data), plan, about, choose_device(device), work / "cache", on_progress)
+    path = work / "plan.yaml"
+    settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about))
+    on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
+    _check_folds(settled, work, fold, ensemble=ensemble)
+    job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress)
+    if not settled.folds:
         return job.run(split_cases(cases), work, output)
-    if fold is not None and not 0 <= fold < plan.folds:
-        raise OptionError(f"There is no fold {fold}; the plan has folds 0 to {plan.folds - 1}.")
-    job = _Job(Path(data), plan, about, choose_device(device), work / "cache", on_progress)
-    folders = [Folder(work / f"fold_{i}", work / f"fold_{i}" / output.name) for i in range(plan.folds)]
-    for i, (one, parts) in enumerate(zip(folders, fold_cases(cases, plan.folds), strict=True)):
-        if not ensemble and fold in (None, i) and not one.finished:
-            on_progress(Notice(f"Fold {i} of {plan.folds}."))
-            job.run(parts, one.work, one.package)
+    folders = [Folder(work / f"fold_{i}", work / f"fold_{i}" / output.name) for i in range(settled.folds)]
+    parts = fold_cases(cases, settled.folds)
+    if not ensemble:
+        job.run_folds(parts, folders, fold)
     if fold is not None:
         return folders[fold].package
-    sample = job.sample(fold_cases(cases, plan.folds)[0][1])
-    return package_ensemble(folders, plan, about, sample, output, Path(data))
+    return package_ensemble(folders, settled, about, job.sample(parts[0][1]), output, Path(data))
 
 
-def _settle_plan(
-    cases: Sequence[Case], path: Path, plan: Plan | None, about: Description, listener: Listener
-) -> Plan:
-    """The plan to follow; written down, so that a resumed run follows the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        begun = read_plan(path)
-        if plan is not None and asdict(plan) != asdict(begun):
-            if any(path.parent.glob("**/checkpoint.pt")):
-                raise OptionError(
-                    f"{str(path.parent)!r} holds a run with another plan.",
-                    "Choose another output, or delete that folder to start again.",
-                )
-            _new_plan(cases, path, plan, about)
-        plan = plan or begun
-    else:
-        plan = _new_plan(cases, path, plan, about)
-    listener(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
-    return plan
-
-
-def _new_plan(cases: Sequence[Case], path: Path, plan: Plan | None, about: Description) -> Plan:
-    """Measure and check the data and write the plan down."""
-    wishes = _completed(Wishes(folds=plan.folds if plan else 0), about)
-    seen, facts = _measured(*_parts(cases, wishes.folds), wishes)
-    plan = plan or make_plan(seen, wishes)
-    _save(path, plan, seen, facts, wishes)
-    return plan
+def _check_folds(plan: Plan, work: Path, fold: int | None, *, ensemble: bool) -> None:
+    """Refuse what is asked of folds that the plan does not have."""
+    if not plan.folds and (fold is not None or ensemble):
+        raise OptionError(
+            f"The plan in {str(work)!r} has no folds.", "Make one with --folds 5, or set 'folds' in it."
+        )
+    if plan.folds and fold is not None and not 0 <= fold < plan.folds:
+        raise OptionError(f"There is no fold {fold}; the plan has folds 0 to {plan.folds - 1}.")
 
 
 class _Job:
@@ -248,6 +267,18 @@ class _Job:
             rows = held_out(load_model(output), val, self.data, self.listener)
             write_package(output, replace(content, scores=rows), replace=True)
         return output
+
+    def run_folds(
+        self,
+        parts: Sequence[tuple[Sequence[Case], Sequence[Case]]],
+        folders: Sequence[Folder],
+        only: int | None,
+    ) -> None:
+        """Train the folds, or only one, that are not finished."""
+        for i, (one, part) in enumerate(zip(folders, parts, strict=True)):
+            if only in (None, i) and not one.finished:
+                self.listener(Notice(f"Fold {i} of {len(folders)}."))
+                self.run(part, one.work, one.package)
 
     def sample(self, val: Sequence[Case]) -> np.ndarray:
         """Raw pixels of a held-out image on the working grid, for the package's own test."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from deepbio import io  # noqa: E402
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError  # noqa: E402
 from deepbio.events import Event, Progress  # noqa: E402
 from deepbio.image import Grid, Image, LabelMap  # noqa: E402
-from deepbio.training import Description, classify, generate, propose_plan, restore, sequence, train  # noqa: E402
+from deepbio.training import (  # noqa: E402
+    Description,
+    classify,
+    generate,
+    propose_plan,
+    read_plan,
+    restore,
+    sequence,
+    train,
+)
 from tests.core.training.shapes import write_arrays, write_folders  # noqa: E402
 
 
@@ -241,3 +251,94 @@ def test_a_run_that_was_begun_is_not_measured_again(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(classify, "check_plan", again)
     with pytest.raises(Cancelled):
         train(data, tmp_path / "model", plan=plan, device="cpu", on_progress=stop)
+
+
+# --- a plan on disk that somebody edited, and how often the data is measured ----------------------
+
+
+def edit(path: Path, **changes: Any) -> None:
+    content = yaml.safe_load(path.read_text())
+    content["plan"] |= changes
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch, no_training: None) -> list[str]:
+    """How often, and for what, a family looked at its data."""
+    calls: list[str] = []
+
+    def counted(module: ModuleType, name: str) -> None:
+        original = getattr(module, name)
+
+        def count(*args: Any) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(module, name, count)
+
+    for module in (classify, generate, restore, sequence):
+        counted(module, "make_plan")
+        counted(module, "check_plan")
+    return calls
+
+
+EDITS = {
+    "classify": ({"labels": ["disc", "square"]}, {"channels": 3}),
+    "generate": ({"labels": ["disc", "square"]}, {"channels": 3}),
+    "restore": ({"channels": 2},),
+    "sequence": ({"classes": ["one", "two"]}, {"channels": 3}),
+}
+
+
+@pytest.mark.parametrize(("task", "changes"), [(task, one) for task, all_ in EDITS.items() for one in all_])
+def test_an_edited_plan_is_refused_as_a_given_one_is(tmp_path, no_training, task, changes) -> None:
+    data = {
+        "classify": lambda: write_folders(tmp_path / "shapes", COUNTS),
+        "generate": lambda: write_folders(tmp_path / "shapes", COUNTS),
+        "restore": lambda: write_restore(tmp_path / "pairs"),
+        "sequence": lambda: write_movies(tmp_path / "movies.csv", 1),
+    }[task]()
+    wishes = {"generate": generate.Wishes(size=16), "restore": restore.Wishes(**RESTORE)}.get(task)
+    begun = tmp_path / "model.training" / "plan.yaml"
+    propose_plan(data, wishes, task=task, save=begun)
+    edit(begun, **changes)
+    before = begun.read_bytes()
+    with pytest.raises(InputMismatch, match="The plan does not fit the data") as going_on:
+        train(data, tmp_path / "model")
+    with pytest.raises(InputMismatch) as given:
+        train(data, tmp_path / "new", plan=read_plan(begun))
+    assert str(going_on.value) == str(given.value)
+    assert begun.read_bytes() == before
+
+
+def test_only_an_edited_plan_or_other_data_is_measured_again(tmp_path, measured) -> None:
+    data = write_folders(tmp_path / "grey", COUNTS)
+    begun = tmp_path / "model.training" / "plan.yaml"
+    propose_plan(data, save=begun)
+    with pytest.raises(Begun):
+        train(data, tmp_path / "model")
+    assert measured == ["make_plan"]
+    with pytest.raises(InputMismatch, match="only the plan has cross"):
+        train(other_classes(tmp_path / "other"), tmp_path / "model")
+    assert measured == ["make_plan", "check_plan"]
+    edit(begun, steps=9)
+    with pytest.raises(Begun):
+        train(data, tmp_path / "model")
+    assert measured == ["make_plan", "check_plan", "check_plan"]
+    assert read_plan(begun).steps == 9
+
+
+def test_wishes_are_planned_and_measured_once(tmp_path, measured) -> None:
+    data = write_folders(tmp_path / "grey", COUNTS)
+    with pytest.raises(Begun):
+        train(data, tmp_path / "model", plan=classify.Wishes(steps=9))
+    assert measured == ["make_plan"]
+    begun = tmp_path / "model.training" / "plan.yaml"
+    assert read_plan(begun) == propose_plan(data, classify.Wishes(steps=9))
+    (begun.parent / "checkpoint.pt").touch()
+    with pytest.raises(Begun):
+        train(data, tmp_path / "model", plan=classify.Wishes(steps=9))
+    with pytest.raises(OptionError, match="holds a run with another plan"):
+        train(data, tmp_path / "model", plan=classify.Wishes(steps=8))
+    with pytest.raises(OptionError, match="is of the task 'classify'; the task asked for is 'restore'"):
+        train(data, tmp_path / "new", task="restore", plan=classify.Wishes(steps=8))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -13,13 +14,14 @@ pytest.importorskip("onnxscript")
 from deepbio import io  # noqa: E402
 from deepbio.cases import read_cases, split_cases  # noqa: E402
 from deepbio.engine.tensors import run_tensors  # noqa: E402
-from deepbio.errors import Cancelled, OptionError, WeightsError  # noqa: E402
+from deepbio.errors import Cancelled, InputMismatch, OptionError, WeightsError  # noqa: E402
 from deepbio.events import Event, Notice, Progress  # noqa: E402
 from deepbio.library.check import check_package  # noqa: E402
 from deepbio.metrics import average_precision  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import load_model  # noqa: E402
-from deepbio.training import Description, Plan, Wishes, propose_plan, train  # noqa: E402
+from deepbio.training import Description, Plan, Wishes, propose_plan, read_plan, run, train  # noqa: E402
+from deepbio.training.fingerprint import Fingerprint, make_fingerprint  # noqa: E402
 from deepbio.training.fit import fit  # noqa: E402
 from deepbio.training.sampler import PatchSampler  # noqa: E402
 from deepbio.training.volumes import Volumes  # noqa: E402
@@ -151,6 +153,47 @@ def test_another_plan_does_not_mix_with_a_run(trained, discs: Path) -> None:
     plan = propose_plan(discs, Wishes(steps=3000))
     with pytest.raises(OptionError, match="holds a run with another plan"):
         train(discs, trained[0], plan=plan, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("target", "changes", "told"),
+    [
+        ("instances", {"channels": 3}, "channels: 3 in the plan, 1 in the data"),
+        ("classes", {"classes": 1}, "number of classes: 1 in the plan, "),
+        ("classes", {"classes": 99}, "number of classes: 99 in the plan, "),
+        ("instances", {"dims": 3}, "spatial axes: 3 in the plan, 2 in the data"),
+    ],
+)
+def test_a_plan_that_was_edited_is_for_this_data(
+    discs: Path, tmp_path: Path, target: str, changes: dict, told: str
+) -> None:
+    begun = tmp_path / "model.training" / "plan.yaml"
+    plan = propose_plan(discs, Wishes(target=target), save=begun)
+    content = yaml.safe_load(begun.read_text())
+    content["plan"] |= changes
+    begun.write_text(yaml.safe_dump(content))
+    for output, given in (("model", None), ("new", replace(plan, **changes))):
+        with pytest.raises(InputMismatch) as error:
+            train(discs, tmp_path / output, plan=given)
+        assert str(error.value).startswith(f"The plan does not fit the data ({told}")
+
+
+def test_data_is_measured_once(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+
+    def counted(cases: list, *more: object) -> Fingerprint:
+        measured.append(len(cases))
+        return make_fingerprint(cases, *more)
+
+    monkeypatch.setattr(run, "make_fingerprint", counted)
+    monkeypatch.setattr(run._Job, "run", lambda job, parts, work, output: output)
+    train(discs, tmp_path / "model", plan=Wishes(steps=5))
+    assert len(measured) == 1
+    train(discs, tmp_path / "model")
+    assert len(measured) == 1  # the plan is as it was written
+    train(discs, tmp_path / "model", plan=Wishes(steps=6))
+    assert len(measured) == 2
+    assert read_plan(tmp_path / "model.training" / "plan.yaml").steps == 6
 
 
 def test_a_checkpoint_of_another_network_is_told(trained, discs: Path, tmp_path: Path) -> None:
