@@ -142,7 +142,7 @@ def _refusal(model: str, image: Image, options: RunOptions) -> str:
 
 def test_without_an_image_only_generators_fit() -> None:
     told = facts.fits(None, RunOptions())
-    assert {name for name, why in told["fits"].items() if not why} == {"nuclei-synth"}
+    assert {name for name, why in told["fits"].items() if not why} == {"cells-synth", "nuclei-synth"}
     assert told["fits"]["nuclei"].startswith("The model 'nuclei' needs an image; found none.")
     assert not any(told["doubts"].values())
 
@@ -150,6 +150,7 @@ def test_without_an_image_only_generators_fit() -> None:
 def test_cards_say_what_they_take() -> None:
     told = {card["name"]: card["takes"] for card in facts.models()["models"]}
     assert told["nuclei-synth"] == ["labels", "nothing"]
+    assert told["cells-synth"] == ["nothing"]
     assert told["denoise"] == told["blood-cells"] == told["nuclei"] == ["image"]
 
 
