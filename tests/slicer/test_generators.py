@@ -139,7 +139,11 @@ def test_who_needs_an_input_and_who_takes_none(shades: Any, cards: Any) -> None:
     logic.fits(None, lambda outputs, error: told.append((outputs, error))).wait(TIMEOUT)
     ((outputs, error),) = told
     assert error is None
-    assert {name for name, why in outputs["fits"].items() if not why} == {"shades", "cells-synth", "nuclei-synth"}
+    assert {name for name, why in outputs["fits"].items() if not why} == {
+        "shades",
+        "cells-synth",
+        "nuclei-synth",
+    }
 
 
 def label_map(scene: Any, labels: np.ndarray) -> Any:
