@@ -352,7 +352,7 @@ def test_label_maps_are_no_images(logic: Any, cards: Any, scene: Any) -> None:
         logic.segment(labels, cards["hippocampus"], ONNX).wait(TIMEOUT)
     told: list[Any] = []
     logic.fits(labels, lambda outputs, error: told.append(outputs)).wait(TIMEOUT)
-    other = ("2D", "follows frames")  # what they would not take of an image either
+    other = ("2D", "follows frames", "from a latent")  # what they would not take of an image either
     reasons = [why for why in told[0]["fits"].values() if not any(word in why for word in other)]
     assert len(reasons) > 1
     assert all("is a label map" in why for why in reasons)
