@@ -20,7 +20,7 @@ from deepbio.tasks.generate import make_latents
 from deepbio.training.adversarial import Batch, Losses
 from deepbio.training.differentiable import change
 
-__all__ = ["ClassBatches", "ClassGame", "sample_sheet", "turned"]
+__all__ = ["ClassBatches", "ClassGame", "by_name", "sample_sheet", "side_by_side", "turned"]
 
 _SHEET = 8  # samples of each class on a sheet
 
@@ -132,7 +132,7 @@ class ClassGame:
         """Tell real from made-up, and name the class of real ones."""
         labels = batch["labels"]
         with torch.no_grad():
-            made, _, _ = self._made(_held(generator), batch, random)
+            made, _, _ = self._made(by_name(generator), batch, random)
         real, naming = self._judged(discriminator, batch["images"], labels, random)
         fake, _ = self._judged(discriminator, made, labels, random)
         loss = _rejected(real) + _rejected([-one for one in fake]) + self.naming * naming
@@ -142,7 +142,7 @@ class ClassGame:
         self, generator: nn.Module, discriminator: nn.Module, batch: Batch, random: torch.Generator
     ) -> Losses:
         """Pass for real, and for the class asked for."""
-        made, difference, divergence = self._made(_held(generator), batch, random)
+        made, difference, divergence = self._made(by_name(generator), batch, random)
         fake, naming = self._judged(discriminator, made, batch["labels"], random)
         loss = _rejected(fake) + self.naming * naming
         loss = loss + self.likeness * difference + self.coding * divergence
@@ -158,7 +158,7 @@ class ClassGame:
 
     def sheet(self, generator: nn.Module) -> np.ndarray:
         """Eight samples of each class, a row a class."""
-        return sample_sheet(_held(generator)["generator"], self.latent, self.classes, self.seed)
+        return sample_sheet(by_name(generator)["generator"], self.latent, self.classes, self.seed)
 
 
 @torch.no_grad()
@@ -168,9 +168,13 @@ def sample_sheet(network: nn.Module, latent: int, classes: int, seed: int) -> np
     seeds = [seed * 1000 + i for i in range(_SHEET)] * classes
     inputs = torch.from_numpy(make_latents(labels, seeds, latent, classes))
     made = network(inputs.to(next(network.parameters()).device)).cpu().numpy()
-    pixels = np.clip(np.round((made + 1) * 127.5), 0, 255).astype(np.uint8)
-    rows = pixels.reshape(classes, _SHEET, *pixels.shape[1:])
-    sheet = rows.transpose(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, pixels.shape[1])
+    return side_by_side(made.reshape(classes, _SHEET, *made.shape[1:]))
+
+
+def side_by_side(rows: np.ndarray) -> np.ndarray:
+    """Images of -1 to 1 (rows, N, C, y, x) as one picture: uint8 (rows y, N x[, C])."""
+    pixels = np.clip(np.round((rows + 1) * 127.5), 0, 255).astype(np.uint8)
+    sheet = pixels.transpose(0, 3, 1, 4, 2).reshape(rows.shape[0] * rows.shape[3], -1, rows.shape[2])
     return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
 
 
@@ -183,8 +187,8 @@ def _mean(logits: list[Tensor]) -> Tensor:
     return torch.stack([one.mean() for one in logits]).mean()
 
 
-def _held(networks: nn.Module) -> nn.ModuleDict:
-    """The generator, by its name, and its encoder where it has one."""
+def by_name(networks: nn.Module) -> nn.ModuleDict:
+    """The networks of one side of a game, by their names."""
     assert isinstance(networks, nn.ModuleDict)  # noqa: S101 - for the type checker
     return networks
 

@@ -23,7 +23,7 @@ from deepbio.errors import OptionError
 from deepbio.events import Listener
 from deepbio.networks.flow import FlowField, FlowGenerator
 from deepbio.training.adversarial import Batch, Losses, write_sheet
-from deepbio.training.generate_class import sample_sheet, turned
+from deepbio.training.generate_class import by_name, sample_sheet, side_by_side, turned
 from deepbio.training.loop import Loop, Schedule
 
 __all__ = ["Codes", "CoderGame", "FlowBatches", "FlowLearner", "FlowSchedule", "make_codes"]
@@ -131,23 +131,15 @@ class CoderGame:
     @torch.no_grad()
     def sheet(self, generator: nn.Module) -> np.ndarray:
         """Images, and under each of them what comes back."""
-        coder, images = _coder(generator), torch.from_numpy(self.shown.astype(np.float32) / 127.5 - 1)
+        coder, images = by_name(generator), torch.from_numpy(self.shown.astype(np.float32) / 127.5 - 1)
         device = next(generator.parameters()).device
-        back = coder["decoder"](coder["encoder"](images.to(device))).cpu().numpy()
-        made = np.clip(np.round((back + 1) * 127.5), 0, 255).astype(np.uint8)
-        rows = np.stack([self.shown, made])
-        sheet = rows.transpose(0, 3, 1, 4, 2).reshape(2 * rows.shape[3], -1, rows.shape[2])
-        return sheet[:, :, 0] if sheet.shape[2] == 1 else sheet
-
-
-def _coder(networks: nn.Module) -> nn.ModuleDict:
-    assert isinstance(networks, nn.ModuleDict)  # noqa: S101 - for the type checker
-    return networks
+        back = coder["decoder"](coder["encoder"](images.to(device))).cpu()
+        return side_by_side(torch.stack([images, back]).numpy())
 
 
 def _through(networks: nn.Module, images: Tensor, random: torch.Generator) -> Tensor:
     """Images made of noisy codes of images."""
-    coder = _coder(networks)
+    coder = by_name(networks)
     codes = coder["encoder"](images.contiguous(memory_format=torch.channels_last))
     noise = torch.randn(codes.shape, generator=random).to(codes)
     made: Tensor = coder["decoder"](codes + _NOISE * noise)
