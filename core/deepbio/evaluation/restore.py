@@ -17,7 +17,7 @@ from deepbio.evaluation.report import Report, score_row
 from deepbio.events import Listener, Progress, silent
 from deepbio.image import Grid, Image, Table
 from deepbio.library.restoration import Restoration
-from deepbio.metrics.restoration import fit_intensity, noise_level, psnr, ssim
+from deepbio.metrics.restoration import exposed, fit_intensity, noise_level, psnr, ssim
 from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def evaluate_cases(
     Returns
     -------
     Report
-        PSNR in dB and SSIM, of the model and of what it is compared with.
+        PSNR in dB and SSIM, of the model and of what it is compared with; where a truth is overexposed also
+        the PSNR without the pixels at its highest value.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def score_cases(
     columns = (
         {name: np.array([row[name] for row in rows]) for name in rows[0]} if rows else {"image": np.array([])}
     )
-    units = {"psnr": "dB", "seconds": "s"} if rows else {}
+    units = {"psnr": "dB", "psnr_exposed": "dB", "seconds": "s"} if rows else {}
     return Report(
         _summary(rows, split, command), Table(columns, units), partial(_figure, rows) if rows else None
     )
@@ -127,14 +128,17 @@ def _scored(
     planes = _comparable(given, truth.shape, model.card.ndim)
     results = [(model.card.name, found.numpy(), "", seconds)]
     results.extend(_baselines(planes, given, truth, model.card.ndim))
+    counted = exposed(truth)
     for method, result, setting, spent in results:
         fitted = fit_intensity(result, truth)
+        known = fitted if counted is None else fit_intensity(result, truth, counted)
         yield {
             "image": case.path.name,
             "group": case.group,
             "method": method,
             "setting": setting,
             "psnr": round(psnr(fitted, truth), 3),
+            "psnr_exposed": round(psnr(known, truth, counted), 3),
             "ssim": round(_ssim(fitted, truth, model.card.ndim), 4),
             "seconds": round(spent, 3),
         }
@@ -254,7 +258,10 @@ def _summary(rows: Sequence[dict[str, Any]], split: str, command: str) -> list[d
     for method in dict.fromkeys(row["method"] for row in rows):
         chosen = [row for row in rows if row["method"] == method]
         said = "" if method == rows[0]["method"] else f", {method}"
-        for name, metric in (("psnr", "PSNR in dB"), ("ssim", "SSIM")):
+        metrics = [("psnr", "PSNR in dB"), ("ssim", "SSIM")]
+        if any(row["psnr_exposed"] != row["psnr"] for row in rows):
+            metrics.insert(1, ("psnr_exposed", "PSNR in dB where the truth is not overexposed"))
+        for name, metric in metrics:
             value = float(np.mean([row[name] for row in chosen]))
             summary.append(score_row(split, f"{metric}{said}", value, len(chosen), command=command))
     return summary

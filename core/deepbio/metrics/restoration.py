@@ -7,13 +7,42 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from deepbio.errors import InputMismatch
 
-__all__ = ["fit_intensity", "noise_level", "psnr", "ssim"]
+__all__ = ["exposed", "fit_intensity", "noise_level", "psnr", "ssim"]
 
 _WINDOW = 7  # of the structural similarity
+_OVEREXPOSED, _FEW = (
+    5e-4,
+    8,
+)  # part and number of pixels above which the highest value is where it was cut off
 _MAD = 0.6745  # median of the absolute value of a standard normal number
 
 
-def fit_intensity(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def exposed(truth: np.ndarray) -> np.ndarray | None:
+    """Where a truth is one: not where it is overexposed.
+
+    A camera, or a file that was scaled for display, cuts off what is brighter than its highest value. How bright
+    such a pixel was is not known, and a restoration that says it is not wrong.
+
+    Parameters
+    ----------
+    truth : ndarray
+
+    Returns
+    -------
+    ndarray of bool, or None
+        False at the highest value, if more than 0.05 % of the pixels (and more than 8) share it; else None.
+
+    Examples
+    --------
+    >>> exposed(np.arange(30)) is None, int(exposed(np.minimum(np.arange(30), 20)).sum())
+    (True, 20)
+    """
+    brightest = truth == truth.max()
+    count = int(brightest.sum())
+    return ~brightest if max(_OVEREXPOSED * truth.size, _FEW) < count < truth.size else None
+
+
+def fit_intensity(image: np.ndarray, truth: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
     """Bring an image to the intensities of its truth: factor and offset of the least squares.
 
     Cameras, exposures and files that are scaled for display differ by both; neither is an error of
@@ -23,6 +52,8 @@ def fit_intensity(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     ----------
     image, truth : ndarray
         Of one shape.
+    counted : ndarray of bool, optional
+        Which pixels are fitted; by default all.
 
     Returns
     -------
@@ -40,14 +71,22 @@ def fit_intensity(image: np.ndarray, truth: np.ndarray) -> np.ndarray:
     [5.0, 7.0, 9.0]
     """
     image, truth = _pair(image, truth)
-    centred = image - image.mean()
+    some, same = (image, truth) if counted is None else (image[counted], truth[counted])
+    centred = some - some.mean()
     power = float(np.vdot(centred, centred))
-    slope = float(np.vdot(centred, truth)) / power if power > 0 else 0.0
-    return np.asarray(slope * centred + truth.mean())
+    slope = float(np.vdot(centred, same)) / power if power > 0 else 0.0
+    return np.asarray(slope * (image - some.mean()) + same.mean())
 
 
-def psnr(image: np.ndarray, truth: np.ndarray) -> float:
+def psnr(image: np.ndarray, truth: np.ndarray, counted: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB over the range of the truth; infinite where they are equal.
+
+    Parameters
+    ----------
+    image, truth : ndarray
+        Of one shape.
+    counted : ndarray of bool, optional
+        Which pixels are compared, still over the range of the whole truth; by default all.
 
     Examples
     --------
@@ -55,9 +94,12 @@ def psnr(image: np.ndarray, truth: np.ndarray) -> float:
     23.01
     """
     image, truth = _pair(image, truth)
+    high = _range(truth)
+    if counted is not None:
+        image, truth = image[counted], truth[counted]
     if np.array_equal(image, truth):
         return float("inf")
-    return float(peak_signal_noise_ratio(truth, image, data_range=_range(truth)))  # type: ignore[no-untyped-call]
+    return float(peak_signal_noise_ratio(truth, image, data_range=high))  # type: ignore[no-untyped-call]
 
 
 def ssim(image: np.ndarray, truth: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 Methods: residual learning, Zhang et al., IEEE TIP 26:3142 (2017, doi:10.1109/TIP.2017.2662206);
 weights of smoothing kernels for each pixel, after Mildenhall et al., CVPR 2018 (arXiv:1712.02327);
-sub-pixel convolution for finer grids, Shi et al., CVPR 2016 (doi:10.1109/CVPR.2016.207).
+sub-pixel convolution for finer grids, Shi et al., CVPR 2016 (doi:10.1109/CVPR.2016.207), and its
+inverse, which lets the U-Net work at a part of the resolution, Zhang et al., IEEE TIP 27:4608 (2018,
+doi:10.1109/TIP.2018.2839891).
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from deepbio.networks.unet import UNet, fold_norms
 
-__all__ = ["Restorer", "fold_restorer", "shuffle_pixels"]
+__all__ = ["Restorer", "fold_restorer", "shuffle_pixels", "unshuffle_pixels"]
 
 _CONVOLVE: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 _INTERPOLATION = {2: "bilinear", 3: "trilinear"}
@@ -44,6 +46,9 @@ class Restorer(nn.Module):
         Standard deviations in pixels of Gaussian filters. With them the U-Net also says how much of the
         image at each scale (and as it is) goes into each pixel: it begins with the mean of them all
         and soon knows where to smooth.
+    unshuffle : int or sequence of int
+        Edges of the blocks of pixels that are channels to the U-Net, per axis. With 2 it computes at half the
+        resolution (a fourth of the places in 2D) and loses no pixel on the way.
     encoder, norm, strides
         Of the U-Net; see `UNet`.
 
@@ -63,22 +68,31 @@ class Restorer(nn.Module):
         factor: int | Sequence[int] = 1,
         residual: bool = True,
         scales: Sequence[float] = (),
+        unshuffle: int | Sequence[int] = 1,
         encoder: str = "plain",
         norm: str = "batch",
         strides: Sequence[int | Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        self.factor = (factor,) * dims if isinstance(factor, int) else tuple(factor)
+        self.factor, self.unshuffle = (
+            (given,) * dims if isinstance(given, int) else tuple(given) for given in (factor, unshuffle)
+        )
         if len(self.factor) != dims or min(self.factor) < 1 or channels < 1:
             raise ValueError(f"no restorer with dims={dims!r}, channels={channels!r}, factor={factor!r}")
         self.scales = tuple(float(s) for s in scales)
         if self.scales and (not residual or math.prod(self.factor) > 1 or min(self.scales) <= 0):
             raise ValueError(f"scales {self.scales} need a factor of 1, a residual, and sizes above 0")
+        if len(self.unshuffle) != dims or min(self.unshuffle) < 1:
+            raise ValueError(f"unshuffle {unshuffle!r}: expected {dims} numbers of at least 1")
+        self._block = math.prod(self.unshuffle)
+        if self._block > 1 and (not residual or math.prod(self.factor) > 1):
+            raise ValueError(f"unshuffle {unshuffle!r} needs a factor of 1 and a residual")
         self.dims, self.channels, self.residual = dims, channels, residual
+        found = channels * math.prod(self.factor) + (1 + len(self.scales) if self.scales else 0)
         self.trunk = UNet(
             dims,
-            channels,
-            channels * math.prod(self.factor) + (1 + len(self.scales) if self.scales else 0),
+            channels * self._block,
+            found * self._block,
             features=features,
             strides=strides,
             encoder=encoder,
@@ -103,7 +117,9 @@ class Restorer(nn.Module):
         Tensor, shape (N, channels, [factor * z,] factor * y, factor * x)
             In the units of the input.
         """
-        found: Any = self.trunk(x)
+        found: Any = self.trunk(unshuffle_pixels(x, self.unshuffle) if self._block > 1 else x)
+        if self._block > 1:
+            found = shuffle_pixels(found, self.unshuffle)
         if self.scales:
             return self._blended(x, found)
         if math.prod(self.factor) == 1:
@@ -141,12 +157,12 @@ class Restorer(nn.Module):
     @property
     def divisor(self) -> tuple[int, ...]:
         """Each spatial size of the input must be a multiple of this, per axis."""
-        return self.trunk.divisor
+        return tuple(f * n for f, n in zip(self.unshuffle, self.trunk.divisor, strict=True))
 
     @property
     def receptive_field(self) -> tuple[int, ...]:
         """Pixels of the input that can influence one of the result, per axis."""
-        return self.trunk.receptive_field
+        return tuple(f * n for f, n in zip(self.unshuffle, self.trunk.receptive_field, strict=True))
 
 
 def _gaussian(scale: float) -> Tensor:
@@ -182,6 +198,34 @@ def shuffle_pixels(x: Tensor, factor: Sequence[int]) -> Tensor:
     order = [axis for k in range(dims) for axis in (2 + dims + k, 2 + k)]
     return x.permute(0, 1, *order).reshape(
         x.shape[0], channels, *(n * f for n, f in zip(size, factor, strict=True))
+    )
+
+
+def unshuffle_pixels(x: Tensor, factor: Sequence[int]) -> Tensor:
+    """Turn blocks of pixels into channels, in 2D and 3D: what `shuffle_pixels` undoes.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, C, *size)
+        Each size a multiple of its factor.
+    factor : sequence of int
+        Edges of a block, per axis.
+
+    Returns
+    -------
+    Tensor, shape (N, C * prod(factor), *(size / factor))
+
+    Examples
+    --------
+    >>> unshuffle_pixels(torch.arange(4.0).reshape(1, 1, 2, 2), (2, 2)).flatten().tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    dims, size = len(factor), x.shape[2:]
+    blocks = [n for total, f in zip(size, factor, strict=True) for n in (total // f, f)]
+    x = x.reshape(x.shape[0], x.shape[1], *blocks)
+    order = [*(3 + 2 * k for k in range(dims)), *(2 + 2 * k for k in range(dims))]
+    return x.permute(0, 1, *order).reshape(
+        x.shape[0], -1, *(n // f for n, f in zip(size, factor, strict=True))
     )
 
 

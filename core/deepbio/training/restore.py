@@ -30,7 +30,8 @@ from deepbio.training.loop import Loop, Schedule
 from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.restore_loss import RestoreLoss
 from deepbio.training.restore_package import restore_content
-from deepbio.training.restore_pairs import Batch, Pairs, PatchSampler, prepare_pairs
+from deepbio.training.restore_pairs import Pair, Pairs, prepare_pairs
+from deepbio.training.restore_patches import Batch, PatchSampler
 from deepbio.training.restore_plan import Plan, Wishes
 
 __all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
@@ -202,7 +203,9 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> Plan:
     edge = wishes.patch or (_CODE_PATCH if method in _CODES else _PATCH)[dims]
-    divisor = 2 ** (wishes.stages if method in _CODES else wishes.stages - 1)
+    # a denoiser computes at half the resolution, with a block of pixels as its channels
+    half = method == "paired" and dims == 2
+    divisor = 2 ** (wishes.stages if method in _CODES or half else wishes.stages - 1)
     if edge % divisor:
         raise OptionError(
             f"Patches of {edge} pixels cannot be halved {divisor.bit_length() - 1} times.",
@@ -220,6 +223,8 @@ def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> 
             arguments["factor"] = wishes.factor
         if method == "paired":
             arguments["scales"] = list(_SCALES)
+        if half:
+            arguments["unshuffle"] = 2
         if method == "noise2void":
             arguments["residual"] = False
         network = {"name": "restorer", "arguments": arguments}
@@ -308,16 +313,16 @@ class _Scorer:
             sampler, loss = PatchSampler(self._pairs, replace(self._plan, seed=2**31 - 1)), self._loss
             return {"score": -float(np.mean([loss(network, sampler.batch(step)) for step in range(8)]))}
         cases = (self._pairs[i] for i in range(len(self._pairs)))
-        values = [self._psnr(network, pair.image, pair.target) for pairs in cases for pair in pairs]
+        values = [self._psnr(network, pair) for pairs in cases for pair in pairs]
         return {"score": float(np.mean(values))}
 
     def _loss(self, network: nn.Module, batch: Batch) -> float:
         with torch.inference_mode():
             return float(RestoreLoss(self._plan, self._device)(network, batch))
 
-    def _psnr(self, network: nn.Module, image: np.ndarray, target: np.ndarray) -> float:
+    def _psnr(self, network: nn.Module, pair: Pair) -> float:
         """Of the middle of an image, in a size that the network takes."""
-        plan = self._plan
+        plan, image = self._plan, pair.image
         divisor: tuple[int, ...] = network.divisor  # type: ignore[assignment]
         inner, outer = [slice(None)], [slice(None)]
         for n, d in zip(image.shape[1:], divisor, strict=True):
@@ -328,8 +333,9 @@ class _Scorer:
         x = torch.from_numpy(np.ascontiguousarray(image[tuple(inner)]))[None].to(self._device)
         with torch.inference_mode():
             found = network(x)[0].float().cpu().numpy()
-        truth = target[tuple(outer)]
-        return min(psnr(fit_intensity(found, truth), truth), 100.0)
+        truth = pair.target[tuple(outer)]
+        counted = None if pair.counted is None else pair.counted[tuple(outer)]
+        return min(psnr(fit_intensity(found, truth, counted), truth, counted), 100.0)
 
 
 def _package(

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepbio.networks.autoencoder import VariationalAutoencoder
-from deepbio.training.restore_pairs import Batch
+from deepbio.training.restore_patches import Batch
 from deepbio.training.restore_plan import Plan
 
-__all__ = ["RestoreLoss", "divergence", "ssim_loss"]
+__all__ = ["RestoreLoss", "divergence", "psnr_loss", "ssim_loss"]
 
 _WINDOW = 7
+_PRECISE = 1e-3  # square error, of an image's variance, below which a patch is as good as it needs to be
 _MIX = 0.84  # of 1 - SSIM, the rest is L1: Zhao et al., IEEE TCI 3:47 (2017, doi:10.1109/TCI.2016.2644865)
 _POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -48,6 +49,8 @@ class RestoreLoss:
         if batch.mask is None:
             return self._difference(found, targets)
         mask = torch.from_numpy(batch.mask).to(self._device)
+        if self._plan.method != "noise2void":  # nothing is to be learned where the target does not count
+            return self._difference(torch.where(mask, found, targets), targets)
         error = (found - targets)[mask]
         return error.square().mean() if self._plan.loss == "l2" else error.abs().mean()
 
@@ -57,8 +60,31 @@ class RestoreLoss:
             return F.mse_loss(found, targets)
         if loss == "l1":
             return F.l1_loss(found, targets)
+        if loss == "psnr":
+            return psnr_loss(found, targets)
         similar = ssim_loss(found, targets, self._plan.data_range)
         return similar if loss == "ssim" else _MIX * similar + (1 - _MIX) * F.l1_loss(found, targets)
+
+
+def psnr_loss(found: Tensor, targets: Tensor) -> Tensor:
+    """The logarithm of each image's mean square error, the mean over images.
+
+    A decibel counts the same in an image with little noise as in one with much, where the square error itself
+    would hardly see the former. Chen et al., ECCV 2022 (arXiv:2204.04676).
+
+    Parameters
+    ----------
+    found, targets : Tensor, shape (N, C, [z,] y, x)
+        In units of the deviation of an image; errors far below 0.03 of it count no more.
+
+    Examples
+    --------
+    >>> targets = torch.zeros(2, 1, 4, 4)
+    >>> [round(float(psnr_loss(targets + error, targets)), 2) for error in (1.0, 0.1)]
+    [0.0, -4.51]
+    """
+    error = (found - targets).square().flatten(1).mean(1)
+    return torch.log(error + _PRECISE).mean()
 
 
 def ssim_loss(found: Tensor, targets: Tensor, data_range: float) -> Tensor:

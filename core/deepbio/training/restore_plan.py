@@ -10,7 +10,7 @@ from deepbio.options import Options, option
 
 __all__ = ["LOSSES", "Plan", "Wishes"]
 
-LOSSES = ("l2", "l1", "ssim", "ssim+l1")
+LOSSES = ("l2", "l1", "psnr", "ssim", "ssim+l1")
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Plan:
     ----------
     method : str
         One of `deepbio.library.restoration.METHODS`.
-    loss : {"l2", "l1", "ssim", "ssim+l1"}
-        What is made small. "ssim" is 1 - SSIM; "ssim+l1" the mix of Zhao et al. (2017), 0.84 to 0.16.
+    loss : {"l2", "l1", "psnr", "ssim", "ssim+l1"}
+        What is made small. "psnr" is the logarithm of each patch's square error, "ssim" is 1 - SSIM,
+        "ssim+l1" the mix of Zhao et al. (2017), 0.84 to 0.16.
     dims, channels, factor : int
         Spatial axes, channels, and pixels of the result for each of the input.
     network : dict
@@ -83,7 +84,7 @@ class Plan:
     stripes : float
         Largest deviation of the rows and columns of drawn noise from each other, as a part of it.
     tails : float
-        How much the read noise of drawn pixels may differ; see `deepbio.training.restore_pairs.add_noise`.
+        How much the read noise of drawn pixels may differ; see `deepbio.training.restore_noise.add_noise`.
     hidden : float
         Part of the pixels that are hidden from the network at each step of noise2void.
     kl : float

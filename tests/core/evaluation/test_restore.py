@@ -57,6 +57,24 @@ def test_the_model_stands_beside_filters_at_their_best(tmp_path, data) -> None:
     assert io.read(tmp_path / "figure.png").is_rgb
 
 
+def test_an_overexposed_truth_is_told_apart(tmp_path, rng) -> None:
+    clean, _ = _images(rng, (41, 53))
+    bright = np.minimum(clean, np.quantile(clean, 0.9))
+    given = 0.5 * clean + rng.normal(0, 2, clean.shape).astype(np.float32)
+    for name, pixels in (("target", bright), ("input", given)):
+        io.write(tmp_path / f"{name}.tif", Image(pixels))
+    model = load_model(write_restorer(tmp_path, "same"))
+    case = RestoreCase(tmp_path / "input.tif", tmp_path / "target.tif", split="val")
+    report = score_cases(model, [case], "val")
+    names = [row["metric"] for row in report.summary][:3]
+    assert names == ["PSNR in dB", "PSNR in dB where the truth is not overexposed", "SSIM"]
+    counted = bright < bright.max()
+    wanted = psnr(fit_intensity(given, bright, counted), bright, counted)
+    assert report.table["psnr_exposed"][0] == pytest.approx(wanted, abs=2e-3)
+    # what is brighter than the truth can say is an error of the truth
+    assert report.table["psnr"][0] < report.table["psnr_exposed"][0] - 10
+
+
 def test_a_finer_grid_is_compared_with_interpolation(tmp_path, rng) -> None:
     clean, _ = _images(rng, (41, 53))
     io.write(tmp_path / "clean.tif", Image(clean))

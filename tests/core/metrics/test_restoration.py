@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepbio.errors import InputMismatch
-from deepbio.metrics.restoration import fit_intensity, noise_level, psnr, ssim
+from deepbio.metrics.restoration import exposed, fit_intensity, noise_level, psnr, ssim
 
 
 def test_psnr_by_hand(rng) -> None:
@@ -27,6 +27,22 @@ def test_a_factor_and_an_offset_are_no_error(rng) -> None:
 def test_a_constant_image_becomes_the_mean() -> None:
     truth = np.array([[1.0, 2.0], [3.0, 6.0]])
     np.testing.assert_allclose(fit_intensity(np.full((2, 2), 7), truth), 3.0)
+
+
+def test_what_is_overexposed_may_be_as_bright_as_it_is(rng) -> None:
+    light = rng.gamma(2, 30, (37, 53))
+    truth = np.minimum(light, 120)  # 9 % of the pixels
+    counted = exposed(truth)
+    assert counted is not None
+    np.testing.assert_array_equal(counted, light < 120)
+    restored = 0.5 * light - 7
+    assert psnr(fit_intensity(restored, truth), truth) < 25
+    assert psnr(fit_intensity(restored, truth, counted), truth, counted) > 200
+    # the range is that of the whole truth, and what is wrong elsewhere counts
+    wrong = truth + np.where(counted, 3.0, 99.0)
+    assert psnr(wrong, truth, counted) == pytest.approx(20 * np.log10((120 - truth.min()) / 3))
+    assert exposed(light) is None
+    assert exposed(np.zeros((3, 5))) is None  # a constant truth is not all too bright
 
 
 def test_ssim_knows_structure(rng) -> None:

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from deepbio.errors import CardError, InputMismatch
 from deepbio.networks import build
-from deepbio.networks.restorer import fold_restorer
+from deepbio.networks.restorer import fold_restorer, shuffle_pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore:Initializing zero-element")
 
@@ -47,6 +47,32 @@ def test_with_scales_it_begins_with_their_mean(size) -> None:
     with torch.no_grad():
         network.trunk.heads[0].bias[2:] = torch.tensor([0.0, 50.0, 0.0])  # the first scale alone
     np.testing.assert_allclose(network(x).detach(), smooth[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dims", "block", "size"), [(2, 2, (8, 12)), (2, [1, 3], (4, 18)), (3, [1, 2, 2], (2, 8, 12))]
+)
+def test_blocks_of_pixels_are_channels_on_the_way(dims, block, size) -> None:
+    arguments = {"dims": dims, "channels": 2, "features": [4, 6], "norm": "none", "unshuffle": block}
+    network = build("restorer", arguments).eval()
+    edges = [block] * dims if isinstance(block, int) else block
+    assert network.divisor == tuple(2 * n for n in edges)
+    assert network.receptive_field == tuple(
+        n * r for n, r in zip(edges, network.trunk.receptive_field, strict=True)
+    )
+    x = torch.randn(2, 2, *size)
+    assert torch.equal(network(x), x)  # it begins with doing nothing
+    torch.nn.init.normal_(network.trunk.heads[0].weight)
+    seen = []
+    network.trunk.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    network(x)
+    assert seen[0].shape == (2, 2 * np.prod(edges), *(n // e for n, e in zip(size, edges, strict=True)))
+    # the first channels of the U-Net are the first pixel of each block, then its neighbour along the last axis
+    first = [slice(None, None, e) for e in edges]
+    assert torch.equal(seen[0][:, 0], x[(slice(None), 0, *first)])
+    after = [*first[:-1], slice(1, None, edges[-1])]
+    assert torch.equal(seen[0][:, 1], x[(slice(None), 0, *after)])
+    assert torch.equal(shuffle_pixels(seen[0], edges), x)
 
 
 def test_folding_changes_nothing() -> None:
@@ -101,6 +127,9 @@ def test_a_variational_code_is_drawn_from_its_distribution() -> None:
         ("restorer", {"dims": 2, "channels": 0}),
         ("restorer", {"dims": 2, "channels": 1, "factor": 2, "scales": [1.0]}),
         ("restorer", {"dims": 2, "channels": 1, "scales": [0.0]}),
+        ("restorer", {"dims": 2, "channels": 1, "unshuffle": [2]}),
+        ("restorer", {"dims": 2, "channels": 1, "unshuffle": 2, "factor": 2}),
+        ("restorer", {"dims": 2, "channels": 1, "unshuffle": 2, "residual": False}),
         ("autoencoder", {"dims": 2, "channels": 1, "size": 20, "features": [4, 4, 4]}),
         ("autoencoder", {"dims": 2, "channels": 1, "size": 16, "features": [4], "code": 0}),
     ],

@@ -10,7 +10,7 @@ import yaml
 from scipy import ndimage, stats
 
 from deepbio import io
-from deepbio.cases.restore import RestoreCase, RestoreSample
+from deepbio.cases.restore import RestoreCase, RestoreSample, read_restore_cases
 from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError
 from deepbio.events import Event, Progress
@@ -20,8 +20,10 @@ from deepbio.options import RunOptions
 from deepbio.predict import load_model
 from deepbio.training import guess_task, propose_plan, train
 from deepbio.training.restore import Plan, Wishes
-from deepbio.training.restore_loss import RestoreLoss, divergence, ssim_loss
-from deepbio.training.restore_pairs import Batch, Pairs, PatchSampler, add_noise, hide_pixels, prepare_pairs
+from deepbio.training.restore_loss import RestoreLoss, divergence, psnr_loss, ssim_loss
+from deepbio.training.restore_noise import add_noise, hide_pixels
+from deepbio.training.restore_pairs import Pairs, prepare_pairs
+from deepbio.training.restore_patches import Batch, PatchSampler
 from deepbio.training.weights import weight_files
 
 SMALL = {"width": 4, "stages": 2, "patch": 16, "batch": 2, "steps": 3}
@@ -113,7 +115,7 @@ def test_a_stack_is_a_volume_where_it_is_deep(tmp_path) -> None:
     ("wishes", "said"),
     [
         ({"method": "noise2void", "loss": "ssim"}, "compares neighbourhoods"),
-        ({"stages": 4, "patch": 20}, "cannot be halved 3 times"),
+        ({"stages": 4, "patch": 20}, "cannot be halved 4 times"),
     ],
 )
 def test_wishes_that_contradict_themselves(pairs, wishes, said) -> None:
@@ -252,6 +254,45 @@ def test_ssim_is_that_of_the_metric(rng) -> None:
     span = truth.max() - truth.min()
     found = 1 - float(ssim_loss(*(torch.from_numpy(a)[None, None] for a in (image, truth)), data_range=span))
     assert found == pytest.approx(ssim(image, truth), abs=0.01)  # of which the borders are left out
+
+
+@pytest.mark.parametrize("loss", ["l2", "psnr"])
+def test_overexposed_targets_teach_nothing(pairs, loss) -> None:
+    plan = replace(_plan(pairs, loss=loss), synthetic=0.0, contrast=0.0, mirror=(1,), batch=3)
+    rng = np.random.default_rng(0)
+    light = ndimage.gaussian_filter(rng.normal(100, 30, (1, 1, 50, 60)), (0, 0, 2, 2)).astype(np.float32)
+    top = np.float32(np.quantile(light, 0.9))
+    sampler = object.__new__(PatchSampler)
+    pair = prepare_pairs(_sample(light, np.minimum(light, top)), plan)
+    sampler._plan, sampler._pairs, sampler._chance = plan, [pair], [1.0]
+    batch = sampler.batch(0)
+    assert batch.mask is not None
+    assert batch.mask.shape == batch.targets.shape
+    assert 0 < (~batch.mask).mean() < 0.4
+    level = batch.targets.max()  # where it is cut off, and nowhere else, the mask says so
+    np.testing.assert_array_equal(batch.mask, batch.targets < level - 1e-4)
+    score = RestoreLoss(plan, "cpu")
+    there = torch.from_numpy(~batch.mask)
+
+    class Brighter(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 100.0 * there
+
+    assert float(score(Brighter(), batch)) == pytest.approx(
+        float(score(torch.nn.Identity(), batch)), abs=1e-6
+    )
+
+
+def test_a_target_that_is_nowhere_overexposed_counts_everywhere(pairs) -> None:
+    assert PatchSampler(Pairs(read_restore_cases(pairs), _plan(pairs)), _plan(pairs)).batch(0).mask is None
+
+
+def test_decibels_count_alike_in_any_noise() -> None:
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.randn(2, 1, 9, 11, generator=rng)
+    error = torch.randn(2, 1, 9, 11, generator=rng) * torch.tensor([1.0, 0.2]).reshape(2, 1, 1, 1)
+    wanted = np.mean(np.log(error.square().mean((1, 2, 3)).numpy() + 1e-3))
+    assert float(psnr_loss(targets + error, targets)) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["l2", "l1", "ssim", "ssim+l1"])
