@@ -14,9 +14,10 @@ from deepbio.engine.device import Device
 from deepbio.engine.runtimes import Opening
 from deepbio.errors import CardError, WeightsError
 
-__all__ = ["OpenVinoRuntime", "open_network"]
+__all__ = ["OpenVinoRuntime", "open_network", "split_concatenations"]
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_NARROW = 8  # channels below which a convolution is not worth its call
 _KEPT_SHAPES = 4  # compiled networks that are kept, one for each size of tile
 
 
@@ -113,7 +114,62 @@ def open_network(opening: Opening) -> OpenVinoRuntime:
         raise WeightsError(
             f"'{path}' cannot be converted by OpenVINO: {reason}", "Choose another runtime."
         ) from error
+    split_concatenations(model)
     return OpenVinoRuntime(_float32(openvino, model), opening.device, opening.precision, opening.threads)
+
+
+def split_concatenations(model: Any) -> int:
+    """Convolve the two inputs of a concatenation each for itself, and add: the joined one is never made.
+
+    A U-Net convolves its skip connection joined with what comes from below, at full resolution the largest
+    array of all. A convolution is linear, so it is the sum of one for each; OpenVINO lets the second
+    add to the first in place. Scores change by rounding.
+
+    Parameters
+    ----------
+    model : openvino.Model
+        Changed in place.
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    openvino = _import_openvino()
+    found = 0
+    for node in list(model.get_ordered_ops()):
+        parts = _joined(node) if node.get_type_name() == "Convolution" else []
+        if not parts:
+            continue
+        ops, said = openvino.opset13, node.get_attributes()
+        weights, first, terms = node.input(1).get_source_output(), 0, []
+        for part in parts:
+            last = first + part.get_partial_shape()[1].get_length()
+            own = ops.slice(weights, *(np.array([n]) for n in (first, last, 1, 1)))
+            where = (said[name] for name in ("strides", "pads_begin", "pads_end", "dilations", "auto_pad"))
+            terms.append(ops.convolution(part, own, *where))
+            first = last
+        total = ops.add(*terms)
+        for target in node.output(0).get_target_inputs():
+            target.replace_source_output(total.output(0))
+        found += 1
+    model.validate_nodes_and_infer_types()
+    return found
+
+
+def _joined(convolution: Any) -> list[Any]:
+    """The two inputs of a concatenation of channels that goes into this convolution alone; else none."""
+    source = convolution.input(0).get_source_output()
+    node = source.get_node()
+    if node.get_type_name() != "Concat" or len(source.get_target_inputs()) != 1:
+        return []
+    parts = [one.get_source_output() for one in node.inputs()]
+    shapes = [part.get_partial_shape() for part in parts]
+    # of more or of narrow parts (DenseNet) the many small convolutions cost more than the joining
+    known = len(parts) == 2 and all(s.rank.is_static and s[1].is_static for s in shapes)
+    if not known or node.get_axis() != 1 or min(s[1].get_length() for s in shapes) < _NARROW:
+        return []
+    return parts
 
 
 def _float32(openvino: Any, model: Any) -> Any:
