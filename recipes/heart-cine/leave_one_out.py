@@ -46,6 +46,7 @@ def train(data: Path, plan, folder: Path) -> Path:
         lambda network: _score(network, shown, plan, "cpu"),
         folder / "work",
     )
+    network.keep_share(plan.memory_share)
     about = Description(title="One patient left out", classes={1: "left ventricle blood pool"})
     sample = max(clips, key=lambda one: len(one.frames)).clip
     with sequence_content(network, plan, sample, about, onnx=False) as content:

@@ -99,6 +99,22 @@ class SequenceUNet(nn.Module):
             nn.init.zeros_(addition.weight)
             nn.init.zeros_(addition.bias)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def keep_share(self, share: float) -> None:
+        """Weaken what the memories add, in place: 1 changes nothing, 0 leaves the U-Net alone.
+
+        Between a network and what it was fitted to from there, the middle is often better than both:
+        Wortsman et al., CVPR 2022 (arXiv:2109.01903).
+
+        Parameters
+        ----------
+        share : float
+            Part that is kept, 0 to 1.
+        """
+        for addition in self.additions:
+            for weights in addition.parameters():
+                weights.mul_(share)
+
     @property
     def divisor(self) -> tuple[int, ...]:
         """Each spatial size of the input must be a multiple of this, per axis."""

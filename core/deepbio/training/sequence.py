@@ -103,6 +103,8 @@ def train_plan(data: Path, plan: Plan, about: Description, job: Job) -> Path:
         job.listener,
     )
     job.listener(Notice(f"Best score on the val part: {state.best:.3f}."))
+    if isinstance(network, SequenceUNet) and plan.memory_share < 1:
+        network.keep_share(plan.memory_share)
     sample = max(held or clips, key=lambda one: len(one.frames)).clip
     with sequence_content(network, plan, sample, about) as content:
         content = replace(content, files=training_picture(job.work))

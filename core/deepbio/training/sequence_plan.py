@@ -46,6 +46,12 @@ class Wishes(Options):
     learn: str = option(
         "auto", "what is fitted; auto: with 'start' the memory, else all", choices=("auto", *LEARNED)
     )
+    memory_share: float = option(
+        1.0,
+        "with 'learn' memory, part of what the memory learned to add that is kept",
+        low=0.0,
+        high=1.0,
+    )
     frames: int | None = option(None, "frames of a window; default: up to 20", low=2, high=512)
     cyclic: bool = option(False, "the last frame is followed by the first, as in a heart cycle")
     smooth: float = option(
@@ -87,6 +93,8 @@ class Plan:
         Model whose U-Net the network begins with; empty for none.
     learn : str
         ``"memory"`` (the U-Net stays), ``"decoder"`` or ``"all"``.
+    memory_share : float
+        Part of what the memory learned to add that is kept; below 1 only where ``learn`` is ``"memory"``.
     frames : int
         Of a window, in training and later.
     clip : int
@@ -117,6 +125,7 @@ class Plan:
     network: dict[str, Any]
     start: str = ""
     learn: str = "all"
+    memory_share: float = 1.0
     frames: int = 20
     clip: int = 10
     patch: tuple[int, int] = (128, 128)
@@ -162,6 +171,12 @@ def make_network_plan(
     """
     if wishes.harmonics and not wishes.cyclic:
         raise OptionError(f"harmonics={wishes.harmonics} is of a cycle.", "Set cyclic=true, or leave it out.")
+    learn = wishes.learn if wishes.learn != "auto" else ("memory" if wishes.start else "all")
+    if wishes.memory_share < 1 and (learn != "memory" or kind != "segment"):
+        raise OptionError(
+            f"memory_share={wishes.memory_share:g} is for a memory that is learned alone.",
+            "Name a model to begin with (start), or leave it out.",
+        )
     channels, facts = _measure(clips, kind)
     longest = facts["frames"][-1]
     window = wishes.frames or max(2, min(20, longest if longest > 1 else 10))
@@ -177,7 +192,8 @@ def make_network_plan(
         classes=classes,
         network=network,
         start=wishes.start,
-        learn=wishes.learn if wishes.learn != "auto" else ("memory" if wishes.start else "all"),
+        learn=learn,
+        memory_share=wishes.memory_share,
         frames=window,
         clip=min(10, window) if kind == "segment" else window,
         patch=(patch, patch),

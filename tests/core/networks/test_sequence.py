@@ -75,6 +75,29 @@ def test_it_begins_with_the_scores_of_its_unet():
     torch.testing.assert_close(net(movie), frames)
 
 
+def test_a_share_of_the_memory_lies_between_the_unet_and_all_of_it():
+    torch.manual_seed(0)
+    net = build(
+        "sequence_unet",
+        {"in_channels": 1, "out_channels": 2, "features": [4, 8], "levels": [0], "hidden": [3]},
+    )
+    net.eval()
+    x = torch.randn(1, 1, 5, 12, 20)
+    with torch.no_grad():
+        alone = net(x)
+        torch.nn.init.normal_(net.additions[0].weight)
+        torch.nn.init.normal_(net.additions[0].bias)
+        whole = net(x)
+        net.keep_share(0.25)
+        quarter = net(x)
+        net.keep_share(0)
+        nothing = net(x)
+    assert not torch.allclose(whole, alone, atol=1e-2)
+    # at full resolution the scores are linear in what is added
+    torch.testing.assert_close(quarter, alone + 0.25 * (whole - alone), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(nothing, alone)
+
+
 def test_folded_for_prediction_it_gives_the_same_scores():
     net = _awake(build("sequence_unet", SEGMENTER))
     for module in net.modules():

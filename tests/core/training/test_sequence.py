@@ -115,8 +115,11 @@ def test_the_plan_follows_the_data_and_the_wishes(movies):
     begun = propose_plan(movies, Wishes(start="heart-lv"))
     assert (begun.learn, begun.grid["spacing"]) == ("memory", [1.33, 1.33])
     assert begun.network["arguments"]["features"] == [16, 32, 64, 128, 128, 128]
+    assert propose_plan(movies, Wishes(start="heart-lv", memory_share=0.5)).memory_share == 0.5
     with pytest.raises(OptionError, match="not a 2D U-Net"):
         propose_plan(movies, Wishes(start="hippocampus"))
+    with pytest.raises(OptionError, match="learned alone"):
+        propose_plan(movies, Wishes(memory_share=0.5))
 
 
 @pytest.mark.parametrize(
