@@ -20,6 +20,8 @@ __all__ = ["read_seg"]
 _SAME_PLACE = 2e-3  # mm: positions of one slice at different times may be rounded differently
 _OFF = 0.05  # of the slice distance: how far a slice may be from its regular place
 _SAME_STEP = 0.02  # of a distance: what rounding of positions makes of it
+_SAME_DIRECTION = 1e-4  # difference of direction cosines that files' rounding makes
+_DRIFT = 0.1  # pixels: how far a slice may lie beside the normal of the first
 
 
 def read_seg(series: Series) -> Image:
@@ -129,14 +131,25 @@ def _places(path: Path, frames: Sequence[Frame], told: float | None) -> tuple[li
     normal = np.cross(axes[:, 1], axes[:, 0])
     positions = np.array([frame.position for frame in frames])
     along = positions @ normal
+    origin = positions[int(along.argmin())]
     along -= along.min()
+    aside = positions - origin - along[:, None] * normal
+    turned = any(
+        not np.allclose(np.asarray(frame.axes), axes, rtol=0, atol=_SAME_DIRECTION) for frame in frames
+    )
+    if turned or np.linalg.norm(aside, axis=1).max() > _DRIFT * min(first.spacing or ()):
+        raise ImageError(
+            f"The slices of '{path}' are {'turned' if turned else 'shifted'} against each other; expected a straight "
+            "stack.",
+            "Resample it in 3D Slicer.",
+        )
     step = _step(path, along, told, first.depth)
     places = [round(float(place)) for place in along / step]
     rows, columns, _ = first.shape
     grid = Grid(
         (max(places) + 1, rows, columns),
         (step, *(first.spacing or ())),
-        tuple(positions[int(along.argmin())]),
+        tuple(origin),
         np.column_stack([normal, axes]),
         "millimeter",
     )

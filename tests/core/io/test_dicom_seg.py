@@ -93,6 +93,29 @@ def test_gaps_that_the_file_does_not_count(tmp_path: Path, source: Path) -> None
         np.testing.assert_array_equal(read_labels(tmp_path / "other.dcm").array, array[:4])
 
 
+@pytest.mark.parametrize("how", ["shifted", "turned"])
+def test_slices_that_make_no_straight_stack(tmp_path: Path, source: Path, how: str) -> None:
+    image = read(source)
+    write_dicom_seg(tmp_path / "seg.dcm", two_classes(image), source)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    group = dataset.PerFrameFunctionalGroupsSequence[-1]
+    if how == "shifted":  # as in a stack of a tilted gantry
+        place = group.PlanePositionSequence[0]
+        moved = np.array(place.ImagePositionPatient, float) + 0.4 * image.grid.direction[:, 1]
+        place.ImagePositionPatient = [f"{x:.8g}" for x in moved]
+    else:
+        shared = dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+        other = Dataset()
+        other.ImageOrientationPatient = [
+            *shared.ImageOrientationPatient[3:],
+            *shared.ImageOrientationPatient[:3],
+        ]
+        group.PlaneOrientationSequence = [other]
+    dataset.save_as(tmp_path / "other.dcm")
+    with pytest.raises(ImageError, match=f"are {how} against each other"):
+        read_labels(tmp_path / "other.dcm")
+
+
 def test_it_says_what_and_whose(tmp_path: Path, source: Path) -> None:
     labels = two_classes(read(source))
     write_dicom_seg(tmp_path / "seg.dcm", labels, source, CLASSES, model="heart-lv", version="0.1.0")
