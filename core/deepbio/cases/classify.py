@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deepbio import io
-from deepbio.cases.table import columns_of, first_of, image_files, read_rows
+from deepbio.cases.table import columns_of, first_of, image_files, name_of, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image
 
@@ -61,7 +61,7 @@ class ClassCase:
         """What the case is called: its file without suffix, or its part and number in an array."""
         if self.index >= 0:
             return f"{self.split}_{self.index}"
-        return self.image.name.split(".")[0]
+        return name_of(self.image)
 
     @property
     def key(self) -> str:

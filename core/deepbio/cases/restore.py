@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deepbio import io
-from deepbio.cases.table import columns_of, first_of, image_files, read_rows
+from deepbio.cases.table import columns_of, first_of, image_files, name_of, read_rows, same_names
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image
 
@@ -68,7 +68,7 @@ class RestoreCase:
     @property
     def name(self) -> str:
         """File name without its suffix."""
-        return self.path.name.split(".")[0]
+        return name_of(self.path)
 
     @property
     def key(self) -> str:
@@ -161,13 +161,13 @@ def _from_part(part: Path, split: str) -> list[RestoreCase]:
     if pair is None:
         only = part / "images" if (part / "images").is_dir() else part
         return [RestoreCase(path, split=split) for path in _image_files(only)]
-    targets = {path.name.split(".")[0]: path for path in _image_files(pair[1])}
+    images = _image_files(pair[0])
+    targets = same_names(images, _image_files(pair[1]))
     cases = []
-    for path in _image_files(pair[0]):
-        stem = path.name.split(".")[0]
-        if stem not in targets:
+    for path in images:
+        if path not in targets:
             raise ImageError(f"The image {str(path)!r} has no file of the same name in {str(pair[1])!r}.")
-        cases.append(RestoreCase(path, targets[stem], split=split))
+        cases.append(RestoreCase(path, targets[path], split=split))
     return cases
 
 

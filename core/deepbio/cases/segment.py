@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepbio import io
-from deepbio.cases.table import first_of, image_files, is_image, read_rows
+from deepbio.cases.table import first_of, image_files, is_image, name_of, read_rows, same_names
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image
 
@@ -52,7 +52,7 @@ class Case:
     @property
     def name(self) -> str:
         """File name of the image without its suffix."""
-        return self.image.name.split(".")[0]
+        return name_of(self.image)
 
     @property
     def key(self) -> str:
@@ -134,14 +134,14 @@ def _from_folder(folder: Path) -> list[Case]:
                 f"The folder {str(part)!r} has no images/ and labels/ beside each other.",
                 "Put images into images/ and label images of the same name into labels/.",
             )
-        labels = {path.name.split(".")[0]: path for path in image_files(labels_dir)}
-        for path in image_files(part / "images"):
-            stem = path.name.split(".")[0]
-            if stem not in labels:
+        images = image_files(part / "images")
+        labels = same_names(images, image_files(labels_dir))
+        for path in images:
+            if path not in labels:
                 raise ImageError(
                     f"The image {str(path)!r} has no label file of the same name in {str(labels_dir)!r}."
                 )
-            cases.append(Case(path, labels[stem], split=split))
+            cases.append(Case(path, labels[path], split=split))
     return cases
 
 

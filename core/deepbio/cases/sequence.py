@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepbio import io
-from deepbio.cases.table import columns_of, read_rows
+from deepbio.cases.table import columns_of, name_of, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image, LabelMap
 
@@ -47,7 +47,7 @@ class SequenceCase:
     @property
     def name(self) -> str:
         """File name of the image without its suffix."""
-        return self.image.name.split(".")[0]
+        return name_of(self.image)
 
     @property
     def key(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
 
 from deepbio import io
 from deepbio.errors import ImageError
 
-__all__ = ["columns_of", "first_of", "image_files", "is_image", "read_rows"]
+__all__ = ["columns_of", "first_of", "image_files", "is_image", "name_of", "read_rows", "same_names"]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -64,5 +65,48 @@ def is_image(path: Path) -> bool:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The images of a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if is_image(path))
+    """The images of a folder, sorted; hidden files (macOS puts ``._a.nii.gz`` beside ``a.nii.gz``) are left out."""
+    return sorted(path for path in folder.iterdir() if is_image(path) and not path.name.startswith("."))
+
+
+def name_of(path: Path) -> str:
+    """The name of an image file without the suffix of its format; other dots belong to the name.
+
+    Examples
+    --------
+    >>> name_of(Path("scans/1.2.840.7.nii.gz")), name_of(Path("knee.ome.tif")), name_of(Path("series.3"))
+    ('1.2.840.7', 'knee', 'series.3')
+    """
+    suffixes = (suffix for suffix in io.image_suffixes() if path.name.lower().endswith(suffix))
+    return path.name[: len(path.name) - len(max(suffixes, key=len, default=""))] or path.name
+
+
+def same_names(images: Sequence[Path], others: Sequence[Path]) -> dict[Path, Path]:
+    """Which of the other files is of the same name as each image.
+
+    Parameters
+    ----------
+    images, others : sequence of Path
+        The files of two folders.
+
+    Returns
+    -------
+    dict of Path to Path
+        By the image; what has no partner is left out. Where no file is of the whole name, the name up to the
+        first dot counts (``a.seg.nrrd`` belongs to ``a.nii.gz``) if no other file begins with it.
+    """
+    whole = {name_of(path): path for path in others}
+    begun = {_beginning(path): path for path in others}
+    alone = [Counter(_beginning(path) for path in files) for files in (images, others)]
+    found = {}
+    for image in images:
+        start = _beginning(image)
+        if name_of(image) in whole:
+            found[image] = whole[name_of(image)]
+        elif all(count[start] == 1 for count in alone):
+            found[image] = begun[start]
+    return found
+
+
+def _beginning(path: Path) -> str:
+    return path.name.split(".")[0]

@@ -204,6 +204,10 @@ def choose_series(path: Path, wanted: str = "") -> Series:
         If there is none, or it is not clear which; the message lists them.
     """
     series = list_series(path)
+    if not series and is_dicom(path):
+        raise ImageError(
+            f"'{path}' is the index of an exported disc, no image.", "Name the folder that it is in."
+        )
     if not series and path.is_file():
         raise ImageError(
             f"'{path}' is not a DICOM file: {first_bytes(path)}, and the letters DICM are missing behind its "

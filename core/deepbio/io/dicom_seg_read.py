@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["read_seg"]
 
 _SAME_PLACE = 2e-3  # mm: positions of one slice at different times may be rounded differently
+_OFF = 0.05  # of the slice distance: how far a slice may be from its regular place
+_SAME_STEP = 0.02  # of a distance: what rounding of positions makes of it
+_SAME_DIRECTION = 1e-4  # difference of direction cosines that files' rounding makes
+_DRIFT = 0.1  # pixels: how far a slice may lie beside the normal of the first
 
 
 def read_seg(series: Series) -> Image:
@@ -40,7 +44,7 @@ def read_seg(series: Series) -> Image:
     for file, header in headers.items():
         with guarded(file):
             names |= {int(item.SegmentNumber): str(item.SegmentLabel) for item in header.SegmentSequence}
-    places, grid = _places(series.folder, frames)
+    places, grid = _places(series.folder, frames, _told_step(headers[files[0]]))
     array = np.zeros((len(files), *grid.shape), np.uint8 if max(names, default=0) < 256 else np.uint16)
     for t, file in enumerate(files):
         mine = [place for place, frame in zip(places, frames, strict=True) if frame.file == file]
@@ -107,7 +111,18 @@ def _owners(header: Any, count: int) -> list[int]:
     return [number(group) for group in groups] or [1] * count
 
 
-def _places(path: Path, frames: Sequence[Frame]) -> tuple[list[int], Grid]:
+def _told_step(header: Any) -> float | None:
+    """Spacing between slices as the file says it; None where it does not."""
+    groups = [
+        *(header.get("SharedFunctionalGroupsSequence") or []),
+        *(header.get("PerFrameFunctionalGroupsSequence") or []),
+    ]
+    measures = [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
+    told = next((item.get("SpacingBetweenSlices") for item in measures), None)
+    return abs(float(told)) or None if told else None
+
+
+def _places(path: Path, frames: Sequence[Frame], told: float | None) -> tuple[list[int], Grid]:
     """The slice of each frame, and the grid of all: slices without any segment are not in the file."""
     first = frames[0]
     if any(frame.position is None or frame.axes is None or frame.spacing is None for frame in frames):
@@ -116,23 +131,49 @@ def _places(path: Path, frames: Sequence[Frame]) -> tuple[list[int], Grid]:
     normal = np.cross(axes[:, 1], axes[:, 0])
     positions = np.array([frame.position for frame in frames])
     along = positions @ normal
-    steps = np.diff(np.unique(np.round(along, 3)))
-    steps = steps[steps > _SAME_PLACE]
-    step = float(steps.min()) if len(steps) else first.depth or 1.0
-    if first.depth and abs(first.depth - step) < 0.02 * step:
-        step = first.depth  # the file's own number is more exact than a difference
-    index = (along - along.min()) / step
-    if len(steps) and np.abs(index - np.rint(index)).max() > 0.05:
-        raise ImageError(f"The slices of '{path}' are not evenly spaced.", "Resample it in 3D Slicer.")
-    places = [round(float(i)) for i in index]
     origin = positions[int(along.argmin())]
+    along -= along.min()
+    aside = positions - origin - along[:, None] * normal
+    turned = any(
+        not np.allclose(np.asarray(frame.axes), axes, rtol=0, atol=_SAME_DIRECTION) for frame in frames
+    )
+    if turned or np.linalg.norm(aside, axis=1).max() > _DRIFT * min(first.spacing or ()):
+        raise ImageError(
+            f"The slices of '{path}' are {'turned' if turned else 'shifted'} against each other; expected a straight "
+            "stack.",
+            "Resample it in 3D Slicer.",
+        )
+    step = _step(path, along, told, first.depth)
+    places = [round(float(place)) for place in along / step]
     rows, columns, _ = first.shape
-    spacing = (step, *(first.spacing or ()))
     grid = Grid(
         (max(places) + 1, rows, columns),
-        spacing,
+        (step, *(first.spacing or ())),
         tuple(origin),
         np.column_stack([normal, axes]),
         "millimeter",
     )
     return places, grid
+
+
+def _step(path: Path, along: np.ndarray, told: float | None, depth: float | None) -> float:
+    """Distance of the slices: what the file says if all lie on it, else the smallest that is between two.
+
+    With gaps between all slices that are used, only the file can say how many are left out.
+    """
+    steps = np.diff(np.unique(np.round(along, 3)))
+    steps = steps[steps > _SAME_PLACE]
+    if not len(steps):
+        return depth or 1.0
+    smallest = float(steps.min())
+    if depth and abs(depth - smallest) < _SAME_STEP * smallest:
+        smallest = depth  # the file's own number is more exact than a difference
+    for step in (told, smallest):
+        if step and step < (1 + _SAME_STEP) * smallest and _regular(along, step):
+            return step
+    raise ImageError(f"The slices of '{path}' are not evenly spaced.", "Resample it in 3D Slicer.")
+
+
+def _regular(along: np.ndarray, step: float) -> bool:
+    index = along / step
+    return bool(np.abs(index - np.rint(index)).max() <= _OFF)

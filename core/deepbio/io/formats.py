@@ -73,6 +73,9 @@ _ELSEWHERE = {  # formats that people try, and what opens them
     ".svs": "QuPath",
     ".ndpi": "QuPath",
     ".h5": "Fiji or ilastik",
+    ".hdr": "3D Slicer",
+    ".img": "3D Slicer",
+    ".nhdr": "3D Slicer",
 }
 
 

@@ -1,8 +1,8 @@
 """NIfTI, NRRD and MetaImage through SimpleITK: places in the world exact to 1e-6, in millimeters.
 
 SimpleITK's sizes run ``(x, y, z)``; this module is where they meet ours, which run ``(z, y, x)``.
-The world is LPS on both sides (SimpleITK turns NIfTI's RAS). Micrometers become millimeters when
-written, and pixels are taken for millimeters, because these formats know nothing else.
+The world is LPS on both sides (SimpleITK turns NIfTI's RAS). Micrometers become millimeters, in files
+of others as well as when written, and pixels are taken for millimeters.
 
 What SimpleITK 2.5 lets pass is checked here: a NIfTI that is cut off is read with whatever was in
 memory in place of the missing pixels, and a NIfTI on a full disk is written in part, both without an error.
@@ -27,7 +27,8 @@ from deepbio.image import RGB, Grid, Image, LabelMap, Table
 from deepbio.io.arrays import Deferred
 from deepbio.io.files import final_name, first_bytes
 from deepbio.io.labels import label_type
-from deepbio.io.nifti import check_nifti
+from deepbio.io.medical_place import nrrd_millimeters, place_notes, with_unit_axes
+from deepbio.io.nifti import check_nifti, told_time_step
 
 __all__ = ["read", "write"]
 
@@ -52,6 +53,8 @@ class _Header(NamedTuple):
 def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     """Read an image of 2 or 3 dimensions, with time as a 4th, with vectors as channels.
 
+    ``meta["notes"]`` says where the axes are sheared, and where a NIfTI holds two places that differ.
+
     Raises
     ------
     ImageError
@@ -60,13 +63,14 @@ def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     _check_signature(path)
     header = _header(path)
     axes, shape = _axes(path, header)
-    grid, exact_time = _grid(header)
+    grid, exact_time = _grid(header, nrrd_millimeters(path) if path.suffix.lower() == ".nrrd" else 1.0)
     interval = None
     if "T" in axes and exact_time and len(header.spacing) > 3:
-        interval = _frame_interval(header, _is_nifti(path))
+        interval = _frame_interval(header, told_time_step(path) if _is_nifti(path) else None)
     channels = RGB if header.components == 3 and header.dtype == np.uint8 else ()
     array = Deferred(shape, header.dtype, lambda: _pixels(path, header, axes))
-    return Image(array if lazy else array[...], axes, grid, channels, interval)
+    meta = {"notes": place_notes(grid, header.meta)}
+    return Image(array if lazy else array[...], axes, grid, channels, interval, meta)
 
 
 def write(path: Path, item: Image | LabelMap | Table) -> None:
@@ -198,25 +202,25 @@ def _axes(path: Path, header: _Header) -> tuple[str, tuple[int, ...]]:
     return axes[:at] + "C" + axes[at:], (*sizes[:at], header.components, *sizes[at:])
 
 
-def _grid(header: _Header) -> tuple[Grid, bool]:
-    """The place of the pixels, and whether the time step is more than a default."""
+def _grid(header: _Header, unit: float) -> tuple[Grid, bool]:
+    """The place of the pixels, whose unit has so many mm, and whether the time step is more than a default."""
     ndim = min(len(header.size), 3)
     origin, has_time = header.origin[:ndim], True
     note = header.meta.get("ITK_FileNotes", header.meta.get("descrip", ""))
     if note.startswith(_NOTE):
         origin, has_time = _exact_origin(note, origin)
     direction = header.direction[:ndim, :ndim][:, ::-1]
-    return Grid(
-        header.size[:ndim][::-1], header.spacing[:ndim][::-1], origin, direction, "millimeter"
-    ), has_time
+    spacing, direction = with_unit_axes(header.spacing[:ndim][::-1], direction)
+    spacing, origin = tuple(s * unit for s in spacing), tuple(o * unit for o in origin)
+    return Grid(header.size[:ndim][::-1], spacing, origin, direction, "millimeter"), has_time
 
 
-def _frame_interval(header: _Header, is_nifti: bool) -> float | None:
-    """Seconds between frames; None where the step is just the default of the format."""
+def _frame_interval(header: _Header, told: float | None) -> float | None:
+    """Seconds between frames; None where the step is just the default of the format (`told`: NIfTI's own)."""
     step = float(header.spacing[3])
-    if is_nifti:
+    if told is not None:
         known = int(header.meta.get("xyzt_units", "0")) & _TIME_UNITS
-        return step if known and step > 0 else None
+        return step if known and told > 0 else None
     return step if step != 1 else None
 
 

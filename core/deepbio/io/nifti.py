@@ -1,4 +1,4 @@
-"""Whether a NIfTI file is whole: SimpleITK does not tell."""
+"""What SimpleITK does not tell of a NIfTI file: whether it is whole, and the time step where that is 0."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 from deepbio.errors import ImageError
 from deepbio.io.files import first_bytes
 
-__all__ = ["check_nifti"]
+__all__ = ["check_nifti", "told_time_step"]
 
 _CHUNK = 2**20
+_TIME_STEP_AT = {348: ("f", 92), 540: ("d", 136)}  # size of the header -> type and place of pixdim[4]
 
 
 def check_nifti(path: Path, *, pixels: bool) -> None:
@@ -57,6 +58,21 @@ def check_nifti(path: Path, *, pixels: bool) -> None:
             f"'{path}' is cut off: its header promises {expected} bytes, it has {found}.",
             "Copy or export it again.",
         )
+
+
+def told_time_step(path: Path) -> float:
+    """The time step (``pixdim[4]``) as it stands in a header that :func:`check_nifti` found sound.
+
+    SimpleITK makes 1 of a 0, which means that nobody knows.
+    """
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        head = file.read(540)
+    for order in "<>":
+        size = struct.unpack_from(order + "i", head)[0]
+        if size in _TIME_STEP_AT:
+            kind, at = _TIME_STEP_AT[size]
+            return float(struct.unpack_from(order + kind, head, at)[0])
+    return 0.0
 
 
 def _expected_bytes(path: Path, head: bytes) -> int:

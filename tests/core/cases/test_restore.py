@@ -27,6 +27,15 @@ def test_folders_of_pairs(tmp_path, folders) -> None:
     assert looks_like_pairs(tmp_path)
 
 
+def test_pairs_whose_names_have_dots(tmp_path) -> None:
+    for folder, name in [(f, n) for f in ("low", "high") for n in ("t1.5", "t1.6")]:
+        _write(tmp_path / folder / f"{name}.tif")
+    assert [(case.name, case.target.name) for case in read_restore_cases(tmp_path)] == [
+        ("t1.5", "t1.5.tif"),
+        ("t1.6", "t1.6.tif"),
+    ]
+
+
 def test_a_table_of_pairs_images_and_clean_images(tmp_path) -> None:
     for name in "abc":
         _write(tmp_path / f"{name}.tif")

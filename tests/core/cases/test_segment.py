@@ -26,6 +26,14 @@ def test_a_folder_of_pairs(tmp_path: Path) -> None:
     assert cases[0].labels == tmp_path / "labels" / "a.tif"
 
 
+def test_names_with_dots_are_cases_of_their_own(tmp_path: Path) -> None:
+    for name in ("1.2.840.1", "1.2.840.2"):
+        _write(tmp_path, name)
+    cases = read_cases(tmp_path)
+    assert [case.name for case in cases] == ["1.2.840.1", "1.2.840.2"]
+    assert [case.labels.name for case in cases] == ["1.2.840.1.tif", "1.2.840.2.tif"]
+
+
 def test_folders_of_parts(tmp_path: Path) -> None:
     _write(tmp_path / "train", "a")
     _write(tmp_path / "val", "b")

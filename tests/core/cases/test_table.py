@@ -8,7 +8,7 @@ from deepbio.cases.classify import read_class_cases
 from deepbio.cases.restore import read_restore_cases
 from deepbio.cases.segment import read_cases
 from deepbio.cases.sequence import read_sequences
-from deepbio.cases.table import columns_of, image_files, read_rows
+from deepbio.cases.table import columns_of, image_files, read_rows, same_names
 from deepbio.errors import ImageError
 
 
@@ -42,6 +42,21 @@ def test_what_is_no_table_is_one_clear_error(tmp_path: Path, read) -> None:
 
 
 def test_images_of_a_folder(tmp_path: Path) -> None:
-    for name in ("b.TIF", "a.nii.gz", "notes.txt", "c.png"):
+    for name in ("b.TIF", "a.nii.gz", "notes.txt", "c.png", "._a.nii.gz"):
         (tmp_path / name).touch()
     assert [path.name for path in image_files(tmp_path)] == ["a.nii.gz", "b.TIF", "c.png"]
+
+
+def test_files_named_by_uids_keep_their_partners() -> None:
+    images = [Path(f"images/1.2.840.{n}.nii.gz") for n in (1, 2)]
+    labels = [Path(f"labels/1.2.840.{n}.nrrd") for n in (1, 2)]
+    assert same_names(images, labels) == dict(zip(images, labels, strict=True))
+    assert same_names(images, labels[:1]) == {images[0]: labels[0]}
+
+
+def test_the_beginning_of_a_name_counts_where_it_is_the_only_one() -> None:
+    scan, more = Path("a.nii.gz"), Path("a.b.nii.gz")
+    labels, others = Path("a.seg.nrrd"), Path("a.mask.nrrd")
+    assert same_names([scan], [labels]) == {scan: labels}
+    assert same_names([scan], [labels, others]) == {}
+    assert same_names([scan, more], [labels]) == {}

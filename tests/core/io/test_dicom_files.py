@@ -150,6 +150,12 @@ def test_an_exported_disc_is_read_with_its_folders() -> None:
         read(disc, series="#6")
 
 
+def test_the_index_of_a_disc_is_no_image() -> None:
+    with pytest.raises(ImageError, match="is the index of an exported disc") as caught:
+        read(SHIPPED / "dicomdirtests" / "DICOMDIR")
+    assert caught.value.hint == "Name the folder that it is in."
+
+
 def test_hidden_files_are_left_out(tmp_path: Path) -> None:
     write_series(tmp_path, PIXELS, GRID)
     shutil.copy(next(tmp_path.iterdir()), tmp_path / "._IM0003")

@@ -67,6 +67,55 @@ def test_labels_come_back(tmp_path: Path, phantom: Image, source: Path, multi_fr
     assert read(tmp_path / "seg.dcm").meta["modality"] == "SEG"
 
 
+@pytest.mark.parametrize("used", [(0, 4), (0, 2, 4), (1, 4), (0, 2, 3), (3,)])
+def test_slices_without_a_segment_between_others_stay(
+    tmp_path: Path, source: Path, used: tuple[int, ...]
+) -> None:
+    image = read(source)
+    array = np.zeros(image.shape, np.uint8)
+    array[list(used), 1:5, 2:9] = 1
+    write_dicom_seg(tmp_path / "seg.dcm", LabelMap(array, "ZYX", image.grid), source)
+    back = read_labels(tmp_path / "seg.dcm")
+    np.testing.assert_array_equal(back.array, array[used[0] : used[-1] + 1])
+    assert back.grid.spacing == pytest.approx(image.grid.spacing)
+
+
+def test_gaps_that_the_file_does_not_count(tmp_path: Path, source: Path) -> None:
+    image = read(source)
+    array = np.zeros(image.shape, np.uint8)
+    array[[0, 2, 3], 1:5, 2:9] = 1
+    write_dicom_seg(tmp_path / "seg.dcm", LabelMap(array, "ZYX", image.grid), source)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    for told in ("77", "0.31", None):  # what some writers put there: no slice distance
+        measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        measures.SpacingBetweenSlices = told
+        dataset.save_as(tmp_path / "other.dcm")
+        np.testing.assert_array_equal(read_labels(tmp_path / "other.dcm").array, array[:4])
+
+
+@pytest.mark.parametrize("how", ["shifted", "turned"])
+def test_slices_that_make_no_straight_stack(tmp_path: Path, source: Path, how: str) -> None:
+    image = read(source)
+    write_dicom_seg(tmp_path / "seg.dcm", two_classes(image), source)
+    dataset = pydicom.dcmread(tmp_path / "seg.dcm")
+    group = dataset.PerFrameFunctionalGroupsSequence[-1]
+    if how == "shifted":  # as in a stack of a tilted gantry
+        place = group.PlanePositionSequence[0]
+        moved = np.array(place.ImagePositionPatient, float) + 0.4 * image.grid.direction[:, 1]
+        place.ImagePositionPatient = [f"{x:.8g}" for x in moved]
+    else:
+        shared = dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+        other = Dataset()
+        other.ImageOrientationPatient = [
+            *shared.ImageOrientationPatient[3:],
+            *shared.ImageOrientationPatient[:3],
+        ]
+        group.PlaneOrientationSequence = [other]
+    dataset.save_as(tmp_path / "other.dcm")
+    with pytest.raises(ImageError, match=f"are {how} against each other"):
+        read_labels(tmp_path / "other.dcm")
+
+
 def test_it_says_what_and_whose(tmp_path: Path, source: Path) -> None:
     labels = two_classes(read(source))
     write_dicom_seg(tmp_path / "seg.dcm", labels, source, CLASSES, model="heart-lv", version="0.1.0")

@@ -44,6 +44,8 @@ def test_the_longest_suffix_counts(name: str, form: str, suffix: str) -> None:
         ("a.xyz", "Known suffixes"),
         ("a", "Known suffixes"),
         ("a.czi", "Bio-Formats"),
+        ("a.img", "3D Slicer"),
+        ("a.hdr", "3D Slicer"),
     ],
 )
 def test_an_unknown_suffix_names_the_nearest(name: str, hint: str) -> None:

@@ -168,6 +168,18 @@ def test_units_of_time_of_nifti(tmp_path: Path, code: int, seconds: float | None
     assert found is None if seconds is None else found == pytest.approx(seconds)
 
 
+def test_a_time_step_of_zero_is_none(tmp_path: Path) -> None:
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.zeros((3, 5, 7, 11), np.int16), isVector=False),
+        str(tmp_path / "a.nii"),
+    )
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[92:96] = bytes(4)  # pixdim[4]
+    content[123] = 2 | 8  # xyzt_units: millimeters and seconds
+    (tmp_path / "a.nii").write_bytes(content)
+    assert read(tmp_path / "a.nii").frame_interval is None
+
+
 # -- what is wrong ------------------------------------------------------------------------------
 
 
