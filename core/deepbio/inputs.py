@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,7 @@ def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
     """Give each input a name for its outputs: its own, with its folder's before it where two agree.
 
     Names that an earlier run gave in `folder` are kept, so a batch can be stopped, grown and resumed.
+    Where two of one folder agree, their suffixes tell them apart.
     A DICOM series has the name of its folder, the second and further ones with ``_s2``, ``_s3``, ...
 
     Examples
@@ -175,22 +177,27 @@ def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
     >>> files = [Input(Path(name)) for name in ("a/cell.tif", "b/cell.tif", "b/other.nii.gz")]
     >>> list(plan_names(files, Path("missing")).values())
     ['a_cell', 'b_cell', 'other']
+    >>> list(plan_names([Input(Path("a/cell.tif")), Input(Path("a/cell.png"))], Path("missing")).values())
+    ['cell_tif', 'cell_png']
     """
     owners = _owners(folder)
     names = {file: owners[file.key] for file in files if file.key in owners}
     taken = {name.casefold() for name in owners.values()}
+    endings = _endings(files)
     depth = dict.fromkeys((file for file in files if file not in names), 0)
     while depth:
-        candidates = {file: _candidate(file, level) for file, level in depth.items()}
-        counts: dict[str, int] = {}
-        for name in candidates.values():
-            counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-        clashing = {
-            f for f, name in candidates.items() if counts[name.casefold()] > 1 or name.casefold() in taken
-        }
-        names.update({file: name for file, name in candidates.items() if file not in clashing})
-        taken |= {name.casefold() for file, name in candidates.items() if file not in clashing}
-        depth = {file: depth[file] + 1 for file in clashing}
+        candidates = {file: _candidate(file, level, endings[file]) for file, level in depth.items()}
+        counts = Counter(name.casefold() for name in candidates.values())
+        clashing = {}
+        for file, name in candidates.items():
+            key = name.casefold()
+            # what numbers tell apart goes one by one: the first has it, the others try the next
+            if key in taken or (counts[key] > 1 and not _is_numbered(file, depth[file])):
+                clashing[file] = depth[file] + 1
+            else:
+                names[file] = name
+                taken.add(key)
+        depth = clashing
     return {file: names[file] for file in files}
 
 
@@ -207,20 +214,44 @@ def split_suffix(file: Path) -> tuple[str, str]:
     return file.name[: len(file.name) - len(suffix)] or file.name, suffix.lower()
 
 
-def _candidate(item: Input, level: int) -> str:
-    """A name with `level` parent folders before it; when those are used up, suffix and number after it."""
-    file = item.path
-    stem, suffix = split_suffix(file)
-    if item.series:
-        stem, suffix = file.resolve().name, ""
-        stem += f"_s{item.number}" if item.number > 1 else ""
-    parents = [part for part in file.resolve().parent.parts if part != file.anchor]
-    parents = [part for part in parents if part.strip("/\\:")]
-    name = "_".join([*parents[len(parents) - min(level, len(parents)) :], stem])
+def _stem(item: Input) -> tuple[str, str]:
+    """The name of an input without its suffix, and the suffix; a series has its folder's name."""
+    if not item.series:
+        return split_suffix(item.path)
+    return item.path.resolve().name + (f"_s{item.number}" if item.number > 1 else ""), ""
+
+
+def _endings(files: Sequence[Input]) -> dict[Input, str]:
+    """What tells inputs of one folder apart whose names without suffix agree: the suffix, then a number."""
+    twins: dict[tuple[Path, str], list[Input]] = {}
+    for file in files:
+        twins.setdefault((file.path.resolve().parent, _stem(file)[0].casefold()), []).append(file)
+    endings = {}
+    for group in twins.values():
+        seen: Counter[str] = Counter()
+        for file in group:
+            suffix = _stem(file)[1].replace(".", "_") if len(group) > 1 else ""
+            seen[suffix] += 1
+            endings[file] = suffix + (f"_{seen[suffix]}" if seen[suffix] > 1 else "")
+    return endings
+
+
+def _folders_above(item: Input) -> list[str]:
+    parent = item.path.resolve().parent
+    return [part for part in parent.parts if part != parent.anchor and part.strip("/\\:")]
+
+
+def _is_numbered(item: Input, level: int) -> bool:
+    """Whether all folders are in the candidate of this level already."""
+    return level > len(_folders_above(item))
+
+
+def _candidate(item: Input, level: int, ending: str) -> str:
+    """A name with `level` parent folders before it; when those are used up, a number after it."""
+    parents = _folders_above(item)
+    name = "_".join([*parents[len(parents) - min(level, len(parents)) :], _stem(item)[0]]) + ending
     beyond = level - len(parents)
-    if beyond <= 0:
-        return name
-    return f"{name}{suffix.replace('.', '_')}" + (f"_{beyond}" if beyond > 1 else "")
+    return name if beyond <= 0 else f"{name}_{beyond + 1}"
 
 
 def _owners(folder: Path) -> dict[str, str]:

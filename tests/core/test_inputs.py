@@ -142,11 +142,26 @@ def test_a_name_that_is_taken_gets_one_more_folder(tree: Path) -> None:
     assert list(found.values()) == [f"{tree.name}_a_cell", "b_cell", "a_cell"]
 
 
-def test_same_stem_in_one_folder(tree: Path) -> None:
-    found = list(names(["a/cell.tif", "a/cell.png"], tree / "out").values())
-    assert len(set(found)) == 2
-    assert found[0].endswith("cell_tif")
-    assert found[1].endswith("cell_png")
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["a/cell.tif", "a/cell.png"], ["cell_tif", "cell_png"]),
+        (["a/cell.tif", "a/cell.png", "b/cell.png"], ["cell_tif", "cell_png", "cell"]),
+        (["a/x.tif", "a/x.png", "b/x.tif", "b/x.png"], ["a_x_tif", "a_x_png", "b_x_tif", "b_x_png"]),
+        (["a/cell.tif", "a/Cell.TIF", "a/CELL.tif"], ["cell_tif", "Cell_tif_2", "CELL_tif_3"]),
+    ],
+)
+def test_same_stem_in_one_folder(tree: Path, files: list[str], expected: list[str]) -> None:
+    """Their suffixes tell them apart, not all the folders above them, which they share."""
+    assert list(names(files, tree / "out").values()) == expected
+
+
+def test_where_folders_are_used_up_numbers_follow(tree: Path) -> None:
+    out = tree / "out"
+    out.mkdir()
+    write_record(out, "c", Path("/elsewhere/c.tif"))
+    write_record(out, "x_c", Path("/elsewhere/x_c.tif"))
+    assert names(["/x/c.tif"], out) == {"/x/c.tif": "x_c_2"}
 
 
 def test_names_of_an_earlier_run_stay(tree: Path) -> None:
