@@ -369,7 +369,10 @@ class _Summary:
             self.save()
 
     def save(self) -> None:
-        with atomic(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(self.columns)
             for row in self.rows:

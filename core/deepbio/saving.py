@@ -186,7 +186,10 @@ def join_tables(path: Path, parts: Sequence[tuple[str, Path]]) -> None:
         What goes under ``file``, and a CSV; one that is not there is left out.
     """
     header: list[str] | None = None
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         for name, table in parts:
             if not table.exists():
