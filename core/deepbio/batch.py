@@ -33,13 +33,13 @@ from deepbio.inputs import (
     find_inputs,
     labels_of,
     names_labels,
-    plan_names,
     read_record,
     split_suffix,
 )
 from deepbio.io import atomic, read
 from deepbio.io.rois import check_rois
 from deepbio.library import find_model
+from deepbio.naming import plan_names
 from deepbio.options import RunOptions
 from deepbio.records import (
     InTheWay,

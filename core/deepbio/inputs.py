@@ -1,11 +1,10 @@
-"""Which files a batch takes, which label images belong to them, and what their outputs are called."""
+"""Which files a batch takes, and which label images belong to them."""
 
 from __future__ import annotations
 
 import csv
 import glob
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from deepbio.io.dicom_files import choose_series
 from deepbio.io.formats import FORMATS
 
 __all__ = [
-    "BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "labels_of", "names_labels", "plan_names", "read_record",
+    "BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "key_of", "labels_of", "names_labels", "read_record",
     "split_suffix",
 ]  # fmt: skip
 
@@ -64,7 +63,7 @@ class Input:
     @property
     def key(self) -> str:
         """What is the same for the same input, however it was named."""
-        return _key(str(self.path.resolve()), self.series)
+        return key_of(str(self.path.resolve()), self.series)
 
     @property
     def is_dicom(self) -> bool:
@@ -151,8 +150,12 @@ def _images_of(path: Path, series: str) -> list[Input]:
     ]
     files += [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
     if not files:
+        below = any(part.is_dir() for part in path.iterdir())
         raise ImageError(
-            f"The folder '{path}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
+            f"The folder '{path}' has no image.",
+            f"Images in the folders below are found by the pattern '{path / '**'}'."
+            if below
+            else f"Known suffixes: {', '.join(image_suffixes())}.",
         )
     return files
 
@@ -161,44 +164,9 @@ def _has_series(path: Path) -> bool:
     return path.is_dir() and any(one.is_image for one in list_series(path))
 
 
-def _key(path: str, series: str) -> str:
+def key_of(path: str, series: str) -> str:
+    """What an input is told from others by: its resolved path and, of a DICOM folder, the series."""
     return f"{path}#{series}" if series else path
-
-
-def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
-    """Give each input a name for its outputs: its own, with its folder's before it where two agree.
-
-    Names that an earlier run gave in `folder` are kept, so a batch can be stopped, grown and resumed.
-    Where two of one folder agree, their suffixes tell them apart.
-    A DICOM series has the name of its folder, the second and further ones with ``_s2``, ``_s3``, ...
-
-    Examples
-    --------
-    >>> files = [Input(Path(name)) for name in ("a/cell.tif", "b/cell.tif", "b/other.nii.gz")]
-    >>> list(plan_names(files, Path("missing")).values())
-    ['a_cell', 'b_cell', 'other']
-    >>> list(plan_names([Input(Path("a/cell.tif")), Input(Path("a/cell.png"))], Path("missing")).values())
-    ['cell_tif', 'cell_png']
-    """
-    owners = _owners(folder)
-    names = {file: owners[file.key] for file in files if file.key in owners}
-    taken = {name.casefold() for name in owners.values()}
-    endings = _endings(files)
-    depth = dict.fromkeys((file for file in files if file not in names), 0)
-    while depth:
-        candidates = {file: _candidate(file, level, endings[file]) for file, level in depth.items()}
-        counts = Counter(name.casefold() for name in candidates.values())
-        clashing = {}
-        for file, name in candidates.items():
-            key = name.casefold()
-            # what numbers tell apart goes one by one: the first has it, the others try the next
-            if key in taken or (counts[key] > 1 and not _is_numbered(file, depth[file])):
-                clashing[file] = depth[file] + 1
-            else:
-                names[file] = name
-                taken.add(key)
-        depth = clashing
-    return {file: names[file] for file in files}
 
 
 def split_suffix(file: Path) -> tuple[str, str]:
@@ -212,57 +180,6 @@ def split_suffix(file: Path) -> tuple[str, str]:
     known = [suffix for suffix in image_suffixes() if file.name.lower().endswith(suffix)]
     suffix = max(known, key=len, default=file.suffix)
     return file.name[: len(file.name) - len(suffix)] or file.name, suffix.lower()
-
-
-def _stem(item: Input) -> tuple[str, str]:
-    """The name of an input without its suffix, and the suffix; a series has its folder's name."""
-    if not item.series:
-        return split_suffix(item.path)
-    return item.path.resolve().name + (f"_s{item.number}" if item.number > 1 else ""), ""
-
-
-def _endings(files: Sequence[Input]) -> dict[Input, str]:
-    """What tells inputs of one folder apart whose names without suffix agree: the suffix, then a number."""
-    twins: dict[tuple[Path, str], list[Input]] = {}
-    for file in files:
-        twins.setdefault((file.path.resolve().parent, _stem(file)[0].casefold()), []).append(file)
-    endings = {}
-    for group in twins.values():
-        seen: Counter[str] = Counter()
-        for file in group:
-            suffix = _stem(file)[1].replace(".", "_") if len(group) > 1 else ""
-            seen[suffix] += 1
-            endings[file] = suffix + (f"_{seen[suffix]}" if seen[suffix] > 1 else "")
-    return endings
-
-
-def _folders_above(item: Input) -> list[str]:
-    parent = item.path.resolve().parent
-    return [part for part in parent.parts if part != parent.anchor and part.strip("/\\:")]
-
-
-def _is_numbered(item: Input, level: int) -> bool:
-    """Whether all folders are in the candidate of this level already."""
-    return level > len(_folders_above(item))
-
-
-def _candidate(item: Input, level: int, ending: str) -> str:
-    """A name with `level` parent folders before it; when those are used up, a number after it."""
-    parents = _folders_above(item)
-    name = "_".join([*parents[len(parents) - min(level, len(parents)) :], _stem(item)[0]]) + ending
-    beyond = level - len(parents)
-    return name if beyond <= 0 else f"{name}_{beyond + 1}"
-
-
-def _owners(folder: Path) -> dict[str, str]:
-    """Names in use in an output folder, by the input that has each."""
-    owners = {}
-    for record in sorted(folder.glob(f"*{RECORD}")):
-        found = read_record(record)
-        if found:
-            key = _key(str(found["input"]["path"]), found["input"].get("series", ""))
-            owners[key] = record.name.removesuffix(RECORD)
-    return owners
 
 
 def _is_result(file: Path) -> bool:

@@ -129,6 +129,10 @@ def tell_earlier(
     """
     if not found:
         return []
+    made_by = found.get("model", {}).get("name")
+    if made_by not in (None, wanted["model"]["name"]):
+        told = f"Results of the model {made_by!r} are replaced, where the new ones have the same names."
+        on_progress(Notice(f"{told} Give each model its own folder with -o to keep them.", "warning"))
     kinds = dict.fromkeys([*found.get("save", ()), *found.get("earlier", ())])
     earlier = [kind for kind in kinds if kind not in wanted["save"] and paths[kind].exists()]
     if earlier and any(found.get(key) != value for key, value in wanted.items() if key != "save"):

@@ -33,6 +33,12 @@ def test_a_wrong_command_line_is_told_to_machines_too(words: list[str]) -> None:
     assert len(done.out.splitlines()) == 1
 
 
+def test_an_address_is_called_one() -> None:
+    done = deepbio("models", "add", "https://example.org/model.zip")
+    assert done.code == 6
+    assert "'https://example.org/model.zip' is an address" in done.err
+
+
 def test_a_file_that_does_not_exist_is_called_so() -> None:
     done = deepbio("info", "missing")
     assert done.code == 3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,18 @@ def test_results_of_other_options_are_told(model: Model, cell: Path, tmp_path: P
     assert "table" in told[0].message
     assert json.loads((out / "cell.deepbio.json").read_text())["earlier"] == ["table"]
     assert run_many(model, [cell], out, fewer)[0].status == "done"  # the table is ours, and renewed
+
+
+def test_results_of_another_model_are_told(
+    model: Model, threshold_model: Path, cell: Path, tmp_path: Path
+) -> None:
+    out, heard = tmp_path / "out", list[Event]()
+    run_many(model, [cell], out, OPTIONS)
+    other = load_model(shutil.copytree(threshold_model, tmp_path / "second"))
+    run_many(other, [cell], out, OPTIONS, on_progress=heard.append)
+    told = [event.message for event in heard if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert told[0].startswith(f"Results of the model '{model.card.name}' are replaced")
 
 
 def test_a_summary_of_the_user_is_not_replaced(model: Model, cell: Path, tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def features(
     each image (frame, slice, object). Points of the plot are coloured by the folder that their image lies in.
     """
     from deepbio.extraction.files import check_features_file, write_features
-    from deepbio.inputs import find_inputs, plan_names
+    from deepbio.inputs import find_inputs
+    from deepbio.naming import plan_names
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
 

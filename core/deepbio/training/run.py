@@ -18,7 +18,7 @@ from deepbio.library.package import write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
-from deepbio.training.description import Description, check_description
+from deepbio.training.description import Description, check_description, title_of
 from deepbio.training.facts import CaseFacts, check_labels, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
@@ -204,7 +204,7 @@ def train(
     """
     output = Path(output)
     work = output.with_name(f"{output.name}.training")
-    about = about or Description(title=f"Model {output.name}"[:128])
+    about = about or Description(title=title_of(output))
     check_description(about, "segment")
     cases = read_cases(data)
     path = work / "plan.yaml"
