@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ from deepbio.records import (
     facts_of,
     identity,
     tell_earlier,
+    turn_in,
 )
 from deepbio.render import count_per_frame
 from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, seg_suffix, with_saved
@@ -270,7 +272,6 @@ class _Job:
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
             facts |= {key: words for key, words in (("notes", notes), ("earlier", earlier)) if words}
-            check_free(outputs, record, file, overwrite=self.overwrite)  # another run may have been faster
             save_result(
                 result,
                 image,
@@ -280,6 +281,7 @@ class _Job:
                 title=f"{file.path.name}   {self.model.card.name}",
                 source=file,
                 card=self.model.card,
+                turn=partial(self._turn, file, outputs, record),
             )
         except InTheWay as error:
             return Row(str(file), "failed", message=str(error), error=error)
@@ -289,6 +291,13 @@ class _Job:
             seconds = round(time.perf_counter() - start, 3)
             return Row(str(file), "failed", seconds, message=_message(error), error=error)
         return Row(str(file), "done", round(time.perf_counter() - start, 3), objects, outputs=outputs)
+
+    @contextmanager
+    def _turn(self, file: Input, outputs: Mapping[str, Path], record: Path) -> Iterator[None]:
+        """Look once more, as another run may have been faster, and keep it out while files get their names."""
+        with turn_in(self.folder):
+            check_free(outputs, record, file, overwrite=self.overwrite)
+            yield
 
     def _wanted(self, file: Input) -> dict[str, Any]:
         """What the record says when the outputs are those that this job would make."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,16 @@ from deepbio.io import list_series
 if TYPE_CHECKING:
     from deepbio.library import ModelCard
 
-__all__ = ["InTheWay", "check_free", "check_lengths", "check_table", "facts_of", "identity", "tell_earlier"]
+__all__ = [
+    "InTheWay",
+    "check_free",
+    "check_lengths",
+    "check_table",
+    "facts_of",
+    "identity",
+    "tell_earlier",
+    "turn_in",
+]
 
 
 class InTheWay(OutputError):
@@ -101,6 +112,24 @@ def check_free(outputs: Mapping[str, Path], record: Path, file: Input, *, overwr
             raise InTheWay(
                 f"'{path}' exists already, and no run has made it.", "Use --overwrite to replace it."
             )
+
+
+@contextmanager
+def turn_in(folder: Path) -> Iterator[None]:
+    """Wait until no other run gives results in a folder their names, where the system can tell."""
+    handle = None
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass  # Windows and some network drives: a check that is very late still stands before the names
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _is_of(found: Mapping[str, Any], file: Input) -> bool:

@@ -1,5 +1,6 @@
 """What commands write to stdout and stderr where that is not so simple: names, full disks, wrong words."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deepbio.__main__ import main
 from deepbio.image import Image
 from deepbio.io import write
 from tests.core.command import ONNX, deepbio, process, spots
@@ -31,6 +33,20 @@ def test_a_wrong_command_line_is_told_to_machines_too(words: list[str]) -> None:
     assert done.code == 2
     assert [(line["event"], line["code"]) for line in done.lines] == [("error", 2)]
     assert len(done.out.splitlines()) == 1
+
+
+def test_ctrl_c_before_the_command_has_begun(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def stop(prog_name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepbio.cli.app", stop)
+    monkeypatch.setattr(sys, "argv", ["deepbio", "doctor", "--json"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    told = capsys.readouterr()
+    assert left.value.code == 130
+    assert told.err == "Error: Stopped; nothing half-written is left behind.\n"
+    assert json.loads(told.out)["code"] == 130
 
 
 def test_an_address_is_called_one() -> None:

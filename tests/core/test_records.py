@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from deepbio.io import read_labels, write
 from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.records import InTheWay, check_lengths, identity
+from tests.core.command import ONNX
 
 OPTIONS = RunOptions(runtime="onnx", device="cpu")
 
@@ -117,6 +120,34 @@ def test_a_run_that_was_faster_is_seen_after_the_work(
     monkeypatch.setattr(model, "run", slow)
     assert "of another input, '/other/cell.tif'" in run_many(model, [cell], out, OPTIONS)[0].message
     assert not (out / "cell-labels.tif").exists()
+
+
+def test_two_processes_in_step(threshold_model: Path, tmp_path: Path) -> None:
+    """Both begin with an empty folder, and with inputs of the same names: each result stays whose it is."""
+    places = [tmp_path / "one", tmp_path / "two"]
+    for number, place in enumerate(places, 1):
+        place.mkdir()
+        for n in range(6):
+            write(place / f"c{n}.tif", Image(spots(number)))
+    command = [
+        sys.executable,
+        "-m",
+        "deepbio",
+        "run",
+        threshold_model,
+        *ONNX,
+        "--json",
+        "-o",
+        tmp_path / "out",
+    ]
+    runs = [subprocess.Popen([*command, place], stdout=subprocess.PIPE, text=True) for place in places]
+    done = 0
+    for number, run in enumerate(runs, 1):
+        lines = [json.loads(line) for line in run.communicate()[0].splitlines()]
+        for row in (line for line in lines if line.get("status") == "done"):
+            done += 1
+            assert read_labels(row["outputs"]["labels"]).count == number
+    assert done >= 6
 
 
 def test_a_users_file_of_another_kind_is_not_replaced(model: Model, cell: Path, tmp_path: Path) -> None:
