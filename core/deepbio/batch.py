@@ -49,6 +49,7 @@ from deepbio.records import (
     check_table,
     facts_of,
     identity,
+    make_folder,
     tell_earlier,
     turn_in,
 )
@@ -217,13 +218,7 @@ class _Job:
                         f"The result {path.name!r} of {file.path.name!r} would replace an input of that name.",
                         "Give another output folder with -o.",
                     )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The output folder '{self.folder}' cannot be made: {error.strerror or error}.",
-                "Give another one with -o.",
-            ) from error
+        make_folder(self.folder)
 
     def joins(self, names: Mapping[Input, str]) -> bool:
         """Whether the tables of all files are also written as one."""

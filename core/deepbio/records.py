@@ -24,6 +24,7 @@ __all__ = [
     "check_table",
     "facts_of",
     "identity",
+    "make_folder",
     "tell_earlier",
     "turn_in",
 ]
@@ -31,6 +32,23 @@ __all__ = [
 
 class InTheWay(OutputError):
     """What keeps the results of one input from being written, and no other's."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder, where it is missing.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The output folder '{folder}' cannot be made: {error.strerror or error}.",
+            "Give another one with -o.",
+        ) from error
 
 
 def identity(file: Input) -> dict[str, Any]:

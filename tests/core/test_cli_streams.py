@@ -49,6 +49,14 @@ def test_ctrl_c_before_the_command_has_begun(monkeypatch: pytest.MonkeyPatch, ca
     assert json.loads(told.out)["code"] == 130
 
 
+@pytest.mark.parametrize("words", [["info", "{}.tif"], ["run", "nuclei", "cells.tif", "-o", "{}"]])
+def test_a_path_that_no_system_takes(image: Path, words: list[str]) -> None:
+    long = "/".join(["d" * 200] * 25)
+    done = deepbio(*(word.format(long) for word in words))
+    assert done.code == 2
+    assert "is too long for the system" in done.err
+
+
 def test_an_address_is_called_one() -> None:
     done = deepbio("models", "add", "https://example.org/model.zip")
     assert done.code == 6

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deepbio.errors import Cancelled, DeepBioError, OutputError
+from deepbio.errors import Cancelled, DeepBioError, OptionError, OutputError
 
 __all__ = ["BUG", "EXIT_CODES", "JsonOption", "command", "err", "out", "print_json", "report"]
 
@@ -81,7 +81,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             except DeepBioError as error:
                 _fail(error, kwargs, debug)
             except OSError as error:
-                _fail(_full(error) or error, kwargs, debug)
+                _fail(_of_the_system(error), kwargs, debug)
             except Exception as error:  # noqa: BLE001 - the last line of defence, told as what it is
                 _fail(error, kwargs, debug)
 
@@ -121,13 +121,15 @@ def report(error: BaseException, *, debug: bool = False) -> None:
         err.print(Text.assemble(("Hint: ", "bold"), hint))
 
 
-def _full(error: OSError) -> OutputError | None:
-    """Say that a disk is full, which stdout may be sent to; what we write ourselves says so with its name."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    return OutputError(
-        f"The output cannot be written: {error.strerror}.", "Free some space or send it elsewhere."
-    )
+def _of_the_system(error: OSError) -> Exception:
+    """What the system refuses wherever a command meets it; the rest would be a mistake of ours."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what we write ourselves says so with its name
+        return OutputError(
+            f"The output cannot be written: {error.strerror}.", "Free some space or send it elsewhere."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return OptionError(f"The name '{error.filename}' is too long for the system.", "Use a shorter one.")
+    return error
 
 
 def _fail(error: BaseException, kwargs: dict[str, Any], debug: bool, code: int | None = None) -> None:
