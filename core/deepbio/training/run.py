@@ -14,7 +14,7 @@ from deepbio.cases import Case, fold_cases, read_cases, split_cases
 from deepbio.engine.device import Device, choose_device
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice, silent
-from deepbio.library.package import write_package
+from deepbio.library.package import check_place, write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
@@ -205,6 +205,7 @@ def train(
     output = Path(output)
     work = output.with_name(f"{output.name}.training")
     about = about or Description(title=title_of(output))
+    check_place(output)
     check_description(about, "segment")
     cases = read_cases(data)
     path = work / "plan.yaml"
