@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from deepbio.errors import (
     OutputError,
     WeightsError,
 )
-from deepbio.events import Listener, Progress, silent
+from deepbio.events import Listener, Notice, Progress, silent
 from deepbio.families import family_of
 from deepbio.inputs import (
     RECORD,
@@ -33,19 +34,29 @@ from deepbio.inputs import (
     find_inputs,
     labels_of,
     names_labels,
-    plan_names,
     read_record,
     split_suffix,
 )
-from deepbio.io import atomic, list_series, read
+from deepbio.io import atomic, read
 from deepbio.io.rois import check_rois
 from deepbio.library import find_model
+from deepbio.naming import plan_names
 from deepbio.options import RunOptions
+from deepbio.records import (
+    InTheWay,
+    check_free,
+    check_lengths,
+    check_table,
+    facts_of,
+    identity,
+    make_folder,
+    tell_earlier,
+    turn_in,
+)
 from deepbio.render import count_per_frame
 from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_result, seg_suffix, with_saved
 
 if TYPE_CHECKING:
-    from deepbio.library import ModelCard
     from deepbio.predict import Model
 
 __all__ = ["Row", "run_many"]
@@ -167,7 +178,7 @@ def run_many(
             summary.add(row)
             if on_file is not None:
                 on_file(row)
-    if model.card.task == "classify" and "table" in kinds and len(names) > 1:
+    if job.joins(names):
         parts = [(row.file, row.outputs["table"]) for row in summary.rows if "table" in row.outputs]
         join_tables(job.folder / CLASSES, parts)
     return tuple(summary.rows)
@@ -196,6 +207,9 @@ class _Job:
                 "Only tracks can be saved as ctc, the format of the Cell Tracking Challenge.",
                 "Set track (--track), or leave 'ctc' out of --save.",
             )
+        check_table(self.folder / SUMMARY, ",".join(_Summary.columns), overwrite=self.overwrite)
+        if self.joins(names):
+            check_table(self.folder / CLASSES, "file,", overwrite=self.overwrite)
         taken = {file.path.resolve() for file in names}
         for file, name in names.items():
             for path in self.outputs(file, name).values():
@@ -204,25 +218,25 @@ class _Job:
                         f"The result {path.name!r} of {file.path.name!r} would replace an input of that name.",
                         "Give another output folder with -o.",
                     )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The output folder '{self.folder}' cannot be made: {error.strerror or error}.",
-                "Give another one with -o.",
-            ) from error
+        make_folder(self.folder)
+
+    def joins(self, names: Mapping[Input, str]) -> bool:
+        """Whether the tables of all files are also written as one."""
+        return self.model.card.task == "classify" and "table" in self.save and len(names) > 1
 
     def outputs(self, file: Input, name: str) -> dict[str, Path]:
         """The files that are to be written for an input, by kind."""
-        suffixes = {"table": ".csv", "features": ".csv", "rois": ".zip"}
-        if "seg" in self.save:
-            if file not in self._segs:
-                self._segs[file] = seg_suffix(file)
-            suffixes["seg"] = self._segs[file]
-        suffixes |= {"overlay": ".png", "heatmap": ".png"}
-        pixels = _pixel_suffix(file)
-        suffixes["ctc"] = ""  # a folder
-        return {kind: self.folder / f"{name}-{kind}{suffixes.get(kind, pixels)}" for kind in self.save}
+        return {kind: self._path(kind, file, name) for kind in self.save}
+
+    def _path(self, kind: str, file: Input, name: str) -> Path:
+        if kind == "seg" and kind in self.save and file not in self._segs:
+            self._segs[file] = seg_suffix(file)
+        suffix = {
+            "table": ".csv", "features": ".csv", "rois": ".zip", "overlay": ".png", "heatmap": ".png",
+            "ctc": "",  # a folder
+            "seg": self._segs.get(file, ".dcm"),
+        }.get(kind)  # fmt: skip
+        return self.folder / f"{name}-{kind}{_pixel_suffix(file) if suffix is None else suffix}"
 
     def run(self, file: Input, name: str, on_progress: Listener) -> Row:
         """Process one input, unless that is done; its own errors become its row."""
@@ -230,21 +244,21 @@ class _Job:
         outputs = self.outputs(file, name)
         start = time.perf_counter()
         try:
-            wanted = self._wanted(file)
-            if not self.overwrite:
-                found = read_record(record)
-                if (
-                    found
-                    and all(found.get(key) == value for key, value in wanted.items())
-                    and _all_there(outputs)
-                ):
-                    return Row(str(file), "skipped", found["seconds"], found["objects"], outputs=outputs)
-                if not found:
-                    _refuse_existing(outputs)
+            check_lengths((record, *outputs.values()))
+            wanted, found = self._wanted(file), read_record(record)
+            is_same = found is not None and all(found.get(key) == value for key, value in wanted.items())
+            if found and is_same and _all_there(outputs) and not self.overwrite:
+                return Row(str(file), "skipped", found["seconds"], found["objects"], outputs=outputs)
+            check_free(outputs, record, file, overwrite=self.overwrite)
             if "seg" in self.save:
                 check_seg(file, on_progress)
             self._refuse_objects(file, outputs)
             image = read(file.path, lazy=True, series=file.series)
+            notes = list(image.meta.get("notes", ()))
+            for note in notes:  # what had to be assumed: a wrong guess would be a wrong result
+                on_progress(Notice(note))
+            paths = {kind: self._path(kind, file, name) for kind in SAVES}
+            earlier = tell_earlier(found, wanted, paths, on_progress)
             options = self.options.replace(output=needed_for(self.save, self.model.card.task))
             result = self.model.run(image, options, on_progress=on_progress)
             objects = None
@@ -252,6 +266,7 @@ class _Job:
                 objects = sum(count_per_frame(result.labels))
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
+            facts |= {key: words for key, words in (("notes", notes), ("earlier", earlier)) if words}
             save_result(
                 result,
                 image,
@@ -261,8 +276,9 @@ class _Job:
                 title=f"{file.path.name}   {self.model.card.name}",
                 source=file,
                 card=self.model.card,
+                turn=partial(self._turn, file, outputs, record),
             )
-        except _Exists as error:
+        except InTheWay as error:
             return Row(str(file), "failed", message=str(error), error=error)
         except _STOPS:
             raise
@@ -271,18 +287,25 @@ class _Job:
             return Row(str(file), "failed", seconds, message=_message(error), error=error)
         return Row(str(file), "done", round(time.perf_counter() - start, 3), objects, outputs=outputs)
 
+    @contextmanager
+    def _turn(self, file: Input, outputs: Mapping[str, Path], record: Path) -> Iterator[None]:
+        """Look once more, as another run may have been faster, and keep it out while files get their names."""
+        with turn_in(self.folder):
+            check_free(outputs, record, file, overwrite=self.overwrite)
+            yield
+
     def _wanted(self, file: Input) -> dict[str, Any]:
         """What the record says when the outputs are those that this job would make."""
         facts = {
-            "input": _identity(file),
-            "model": _facts_of(self.model.card),
+            "input": identity(file),
+            "model": facts_of(self.model.card),
             "options": _listed(asdict(self.options)),
             "save": list(self.save),
         }
         if self.options.objects:
             labels = self._labels_of(file)
             facts["objects_from"] = (
-                _facts_of(find_model(self.options.objects)) if labels is None else _identity(Input(labels))
+                facts_of(find_model(self.options.objects)) if labels is None else identity(Input(labels))
             )
         return facts
 
@@ -295,39 +318,10 @@ class _Job:
         labels = self._labels_of(file)
         for path in outputs.values():
             if labels is not None and path.resolve() == labels.resolve():
-                raise _Exists(
+                raise InTheWay(
                     f"The result '{path}' would replace the objects that are classified.",
                     "Give another output folder with -o.",
                 )
-
-
-def _facts_of(card: ModelCard) -> dict[str, Any]:
-    """Say which model this is."""
-    weights = [weights.sha256 for weights in card.weights]
-    return {"name": card.name, "version": card.version, "weights": weights}
-
-
-def _identity(file: Input) -> dict[str, Any]:
-    """Say which file or series this is, and in which state."""
-    path = file.path
-    which: dict[str, Any] = {"path": str(path.resolve())}
-    if file.series:
-        which["series"] = file.series
-    try:
-        states = [part.stat() for part in _parts(file)]
-    except OSError:
-        return which  # reading it will say what is wrong
-    if file.series:
-        which["files"] = len(states)
-    bytes_ = sum(state.st_size for state in states)
-    return {**which, "bytes": bytes_, "modified_ns": max((s.st_mtime_ns for s in states), default=0)}
-
-
-def _parts(file: Input) -> tuple[Path, ...]:
-    if not file.series:
-        return (file.path,)
-    series = list_series(file.path)
-    return next((one.files for one in series if file.series in (one.uid, f"#{one.number}")), ())
 
 
 def _pixel_suffix(file: Input) -> str:
@@ -338,18 +332,6 @@ def _pixel_suffix(file: Input) -> str:
     return {".nii": ".nii.gz", ".nii.gz": ".nii.gz", ".nrrd": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}.get(
         suffix, ".tif"
     )
-
-
-class _Exists(OutputError):
-    """A file that no run has made is in the way: the trouble of one input, not of all."""
-
-
-def _refuse_existing(outputs: Mapping[str, Path]) -> None:
-    for path in outputs.values():
-        if path.exists():
-            raise _Exists(
-                f"'{path}' exists already, and no run has made it.", "Use --overwrite to replace it."
-            )
 
 
 def _all_there(outputs: Mapping[str, Path]) -> bool:
@@ -391,7 +373,10 @@ class _Summary:
             self.save()
 
     def save(self) -> None:
-        with atomic(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(self.columns)
             for row in self.rows:

@@ -1,4 +1,4 @@
-"""Which files a batch takes, which label images belong to them, and what their outputs are called."""
+"""Which files a batch takes, and which label images belong to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepbio.io.dicom_files import choose_series
 from deepbio.io.formats import FORMATS
 
 __all__ = [
-    "BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "labels_of", "names_labels", "plan_names", "read_record",
+    "BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "key_of", "labels_of", "names_labels", "read_record",
     "split_suffix",
 ]  # fmt: skip
 
@@ -63,7 +63,7 @@ class Input:
     @property
     def key(self) -> str:
         """What is the same for the same input, however it was named."""
-        return _key(str(self.path.resolve()), self.series)
+        return key_of(str(self.path.resolve()), self.series)
 
     @property
     def is_dicom(self) -> bool:
@@ -150,8 +150,12 @@ def _images_of(path: Path, series: str) -> list[Input]:
     ]
     files += [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
     if not files:
+        below = any(part.is_dir() for part in path.iterdir())
         raise ImageError(
-            f"The folder '{path}' has no image.", f"Known suffixes: {', '.join(image_suffixes())}."
+            f"The folder '{path}' has no image.",
+            f"Images in the folders below are found by the pattern '{path / '**'}'."
+            if below
+            else f"Known suffixes: {', '.join(image_suffixes())}.",
         )
     return files
 
@@ -160,38 +164,9 @@ def _has_series(path: Path) -> bool:
     return path.is_dir() and any(one.is_image for one in list_series(path))
 
 
-def _key(path: str, series: str) -> str:
+def key_of(path: str, series: str) -> str:
+    """What an input is told from others by: its resolved path and, of a DICOM folder, the series."""
     return f"{path}#{series}" if series else path
-
-
-def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
-    """Give each input a name for its outputs: its own, with its folder's before it where two agree.
-
-    Names that an earlier run gave in `folder` are kept, so a batch can be stopped, grown and resumed.
-    A DICOM series has the name of its folder, the second and further ones with ``_s2``, ``_s3``, ...
-
-    Examples
-    --------
-    >>> files = [Input(Path(name)) for name in ("a/cell.tif", "b/cell.tif", "b/other.nii.gz")]
-    >>> list(plan_names(files, Path("missing")).values())
-    ['a_cell', 'b_cell', 'other']
-    """
-    owners = _owners(folder)
-    names = {file: owners[file.key] for file in files if file.key in owners}
-    taken = {name.casefold() for name in owners.values()}
-    depth = dict.fromkeys((file for file in files if file not in names), 0)
-    while depth:
-        candidates = {file: _candidate(file, level) for file, level in depth.items()}
-        counts: dict[str, int] = {}
-        for name in candidates.values():
-            counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
-        clashing = {
-            f for f, name in candidates.items() if counts[name.casefold()] > 1 or name.casefold() in taken
-        }
-        names.update({file: name for file, name in candidates.items() if file not in clashing})
-        taken |= {name.casefold() for file, name in candidates.items() if file not in clashing}
-        depth = {file: depth[file] + 1 for file in clashing}
-    return {file: names[file] for file in files}
 
 
 def split_suffix(file: Path) -> tuple[str, str]:
@@ -205,33 +180,6 @@ def split_suffix(file: Path) -> tuple[str, str]:
     known = [suffix for suffix in image_suffixes() if file.name.lower().endswith(suffix)]
     suffix = max(known, key=len, default=file.suffix)
     return file.name[: len(file.name) - len(suffix)] or file.name, suffix.lower()
-
-
-def _candidate(item: Input, level: int) -> str:
-    """A name with `level` parent folders before it; when those are used up, suffix and number after it."""
-    file = item.path
-    stem, suffix = split_suffix(file)
-    if item.series:
-        stem, suffix = file.resolve().name, ""
-        stem += f"_s{item.number}" if item.number > 1 else ""
-    parents = [part for part in file.resolve().parent.parts if part != file.anchor]
-    parents = [part for part in parents if part.strip("/\\:")]
-    name = "_".join([*parents[len(parents) - min(level, len(parents)) :], stem])
-    beyond = level - len(parents)
-    if beyond <= 0:
-        return name
-    return f"{name}{suffix.replace('.', '_')}" + (f"_{beyond}" if beyond > 1 else "")
-
-
-def _owners(folder: Path) -> dict[str, str]:
-    """Names in use in an output folder, by the input that has each."""
-    owners = {}
-    for record in sorted(folder.glob(f"*{RECORD}")):
-        found = read_record(record)
-        if found:
-            key = _key(str(found["input"]["path"]), found["input"].get("series", ""))
-            owners[key] = record.name.removesuffix(RECORD)
-    return owners
 
 
 def _is_result(file: Path) -> bool:

@@ -17,6 +17,7 @@ from deepbio.image import Image, LabelMap
 from deepbio.inputs import RECORD
 from deepbio.io import write
 from deepbio.options import RunOptions
+from deepbio.records import make_folder
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ def make_files(
         options = options.replace(layer="auto")
     folder, name = Path(output_dir), model.card.name
     paths = _planned(folder, name, kinds, overwrite=overwrite)
+    make_folder(folder)  # before the work
     needed = _needed(kinds, masks=model.card.ndim > 0)
     start = time.perf_counter()
     result = model.run(None, options.replace(output=needed), on_progress=on_progress)
     files = {kind: path for kind, path in paths.items() if kind != "dataset"}
-    folder.mkdir(parents=True, exist_ok=True)
     if "dataset" in paths:
         write_dataset(result, paths["dataset"], replace=overwrite)
     facts = {"seconds": round(time.perf_counter() - start, 3), "run": result.record}

@@ -210,7 +210,7 @@ def _check(name: str, value: Any, rules: Mapping[str, Any]) -> None:
         for one in value if isinstance(value, tuple) else (value,):
             if one not in rules["choices"]:
                 raise OptionError(
-                    f"The option {name!r} is {one!r}; expected one of {', '.join(rules['choices'])}."
+                    f"The option {name!r} is {one!r}; expected one of {', '.join(filter(None, rules['choices']))}."
                 )
     if "low" in rules and value is not None and not rules["low"] <= value <= rules["high"]:
         raise OptionError(f"The option {name!r} is {value}; expected {rules['low']} to {rules['high']}.")

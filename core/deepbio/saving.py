@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ __all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result",
 _SHOWN = {"": ("labels",), "segment": ("labels",)}
 
 
-def save_result(
+def save_result(  # noqa: PLR0913 - all but three are named, and most calls leave most out
     result: Result,
     image: Image | None,
     outputs: Mapping[str, Path],
@@ -42,6 +42,7 @@ def save_result(
     title: str = "",
     source: Input | None = None,
     card: ModelCard | None = None,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Write the parts of a result: all of them, or none.
 
@@ -63,6 +64,8 @@ def save_result(
         The DICOM series of `image`, for the kind ``"seg"``.
     card : ModelCard, optional
         The model, for the names and codes in it.
+    turn : callable, optional
+        Gives what is entered when all is written under temporary names, and left when all have their own.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def save_result(
     MissingPackage
         If the kind ``"rois"`` is wanted and roifile is not installed.
     """
-    with ExitStack() as files:
+    with ExitStack() as taken, ExitStack() as files:
         if record is not None:
             # entered first, so renamed last: a record stands for outputs that are there
             text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
@@ -95,6 +98,7 @@ def save_result(
                 _write_seg(temporary, result, source, card)
             else:
                 write(temporary, _part(result, kind))
+        taken.enter_context(turn())
 
 
 def check_seg(file: Input, on_progress: Listener = silent) -> None:
@@ -186,7 +190,10 @@ def join_tables(path: Path, parts: Sequence[tuple[str, Path]]) -> None:
         What goes under ``file``, and a CSV; one that is not there is left out.
     """
     header: list[str] | None = None
-    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        atomic(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         for name, table in parts:
             if not table.exists():

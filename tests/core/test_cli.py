@@ -193,6 +193,17 @@ def test_train_plan_only(cases: Path) -> None:
         assert line in written
 
 
+@pytest.mark.parametrize("task", ["segment", "restore"])
+def test_train_never_replaces_what_is_no_model(cases: Path, task: str) -> None:
+    """It is told at once: the folder of the data as the place of the model would be gone at the end."""
+    before = sorted(cases.rglob("*"))
+    done = deepbio("train", cases, "-o", cases, "--task", task, "--steps", 1)
+    assert done.code == 9
+    assert "is a folder that is no model" in done.err
+    assert sorted(cases.rglob("*")) == before
+    assert not cases.with_name(f"{cases.name}.training").exists()
+
+
 def test_train_passes_everything_on(cases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = pytest.importorskip("deepbio.training")
     deepbio("train", cases, "-o", "mine", "--plan-only")

@@ -1,4 +1,4 @@
-"""Which files a batch takes, and what their outputs are called."""
+"""Which files a batch takes, and which label images belong to them."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ from deepbio.inputs import (
     find_inputs,
     labels_of,
     names_labels,
-    plan_names,
     read_record,
     split_suffix,
 )
+from deepbio.naming import plan_names
 from tests.conftest import make_grid
 from tests.core.io.dicom_series import ROOT, base, write_series
 
@@ -85,6 +85,18 @@ def test_nothing_found_is_an_error(tree: Path, given: list[str], message: str) -
     assert caught.value.hint
 
 
+def test_a_folder_of_folders_says_how_to_go_into_them(tree: Path) -> None:
+    (tree / "empty" / "plate").mkdir()
+    with pytest.raises(ImageError, match=r"has no image") as caught:
+        find_inputs(["empty"])
+    assert str(Path("empty") / "**") in caught.value.hint
+
+
+def write_record(folder: Path, name: str, file: Path) -> None:
+    record = {"input": {"path": str(file.resolve())}, "seconds": 1.0, "objects": 3}
+    (folder / f"{name}{RECORD}").write_text(json.dumps(record))
+
+
 def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
     for name in ("cell-labels.tif", "cell-overlay.png", "cell-other.tif", "other-labels.tif"):
         (tree / "a" / name).write_bytes(b"x")
@@ -110,51 +122,6 @@ def test_results_of_an_earlier_run_are_no_inputs(tree: Path) -> None:
 )
 def test_suffix_is_split_off_whole(name: str, parts: tuple[str, str]) -> None:
     assert split_suffix(Path("folder") / name) == parts
-
-
-def write_record(folder: Path, name: str, file: Path) -> None:
-    record = {"input": {"path": str(file.resolve())}, "seconds": 1.0, "objects": 3}
-    (folder / f"{name}{RECORD}").write_text(json.dumps(record))
-
-
-def names(files: list[str], folder: Path) -> dict[str, str]:
-    return {str(file): name for file, name in plan_names([Input(Path(f)) for f in files], folder).items()}
-
-
-def test_names_are_the_inputs_own(tree: Path) -> None:
-    assert names(["a/cell.tif", "b/x.png"], tree / "out") == {"a/cell.tif": "cell", "b/x.png": "x"}
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["a/cell.tif", "b/cell.tif"], ["a_cell", "b_cell"]),
-        (["a/cell.tif", "b/CELL.tif"], ["a_cell", "b_CELL"]),  # equal for many file systems
-        (["a/p/cell.tif", "b/p/cell.tif", "c.tif"], ["a_p_cell", "b_p_cell", "c"]),
-    ],
-)
-def test_same_names_get_their_folders(tree: Path, files: list[str], expected: list[str]) -> None:
-    assert list(names(files, tree / "out").values()) == expected
-
-
-def test_a_name_that_is_taken_gets_one_more_folder(tree: Path) -> None:
-    found = names(["a/cell.tif", "b/cell.tif", "x/a_cell.tif"], tree / "out")
-    assert list(found.values()) == [f"{tree.name}_a_cell", "b_cell", "a_cell"]
-
-
-def test_same_stem_in_one_folder(tree: Path) -> None:
-    found = list(names(["a/cell.tif", "a/cell.png"], tree / "out").values())
-    assert len(set(found)) == 2
-    assert found[0].endswith("cell_tif")
-    assert found[1].endswith("cell_png")
-
-
-def test_names_of_an_earlier_run_stay(tree: Path) -> None:
-    out = tree / "out"
-    out.mkdir()
-    write_record(out, "cell", tree / "b" / "cell.nii.gz")
-    assert names(["a/cell.tif", "b/cell.nii.gz"], out) == {"a/cell.tif": "a_cell", "b/cell.nii.gz": "cell"}
-    assert names(["a/cell.tif"], out) == {"a/cell.tif": "a_cell"}
 
 
 @pytest.mark.parametrize(

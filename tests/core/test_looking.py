@@ -109,6 +109,20 @@ def test_a_broken_image_does_not_stop_the_others(disc_model, folder, tmp_path) -
     assert done.code == 1
     assert "broken.tif" in done.err
     assert len((tmp_path / "cells.csv").read_text().splitlines()) == 5
+    index = ["index", "build", broken, folder / "disc", "-m", disc_model, "-o", tmp_path / "i.npz", "--json"]
+    done = deepbio(*index)
+    assert (done.code, done.lines[-1]["rows"], done.lines[-1]["failed"]) == (1, 4, 1)
+
+
+def test_maps_and_plot_beside_the_images_are_no_images_again(disc_model, tmp_path) -> None:
+    for n, pixels in enumerate(shape_images(3, seed=2)[0]):
+        write(tmp_path / f"{n}.tif", Image(pixels))
+    words = ["features", disc_model, tmp_path, "-o", tmp_path / "f.csv", "--maps"]
+    for _ in range(2):
+        done = deepbio(*words, "--plot", tmp_path / "plot.png", "--json")
+        assert (done.code, done.lines[-1].get("rows")) == (0, 3), done.err
+    images = [f"{n}{end}.tif" for n in range(3) for end in ("-maps", "")]
+    assert left_in(tmp_path) == [*images, "f.csv", "plot.png"]
 
 
 def test_wrong_questions_of_the_commands(disc_model, tiny2d, folder, tmp_path) -> None:

@@ -55,6 +55,9 @@ def test_what_is_refused(tmp_path: Path, threshold_model: Path) -> None:
     with pytest.raises(InputMismatch, match="needs images; found none"):
         make_files(load_model(threshold_model), tmp_path / "other", OPTIONS)
     assert not (tmp_path / "other").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made"):
+        make_files(model, tmp_path / "file", OPTIONS)
 
 
 def test_the_command_without_input(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import signal
@@ -9,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from types import FrameType
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from deepbio.errors import Cancelled, DeepBioError
+from deepbio.errors import Cancelled, DeepBioError, OptionError, OutputError
 
 __all__ = ["BUG", "EXIT_CODES", "JsonOption", "command", "err", "out", "print_json", "report"]
 
@@ -79,6 +80,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 _fail(error, kwargs, debug, code=stopped.get("code", error.exit_code))
             except DeepBioError as error:
                 _fail(error, kwargs, debug)
+            except OSError as error:
+                _fail(_of_the_system(error), kwargs, debug)
             except Exception as error:  # noqa: BLE001 - the last line of defence, told as what it is
                 _fail(error, kwargs, debug)
 
@@ -118,13 +121,25 @@ def report(error: BaseException, *, debug: bool = False) -> None:
         err.print(Text.assemble(("Hint: ", "bold"), hint))
 
 
+def _of_the_system(error: OSError) -> Exception:
+    """What the system refuses wherever a command meets it; the rest would be a mistake of ours."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what we write ourselves says so with its name
+        return OutputError(
+            f"The output cannot be written: {error.strerror}.", "Free some space or send it elsewhere."
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return OptionError(f"The name '{error.filename}' is too long for the system.", "Use a shorter one.")
+    return error
+
+
 def _fail(error: BaseException, kwargs: dict[str, Any], debug: bool, code: int | None = None) -> None:
     """Report an error and leave with its exit code."""
     if code is None:
         code = error.exit_code if isinstance(error, DeepBioError) else BUG
     report(error, debug=debug)
     if kwargs.get("json"):
-        print_json({"event": "error", "code": code, **describe(error)})
+        with suppress(OSError):  # where stdout itself is what cannot be written
+            print_json({"event": "error", "code": code, **describe(error)})
     raise typer.Exit(code) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from deepbio.cli.common import JsonOption, command, err, out, print_json
 from deepbio.cli.groups import InputsArgument, ModelArgument, QuietOption, SeenOptions, VectorOptions
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_options
-from deepbio.errors import DeepBioError
+from deepbio.errors import DeepBioError, ImageError
 
 if TYPE_CHECKING:
     from deepbio.image import Table
@@ -32,6 +33,11 @@ class PictureOptions:
         Path | None, typer.Option("--plot", metavar="PNG", help="Draw all vectors in a plane.")
     ] = None
     projection: Annotated[str, typer.Option("--projection", help="Of the plot: pca or umap.")] = "pca"
+
+    def made(self, output: Path, names: Iterable[str]) -> set[Path]:
+        """The images that are written besides the vectors in `output`."""
+        maps = [_maps_file(output, name) for name in names] if self.maps else []
+        return {path.resolve() for path in (*maps, *([self.plot] if self.plot is not None else []))}
 
 
 @command
@@ -58,21 +64,26 @@ def features(
     each image (frame, slice, object). Points of the plot are coloured by the folder that their image lies in.
     """
     from deepbio.extraction.files import check_features_file, write_features
-    from deepbio.inputs import find_inputs, plan_names
+    from deepbio.inputs import find_inputs
+    from deepbio.naming import plan_names
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
 
     check_features_file(output)
     files = find_inputs(inputs)
-    loaded = load_model(model, device=seen.device)
     names = plan_names(files, output.parent) if pictures.maps else {}
+    made = pictures.made(output, names.values())
+    files = tuple(one for one in files if one.path.resolve() not in made)  # of an earlier run
+    if not files:
+        raise ImageError("There is no input.", "Name images, folders or patterns.")
+    loaded = load_model(model, device=seen.device)
     failed: list[Input] = []
 
     def keep(one: Input, result: Result) -> None:
         from deepbio.io import write
 
         assert result.maps is not None, "maps were asked for"  # noqa: S101
-        write(output.parent / f"{names[one]}-maps.tif", result.maps)
+        write(_maps_file(output, names[one]), result.maps)
 
     def tell(one: Input, error: DeepBioError) -> None:
         failed.append(one)
@@ -98,6 +109,11 @@ def features(
         out.print(f"{told['rows']} vectors of the layer {told['layer']} are in {output}")
     if failed:
         raise typer.Exit(1)
+
+
+def _maps_file(output: Path, name: str) -> Path:
+    """Where the maps of an image go."""
+    return output.parent / f"{name}-maps.tif"
 
 
 def draw_plot(table: Table, path: Path, projection: str, *, title: str) -> None:

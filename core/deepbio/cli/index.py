@@ -67,17 +67,23 @@ def build(
 
     if output.suffix.lower() != ".npz":
         raise OptionError(f"An index cannot be kept in '{output}'.", "Use a name that ends in .npz.")
+    left_out: list[Input] = []
     made = len(inputs) == 1 and Path(inputs[0]).suffix.lower() in SUFFIXES
     with listening(json=json, quiet=quiet) as listener:
         table = (
-            read_features(inputs[0]) if made else _described(model, inputs, vectors, seen.options, listener)
+            read_features(inputs[0])
+            if made
+            else _described(model, inputs, vectors, seen.options, listener, left_out)
         )
         index = build_index(table, backend)
         index.save(output)
     if json:
-        print_json({"event": "index", "rows": len(index), "file": str(output)})
+        told = {"rows": len(index), "file": str(output), "failed": len(left_out)}
+        print_json({"event": "index", **told})
     elif not quiet:
         out.print(f"{len(index)} vectors are in {output}")
+    if left_out:
+        raise typer.Exit(1)
 
 
 def _described(
@@ -86,7 +92,9 @@ def _described(
     vectors: VectorOptions,
     options: RunOptions,
     listener: Any,
+    left_out: list[Input],
 ) -> Table:
+    """Features of images; those that cannot be described are told, and added to `left_out`."""
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
@@ -95,6 +103,7 @@ def _described(
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
 
     def tell(one: Input, error: DeepBioError) -> None:
+        left_out.append(one)
         err.print(Text.assemble(("Left out: ", "bold yellow"), f"{one}: {error}"))
 
     return describe_images(
@@ -138,7 +147,7 @@ def query(
             about = found.about
             pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
             vectors = VectorOptions(str(about.get("layer", "auto")), pool, objects)
-            table = _described(_model_of(found, model), [image], vectors, seen.options, listener)
+            table = _described(_model_of(found, model), [image], vectors, seen.options, listener, [])
         rows, similarity = found.query(table, shown.k)
         listed = _listed(found, table, rows, similarity)
         if shown.output is not None:

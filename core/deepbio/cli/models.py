@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -150,7 +149,7 @@ def check(
 @command
 def add(
     source: Annotated[
-        Path,
+        str,  # a Path would make one slash of the two of an address
         typer.Argument(metavar="SOURCE", help="Folder or zip in the BioImage.IO format.", show_default=False),
     ],
     name: Annotated[

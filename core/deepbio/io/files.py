@@ -15,6 +15,7 @@ from deepbio.errors import DeepBioError, ImageError, OutputError
 
 __all__ = ["atomic", "check_file", "final_name", "first_bytes", "output_error", "temporary_name"]
 
+_LONGEST = 200  # bytes of a temporary name that are the file's own; file systems take 255 in all
 _PREFIX = re.compile(r"^(\.part-[0-9a-f]{8}-)+")
 
 _SIGNATURES = {  # first bytes -> (what such a file is, the suffixes it may have)
@@ -36,7 +37,10 @@ _SIGNATURES = {  # first bytes -> (what such a file is, the suffixes it may have
 
 def temporary_name(path: Path) -> Path:
     """A name in the same folder for `path` while it is written: hidden, and with the same suffix."""
-    return path.with_name(f".part-{secrets.token_hex(4)}-{path.name[-200:]}")
+    name = path.name
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[1:]
+    return path.with_name(f".part-{secrets.token_hex(4)}-{name}")
 
 
 def final_name(path: Path) -> str:

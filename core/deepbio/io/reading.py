@@ -152,6 +152,8 @@ def _format_of(path: Path) -> Format:
     try:
         form, _ = find_format(path)
     except ImageError:
+        if not path.exists():
+            check_file(path)  # says so
         if is_dicom(path) or is_dicom_folder(path):
             return _DICOM
         raise

@@ -39,7 +39,7 @@ def write(path: Path, item: Image | LabelMap | Table) -> None:
     if not isinstance(item, Table) or not item.columns:
         raise OutputError(f"'{path}': expected a table with columns.")
     header = [f"{name} [{item.units[name]}]" if item.units.get(name) else name for name in item.columns]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows([_text(value) for value in row] for row in item.rows())

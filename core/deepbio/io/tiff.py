@@ -57,7 +57,8 @@ def read(path: Path, *, lazy: bool, labels: bool) -> Image:
         ours = "".join(axes[i] for i in order)
         shape = tuple(series.shape[i] for i in order)
         page = series.keyframe
-        facts = _facts(file, series, ours, shape).with_notes(*notes, *_page_notes(page), *log.messages)
+        notes = (*notes, *_page_notes(page), *_series_notes(file, series), *log.messages)
+        facts = _facts(file, series, ours, shape).with_notes(*notes)
         array: Any = _array(path, file, series, Plan(path, ours, shape, axes, _page_axes(page)))
     channels = facts.channels
     is_colour = page.photometric in (2, 6) and "C" in _page_axes(page)
@@ -176,6 +177,14 @@ def _page_notes(page: Any) -> tuple[str, ...]:
     if page.photometric == 3:
         return ("The file shows its values through a colour table; the values are as stored.",)
     return ()
+
+
+def _series_notes(file: tifffile.TiffFile, series: Any) -> tuple[str, ...]:
+    """Tell of images that are not read; of OME-TIFF its XML tells."""
+    count = len(file.series)
+    if count == 1 or series.kind == "ome":
+        return ()
+    return (f"The file holds {count} images of different shapes or types; the first is read.",)
 
 
 def _compression(page: Any) -> str:

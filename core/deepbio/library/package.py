@@ -23,10 +23,10 @@ import yaml
 
 from deepbio.errors import CardError, OutputError
 from deepbio.image import RGB
-from deepbio.library.card import SPATIAL, ModelCard, Step, read_card
+from deepbio.library.card import CARD_NAMES, SPATIAL, ModelCard, Step, read_card
 from deepbio.library.content import PackageContent, TensorContent, check_content
 
-__all__ = ["PackageContent", "TensorContent", "write_package"]
+__all__ = ["PackageContent", "TensorContent", "check_place", "write_package"]
 
 # The oldest format that has all that is written here, so that older readers take it too.
 FORMAT_VERSION = "0.5.4"
@@ -95,6 +95,7 @@ def write_package(root: Path | str, content: PackageContent, *, replace: bool = 
     check_content(content)
     if root.exists() and not replace:
         raise CardError(f"The folder '{root}' exists already.", "Choose another name or replace it.")
+    check_place(root)
     folder = None
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +117,30 @@ def write_package(root: Path | str, content: PackageContent, *, replace: bool = 
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return read_card(root)
+
+
+def check_place(root: Path) -> None:
+    """Check, before the work, that a model package can go to a folder.
+
+    Raises
+    ------
+    OutputError
+        If something else than a model is there, or the folder that it is to be in cannot be made.
+    """
+    is_ours = root.is_dir() and (
+        any((root / name).exists() for name in CARD_NAMES) or not any(root.iterdir())
+    )
+    if root.exists() and not is_ours:
+        kind = "folder" if root.is_dir() else "file"
+        raise OutputError(
+            f"'{root}' is a {kind} that is no model: it is not replaced by one.", "Name a new folder."
+        )
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{root.parent}' cannot be made: {error.strerror or error}.", "Choose another one."
+        ) from error
 
 
 def _write(folder: Path, content: PackageContent) -> None:

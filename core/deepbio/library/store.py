@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepbio.errors import CardError, DeepBioError, OutputError, UnknownModel
+from deepbio.errors import CardError, DeepBioError, OutputError, UnknownModel, WeightsError
 from deepbio.library.archive import copy_folder, unpack
 from deepbio.library.card import CARD_NAMES, ModelCard, read_card
 
@@ -219,9 +219,10 @@ def add_model(source: str | Path, *, name: str | None = None, replace: bool = Fa
             copy_folder(source, folder)
         else:
             unpack(source, folder)
-        card = read_card(folder)
-        for weights in card.weights:
-            weights.verify()
+        with _told_of(source, folder):
+            card = read_card(folder)
+            for weights in card.weights:
+                weights.verify()
         return read_card(_publish(folder, name or _default_name(card), replace))
 
 
@@ -273,6 +274,16 @@ def _workspace() -> Iterator[Path]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)  # after success it has moved away
+
+
+@contextmanager
+def _told_of(source: Path, folder: Path) -> Iterator[None]:
+    """Put the package that the user knows in place of the temporary folder, which is gone when it is read."""
+    try:
+        yield
+    except (CardError, WeightsError) as error:
+        message = error.message.replace(str(folder), str(source))
+        raise type(error)(message, error.hint) from error
 
 
 def _publish(folder: Path, name: str, replace: bool) -> Path:

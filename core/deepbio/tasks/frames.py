@@ -19,6 +19,8 @@ from deepbio.options import RunOptions
 
 __all__ = ["Frame", "FrameSource", "View", "frame_grid", "input_channels", "split_frames", "stack_of"]
 
+_TOLD = 8  # channels that a message names
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -202,7 +204,7 @@ def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[int | 
     if count == wanted and (image.is_rgb or not repeats):
         return list(range(count))
     expected = "one grey channel or RGB" if repeats else f"{wanted} channel{'s' * (wanted > 1)}"
-    names = f" ({', '.join(image.channels)})" if image.channels else ""
+    names = f" ({_names(image)})" if image.channels else ""
     raise InputMismatch(
         f"The model '{card.name}' takes {expected}; the image has {count} channel{'s' * (count > 1)}{names}.",
         f"Choose one with channel=1 to channel={count}, or by its name." if wanted == 1 or repeats else "",
@@ -216,10 +218,16 @@ def _find_channel(image: Image, wanted: str) -> int | None:
         return lowered.index(wanted.lower())
     if wanted.isdigit() and 1 <= int(wanted) <= count:
         return int(wanted) - 1 if "C" in image.axes else None
-    names = f", named {', '.join(image.channels)}" if image.channels else ""
+    names = f", named {_names(image)}" if image.channels else ""
     raise InputMismatch(
         f"There is no channel {wanted!r}; the image has {count}{names}.", "Channels are counted from 1."
     )
+
+
+def _names(image: Image) -> str:
+    """The first of the channels by name: maps of features have hundreds."""
+    rest = len(image.channels) - _TOLD
+    return ", ".join(image.channels[:_TOLD]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _sizes(image: Image) -> str:

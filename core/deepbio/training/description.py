@@ -15,7 +15,7 @@ from deepbio.errors import OptionError
 from deepbio.library.content import PackageContent, TensorContent, check_content
 from deepbio.library.spatial import check_sizes
 
-__all__ = ["Description", "check_description", "read_description"]
+__all__ = ["Description", "check_description", "read_description", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,17 @@ def _check_class(label: object, entry: Mapping[str, Any]) -> None:
     )
     if not good:
         raise OptionError(f"The description has the class {label!r}: {dict(entry)}; {expected}.")
+
+
+def title_of(output: Path) -> str:
+    """A title for who gives none: the name of the model's folder, in the letters that the format allows.
+
+    Examples
+    --------
+    >>> title_of(Path("models/my.cells v1"))
+    'Model my-cells v1'
+    """
+    return f"Model {re.sub(r'[^A-Za-z0-9_+ ()-]', '-', output.name)}"[:128]
 
 
 def check_description(about: Description, task: str) -> None:

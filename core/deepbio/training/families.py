@@ -15,9 +15,10 @@ from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.io import atomic
+from deepbio.library.package import check_place
 from deepbio.options import Options
 from deepbio.training import run as segment
-from deepbio.training.description import Description, check_description
+from deepbio.training.description import Description, check_description, title_of
 from deepbio.training.plan import Plan as SegmentPlan
 from deepbio.training.plan import Wishes as SegmentWishes
 from deepbio.training.plan import read_plan as read_segment_plan
@@ -214,7 +215,8 @@ def train(
         )
     if any(value not in (None, False) for value in segmentation.values()):
         raise OptionError(f"Folds are for segmentation; the task is {task!r}.", "Leave them out.")
-    about = about or Description(title=f"Model {output.name}"[:128])
+    about = about or Description(title=title_of(output))
+    check_place(output)
     check_description(about, task)
     _check_kind(plan, "The plan", task)
     if plan is None and begun.exists():

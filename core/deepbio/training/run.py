@@ -14,11 +14,11 @@ from deepbio.cases import Case, fold_cases, read_cases, split_cases
 from deepbio.engine.device import Device, choose_device
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice, silent
-from deepbio.library.package import write_package
+from deepbio.library.package import check_place, write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
-from deepbio.training.description import Description, check_description
+from deepbio.training.description import Description, check_description, title_of
 from deepbio.training.facts import CaseFacts, check_labels, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
@@ -204,7 +204,8 @@ def train(
     """
     output = Path(output)
     work = output.with_name(f"{output.name}.training")
-    about = about or Description(title=f"Model {output.name}"[:128])
+    about = about or Description(title=title_of(output))
+    check_place(output)
     check_description(about, "segment")
     cases = read_cases(data)
     path = work / "plan.yaml"

@@ -211,3 +211,12 @@ def test_ctrl_c_in_the_middle(tmp_path: Path, suffix: str) -> None:
     )
     assert "KeyboardInterrupt" in done.stderr
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 120 + ".tif", "码" * 80 + ".ome.tif"])
+def test_a_long_name_is_written(tmp_path: Path, name: str) -> None:
+    """What the file system takes in bytes, not in letters, is also taken while it is written."""
+    with atomic(tmp_path / name) as temporary:
+        assert temporary.name.endswith(name[-8:])
+        temporary.write_text("x")
+    assert [file.name for file in tmp_path.iterdir()] == [name]

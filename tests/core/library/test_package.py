@@ -204,3 +204,17 @@ def test_a_text_of_ones_own(content, tmp_path):
     assert card.documentation.read_text() == "# Mine\n\n## Validation\n\nSee paper.\n"
     card = write_package(tmp_path / "n", dataclasses.replace(content, documentation=own, scores=()))
     assert "No held-out scores" in card.documentation.read_text()
+
+
+def test_what_is_no_model_is_never_replaced(content, tmp_path):
+    """A folder of images as the place of a model would be gone, and a file as well."""
+    (tmp_path / "data").mkdir()
+    for name in ("data/image.tif", "notes.txt"):
+        (tmp_path / name).write_text("mine")
+    for place, kind in (("data", "folder"), ("notes.txt", "file"), ("notes.txt/model", "")):
+        with pytest.raises(OutputError, match=f"is a {kind} that is no model" if kind else "cannot be made"):
+            write_package(tmp_path / place, content, replace=True)
+    assert (tmp_path / "data" / "image.tif").read_text() == (tmp_path / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    write_package(tmp_path / "empty", content, replace=True)
+    assert write_package(tmp_path / "empty", content, replace=True).root == tmp_path / "empty"

@@ -164,6 +164,16 @@ def test_damaged_weights_are_not_added(home, package):
     assert files_below(home) == []
 
 
+def test_damage_in_a_zip_is_told_of_the_zip(home, package, tmp_path):
+    """Not of the temporary folder, which is gone when the message is read."""
+    (package / "weights.onnx").write_bytes(b"damaged")
+    source = shutil.make_archive(str(tmp_path / "sent"), "zip", package)
+    with pytest.raises(WeightsError, match=r"sent.zip.weights.onnx' is damaged") as caught:
+        add_model(source)
+    assert str(home) not in str(caught.value)
+    assert files_below(home) == []
+
+
 @pytest.mark.parametrize("source", ["https://example.org/model.zip", "nowhere", "nowhere.zip"])
 def test_sources_that_are_not_here(home, source):
     with pytest.raises(CardError, match=r"is an address|There is no folder or zip"):

@@ -71,6 +71,12 @@ def test_every_frame_and_slice_of_every_axis_order(spots2d) -> None:
     assert "mean_channel_3" in result.table.columns
 
 
+def test_many_channels_are_not_all_named(spots2d) -> None:
+    image = Image(np.ones((99, 8, 9), np.uint8), "CYX", channels=tuple(f"f{n}" for n in range(99)))
+    with pytest.raises(InputMismatch, match=r"99 channels \(f0, f1, .*, f7 and 91 more\)"):
+        run(image, load_model(spots2d))
+
+
 def test_channels_by_name_and_number(spots2d) -> None:
     pixels = _pixels((2, 21, 35))
     image = Image(pixels, "CYX", channels=("DAPI", "GFP"))

@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 from deepbio.errors import OptionError
 from deepbio.training import Description, read_description
+from deepbio.training.description import check_description, title_of
 
 CODE = {"scheme": "SCT", "value": "123037004", "meaning": "Anatomical Structure"}
 
@@ -25,6 +26,11 @@ def test_classes_go_to_the_card_as_they_are(tmp_path: Path) -> None:
         1: {"name": "left kidney"},
         2: {"name": "right kidney", "color": "#e6194b", "type": kidney},
     }
+
+
+@pytest.mark.parametrize("name", ["cells v1.2", "細胞", "100%", "x" * 200, "a[1]"])
+def test_a_folder_of_any_name_gives_a_title_that_is_allowed(name: str) -> None:
+    check_description(Description(title=title_of(Path("models") / name)), "segment")
 
 
 def test_plain_names_still_work() -> None:
