@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from deepbio import io
 from deepbio.errors import ImageError
@@ -16,7 +17,7 @@ __all__ = ["columns_of", "first_of", "image_files", "is_image", "name_of", "read
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV by the names of its columns, without white space around names and values.
 
-    Names are in lower case; what a row lacks is empty, what it has beyond the columns is left out.
+    Columns may be separated by semicolons or tabs, as some spreadsheets write them. Names are in lower case; what a row lacks is empty, what it has beyond the columns is left out.
 
     Raises
     ------
@@ -27,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [
                 {k.strip().lower(): (v or "").strip() for k, v in row.items() if k is not None}
-                for row in csv.DictReader(file)
+                for row in csv.DictReader(file, delimiter=_separator(file))
             ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImageError(
@@ -45,7 +46,14 @@ def columns_of(source: Path) -> list[str]:
     if path.suffix.lower() != ".csv" or not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [name.strip().lower() for name in next(csv.reader(file), [])]
+        return [name.strip().lower() for name in next(csv.reader(file, delimiter=_separator(file)), [])]
+
+
+def _separator(file: TextIO) -> str:
+    """What separates the names of the columns: the first line is read, and the file is at its start again."""
+    header = file.readline()
+    file.seek(0)
+    return max(",;\t", key=header.count)  # of none, a comma: one column
 
 
 def first_of(columns: Container[str], names: Sequence[str]) -> str | None:

@@ -22,6 +22,21 @@ def test_rows_are_trimmed_and_as_long_as_the_header(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_spreadsheets_of_other_countries_are_read(tmp_path: Path, separator) -> None:
+    path = tmp_path / "a.csv"
+    lines = (
+        [("Image", "label", "split"), ("a, b.tif", "c;d.tif", "val")]
+        if separator == "\t"
+        else [("Image", "label", "split"), ("a.tif", "c d.tif", "val")]
+    )
+    path.write_text("\n".join(separator.join(line) for line in lines), encoding="utf-8-sig")
+    assert columns_of(path) == ["image", "label", "split"]
+    assert read_rows(path) == [dict(zip(columns_of(path), lines[1], strict=True))]
+    path.write_text("image\n1;2.tif\n")  # the header decides
+    assert read_rows(path) == [{"image": "1;2.tif"}]
+
+
 def test_columns_of_a_folder_are_those_of_its_index(tmp_path: Path) -> None:
     assert columns_of(tmp_path) == []
     (tmp_path / "index.csv").write_text("id,Frames\n")
