@@ -17,7 +17,8 @@ __all__ = ["columns_of", "first_of", "image_files", "is_image", "name_of", "read
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV by the names of its columns, without white space around names and values.
 
-    Columns may be separated by semicolons or tabs, as some spreadsheets write them. Names are in lower case; what a row lacks is empty, what it has beyond the columns is left out.
+    Columns may be separated by semicolons or tabs, as some spreadsheets write them. Names are in lower
+    case; what a row lacks is empty, what it has beyond the columns is left out.
 
     Raises
     ------
