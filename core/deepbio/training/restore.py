@@ -31,7 +31,7 @@ from deepbio.training.packaging import training_picture, write_scored
 from deepbio.training.restore_loss import RestoreLoss
 from deepbio.training.restore_package import restore_content
 from deepbio.training.restore_pairs import Pair, Pairs, prepare_pairs
-from deepbio.training.restore_patches import Batch, PatchSampler
+from deepbio.training.restore_patches import Batch, PatchSampler, with_noise
 from deepbio.training.restore_plan import Plan, Wishes
 
 __all__ = ["Plan", "Wishes", "check_plan", "make_plan", "matches", "train_plan"]
@@ -313,8 +313,19 @@ class _Scorer:
             sampler, loss = PatchSampler(self._pairs, replace(self._plan, seed=2**31 - 1)), self._loss
             return {"score": -float(np.mean([loss(network, sampler.batch(step)) for step in range(8)]))}
         cases = (self._pairs[i] for i in range(len(self._pairs)))
-        values = [self._psnr(network, pair) for pairs in cases for pair in pairs]
+        values = [
+            self._psnr(network, self._given(pair, number))
+            for number, pairs in enumerate(cases)
+            for pair in pairs
+        ]
         return {"score": float(np.mean(values))}
+
+    def _given(self, pair: Pair, number: int) -> Pair:
+        """The pair; a clean image that has no input of its own gets one by noise that is always the same."""
+        if pair.paired or self._plan.method != "paired":
+            return pair
+        rng = np.random.default_rng((self._plan.seed, number))
+        return Pair(*with_noise(pair, pair.target, self._plan, rng), paired=False)
 
     def _loss(self, network: nn.Module, batch: Batch) -> float:
         with torch.inference_mode():
@@ -345,7 +356,8 @@ def _package(
     from deepbio.evaluation.restore import score_cases
     from deepbio.predict import load_model
 
-    sample = load_restore_sample(val[0], plan.factor)
+    # a card shows what comes from a microscope, where there is such a thing
+    sample = load_restore_sample(next((case for case in val if case.image), val[0]), plan.factor)
     raw = sample.given[0]
     if raw.ndim - 1 > plan.dims:
         raw = raw[:, raw.shape[1] // 2]

@@ -15,7 +15,7 @@ from deepbio.training.restore_noise import add_noise, hide_pixels, stripes
 from deepbio.training.restore_pairs import Pair, Pairs
 from deepbio.training.restore_plan import Plan
 
-__all__ = ["Batch", "PatchSampler"]
+__all__ = ["Batch", "PatchSampler", "with_noise"]
 
 _AHEAD = 3  # batches prepared while the network computes
 
@@ -84,7 +84,10 @@ class PatchSampler:
         pairs = self._pairs[int(rng.choice(len(self._pairs), p=self._chance))]
         pair = pairs[int(rng.integers(len(pairs)))]
         if plan.method == "paired" and (not pair.paired or rng.uniform() < plan.synthetic):
-            image, target = self._with_noise(pair, rng)
+            clean = self._cut(pair, rng)[1]
+            if rng.uniform() < 0.5:
+                clean = _zoomed(clean, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
+            image, target = with_noise(pair, clean, plan, rng)
             counted = None
         else:
             image, target, counted = self._cut(pair, rng)
@@ -115,28 +118,42 @@ class PatchSampler:
         )
         return image, pair.target[outer], None if pair.counted is None else pair.counted[outer]
 
-    def _with_noise(self, pair: Pair, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A patch of the clean image with drawn noise, and without it.
 
-        Both are normalised by what the whole image would measure with such noise, as an image is.
-        """
-        plan = self._plan
-        clean = self._cut(pair, rng)[1]
-        if rng.uniform() < 0.5:
-            clean = _zoomed(clean, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
-        low, high = plan.noise
-        part, photon_share = low + (high - low) * np.sqrt(rng.uniform()), rng.uniform()
-        noisy, result = np.empty_like(clean), np.empty_like(clean)
-        for channel, (floor, mean, spread) in enumerate(pair.brightness):
-            light = np.maximum(clean[channel].astype(np.float64) - floor, 0)
-            variance = spread**2 * part**2 / (1 - part**2)
-            photons = mean / max(photon_share * variance, 1e-9)
-            read_noise = float(np.sqrt((1 - photon_share) * variance))
-            seen = add_noise(light, photons, read_noise, rng, tails=plan.tails * rng.uniform())
-            seen += stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
-            scale = float(np.hypot(spread, np.sqrt(variance)))
-            noisy[channel], result[channel] = (seen - mean) / scale, (light - mean) / scale
-        return noisy, result
+def with_noise(
+    pair: Pair, clean: np.ndarray, plan: Plan, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A clean image, or a patch of it, with drawn noise and without.
+
+    Both are normalised by what the whole image would measure with such noise, as an image is.
+
+    Parameters
+    ----------
+    pair : Pair
+        The whole image, for its brightness.
+    clean : ndarray, shape (C, [z,] y, x)
+        Its target, or a patch of that.
+    plan : Plan
+        How much noise.
+    rng : Generator
+        Draws how much, and the noise.
+
+    Returns
+    -------
+    noisy, clean : ndarray, shape (C, [z,] y, x)
+    """
+    low, high = plan.noise
+    part, photon_share = low + (high - low) * np.sqrt(rng.uniform()), rng.uniform()
+    noisy, result = np.empty_like(clean), np.empty_like(clean)
+    for channel, (floor, mean, spread) in enumerate(pair.brightness):
+        light = np.maximum(clean[channel].astype(np.float64) - floor, 0)
+        variance = spread**2 * part**2 / (1 - part**2)
+        photons = mean / max(photon_share * variance, 1e-9)
+        read_noise = float(np.sqrt((1 - photon_share) * variance))
+        seen = add_noise(light, photons, read_noise, rng, tails=plan.tails * rng.uniform())
+        seen += stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
+        scale = float(np.hypot(spread, np.sqrt(variance)))
+        noisy[channel], result[channel] = (seen - mean) / scale, (light - mean) / scale
+    return noisy, result
 
 
 def _zoomed(clean: np.ndarray, zoom: float) -> np.ndarray:

@@ -16,14 +16,15 @@ from deepbio.errors import Cancelled, ImageError, InputMismatch, OptionError
 from deepbio.events import Event, Progress
 from deepbio.image import Grid, Image
 from deepbio.library.check import check_package, validate_package
+from deepbio.networks import build
 from deepbio.options import RunOptions
 from deepbio.predict import load_model
 from deepbio.training import guess_task, propose_plan, train
-from deepbio.training.restore import Plan, Wishes
+from deepbio.training.restore import Plan, Wishes, _Scorer
 from deepbio.training.restore_loss import RestoreLoss, divergence, psnr_loss, ssim_loss
 from deepbio.training.restore_noise import add_noise, hide_pixels
 from deepbio.training.restore_pairs import Pairs, prepare_pairs
-from deepbio.training.restore_patches import Batch, PatchSampler
+from deepbio.training.restore_patches import Batch, PatchSampler, with_noise
 from deepbio.training.weights import weight_files
 
 SMALL = {"width": 4, "stages": 2, "patch": 16, "batch": 2, "steps": 3}
@@ -212,9 +213,8 @@ def test_drawn_noise_has_the_part_that_was_asked_for(pairs) -> None:
     plan = replace(_plan(pairs, patch=128), synthetic=1.0, noise=(0.8, 0.8), stripes=0.0, contrast=0.0)
     rng = np.random.default_rng(0)
     clean = ndimage.gaussian_filter(rng.normal(100, 30, (1, 1, 128, 128)), (0, 0, 2, 2)).astype(np.float32)
-    sampler = object.__new__(PatchSampler)
-    sampler._plan, sampler._pairs, sampler._chance = plan, [prepare_pairs(_sample(None, clean), plan)], [1.0]
-    noisy, target = sampler._with_noise(sampler._pairs[0][0], np.random.default_rng(2))
+    (pair,) = prepare_pairs(_sample(None, clean), plan)
+    noisy, target = with_noise(pair, pair.target, plan, np.random.default_rng(2))
     assert (noisy - target).mean() == pytest.approx(0, abs=0.03)
     assert (noisy - target).std() == pytest.approx(0.8, abs=0.03)
     assert noisy.std() == pytest.approx(1, abs=0.05)  # normalised, as an image would be
@@ -377,6 +377,21 @@ def test_denoising_learned_from_pairs(tmp_path, pairs, no_twin) -> None:
     assert scores["PSNR in dB"] > scores["PSNR in dB, input"] + 1
     assert scores["PSNR in dB, Gaussian"] > scores["PSNR in dB, input"]
     assert {"SSIM", "SSIM, Gaussian", "SSIM, non-local means"} < set(scores)
+
+
+def test_held_out_clean_images_are_scored_with_drawn_noise(pairs) -> None:
+    plan = replace(_plan(pairs), noise=(0.6, 0.6), stripes=0.0)
+    clean = RestoreCase(None, pairs / "val" / "target" / "case3.tif", split="val")
+    score = _Scorer(Pairs([clean], plan), plan, "cpu")
+    network = build(
+        plan.network["name"], {**plan.network["arguments"], "scales": []}
+    ).eval()  # changes nothing
+    found = score(network)["score"]
+    assert found == score(network)["score"]  # the same noise each time
+    truth = _clean((45, 61), 3)
+    # noise is 0.6 of the deviation of the whole; once it is fitted, as much of the truth's is not explained
+    wanted = 20 * np.log10(np.ptp(truth) / (0.6 * truth.std()))
+    assert found == pytest.approx(wanted, abs=0.5)
 
 
 def test_one_noisy_image_is_enough(tmp_path, no_twin) -> None:
