@@ -28,7 +28,12 @@ def compare_overlaps(model: str, data: Path, split: str, tile: int) -> dict[str,
 
     cases = choose_split(read_cases(data), split)
     loaded = deepbio.load_model(model, device="cpu")
-    classes = sorted(loaded.card.classes)
+    names = dict(loaded.card.classes) or {
+        int(label): f"class {label}"
+        for label in np.unique(deepbio.io.read_labels(cases[0].labels).numpy())
+        if label
+    }
+    classes = sorted(names)
     found: dict[float, dict[str, Any]] = {
         overlap: {"dice": [], "tiles": 0, "cpu_s": 0.0, "differ": []} for overlap in OVERLAPS
     }
@@ -66,7 +71,7 @@ def compare_overlaps(model: str, data: Path, split: str, tile: int) -> dict[str,
         "split": split,
         "images": len(cases),
         "tile": tile,
-        "classes": [loaded.card.classes[label] for label in classes],
+        "classes": [names[label] for label in classes],
         "rows": rows,
         "recommended": next(row["overlap"] for row in rows if row["dice"] >= enough),
     }
