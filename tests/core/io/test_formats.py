@@ -48,10 +48,15 @@ def test_the_longest_suffix_counts(name: str, form: str, suffix: str) -> None:
         ("a.hdr", "3D Slicer"),
     ],
 )
-def test_an_unknown_suffix_names_the_nearest(name: str, hint: str) -> None:
+def test_an_unknown_suffix_names_the_nearest(tmp_path: Path, name: str, hint: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"pixels of some kind")
     with pytest.raises(ImageError, match="not a known image format") as caught:
-        read(name)
+        read(path)
     assert re.search(hint, caught.value.hint)
+    path.unlink()
+    with pytest.raises(ImageError, match="does not exist"):  # which matters more than its suffix
+        read(path)
 
 
 def test_tables_are_not_images(tmp_path: Path) -> None:
