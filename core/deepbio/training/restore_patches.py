@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from deepbio.io import read
+from deepbio.training.ahead import prepared_ahead
 from deepbio.training.restore_noise import add_noise, hide_pixels, stripes
 from deepbio.training.restore_pairs import Pair, Pairs
 from deepbio.training.restore_plan import Plan
 
 __all__ = ["Batch", "PatchSampler", "with_noise"]
-
-_AHEAD = 3  # batches prepared while the network computes
 
 
 @dataclass(frozen=True)
@@ -54,17 +52,8 @@ class PatchSampler:
         self._chance = size / size.sum()  # each pixel of the data set has the same
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield the batches of steps `first` to `last` - 1, prepared ahead in a thread."""
-        with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
-            waiting: list[Future[Batch]] = []
-            try:
-                for step in range(first, last):
-                    while len(waiting) < _AHEAD and step + len(waiting) < last:
-                        waiting.append(pool.submit(self.batch, step + len(waiting)))
-                    yield waiting.pop(0).result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        """The batches of steps `first` to `last` - 1, prepared ahead in a thread."""
+        return prepared_ahead(self.batch, first, last)
 
     def batch(self, step: int) -> Batch:
         """The batch of one step."""

@@ -6,12 +6,12 @@ So a run that was killed goes on with the very patches it would have seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected
 
+from deepbio.training.ahead import prepared_ahead
 from deepbio.training.augment import change_intensity, draw_patch
 from deepbio.training.plan import Plan
 from deepbio.training.targets import instance_targets, object_weights
@@ -21,7 +21,6 @@ __all__ = ["PatchSampler"]
 
 _MARGIN = 24  # labels are resampled so much wider, so that objects cut by the patch keep their centre
 _OBJECT_ZOOM = (0.5, 3.0)  # beyond it, pixels show or detail is lost
-_AHEAD = 3  # batches prepared while the network computes
 
 
 class PatchSampler:
@@ -44,17 +43,8 @@ class PatchSampler:
         self._chance = weight / weight.sum()
 
     def batches(self, first: int, last: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the batches of steps `first` to `last` - 1, prepared ahead in a thread."""
-        with ThreadPoolExecutor(1, thread_name_prefix="patches") as pool:
-            waiting: list[Future[tuple[np.ndarray, np.ndarray]]] = []
-            try:
-                for step in range(first, last):
-                    while len(waiting) < _AHEAD and step + len(waiting) < last:
-                        waiting.append(pool.submit(self.batch, step + len(waiting)))
-                    yield waiting.pop(0).result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        """The batches of steps `first` to `last` - 1, prepared ahead in a thread."""
+        return prepared_ahead(self.batch, first, last)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the images and targets of one step.
