@@ -11,6 +11,7 @@ from deepbio.errors import OutputError
 from deepbio.image import Table
 from deepbio.inputs import RECORD, split_suffix
 from deepbio.io.units import parse_length
+from deepbio.records import Record
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def save_outputs(
         kind: target / f"{stems[kind]}{_SUFFIXES[kind]}" for kind in outputs if there.get(kind) is not None
     }
     facts = {"source": title, "model": card.name, "run": dict(result.record)}
-    save_result(result, image, paths, record=target / f"{stem}{RECORD}", facts=facts, title=title, card=card)
+    record = Record(target / f"{stem}{RECORD}", facts)
+    save_result(result, image, paths, record=record, title=title, card=card)
     return paths
 
 

@@ -44,6 +44,7 @@ from deepbio.naming import plan_names
 from deepbio.options import RunOptions
 from deepbio.records import (
     InTheWay,
+    Record,
     check_free,
     check_lengths,
     check_table,
@@ -271,8 +272,7 @@ class _Job:
                 result,
                 image,
                 outputs,
-                record=record,
-                facts=facts,
+                record=Record(record, facts),
                 title=f"{file.path.name}   {self.model.card.name}",
                 source=file,
                 card=self.model.card,

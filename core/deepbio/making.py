@@ -17,7 +17,7 @@ from deepbio.image import Image, LabelMap
 from deepbio.inputs import RECORD
 from deepbio.io import write
 from deepbio.options import RunOptions
-from deepbio.records import make_folder
+from deepbio.records import Record, make_folder
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def make_files(
     if "dataset" in paths:
         write_dataset(result, paths["dataset"], replace=overwrite)
     facts = {"seconds": round(time.perf_counter() - start, 3), "run": result.record}
-    record = folder / f"{name}{RECORD}"
-    save_result(result, None, files, record=record, facts=facts, title=model.card.title, card=model.card)
+    record = Record(folder / f"{name}{RECORD}", facts)
+    save_result(result, None, files, record=record, title=model.card.title, card=model.card)
     return paths
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InTheWay",
+    "Record",
     "check_free",
     "check_lengths",
     "check_table",
@@ -28,6 +30,22 @@ __all__ = [
     "tell_earlier",
     "turn_in",
 ]
+
+
+@dataclass(frozen=True)
+class Record:
+    """How results came about, as it is kept beside them.
+
+    Attributes
+    ----------
+    path : Path
+        The file, JSON.
+    facts : mapping
+        What it says.
+    """
+
+    path: Path
+    facts: Mapping[str, Any]
 
 
 class InTheWay(OutputError):

@@ -24,6 +24,7 @@ from deepbio.render.explain import heatmap
 if TYPE_CHECKING:
     from deepbio.image import Image
     from deepbio.library import ModelCard
+    from deepbio.records import Record
     from deepbio.tasks import Result
 
 __all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result", "seg_suffix", "with_saved"]
@@ -32,13 +33,12 @@ __all__ = ["asked_for", "check_seg", "join_tables", "needed_for", "save_result",
 _SHOWN = {"": ("labels",), "segment": ("labels",)}
 
 
-def save_result(  # noqa: PLR0913 - all but three are named, and most calls leave most out
+def save_result(
     result: Result,
     image: Image | None,
     outputs: Mapping[str, Path],
     *,
-    record: Path | None = None,
-    facts: Mapping[str, Any] | None = None,
+    record: Record | None = None,
     title: str = "",
     source: Input | None = None,
     card: ModelCard | None = None,
@@ -54,10 +54,8 @@ def save_result(  # noqa: PLR0913 - all but three are named, and most calls leav
         What it found it in (for the overlay, and for the planes of ROIs).
     outputs : mapping of str to Path
         Where each kind of :data:`SAVES` goes.
-    record : Path, optional
-        Where the record goes, as JSON.
-    facts : mapping, optional
-        The record.
+    record : Record, optional
+        How it came about, and where that goes.
     title : str
         Heading of the overlay.
     source : Input, optional
@@ -79,8 +77,8 @@ def save_result(  # noqa: PLR0913 - all but three are named, and most calls leav
     with ExitStack() as taken, ExitStack() as files:
         if record is not None:
             # entered first, so renamed last: a record stands for outputs that are there
-            text = json.dumps({"deepbio": __version__, **(facts or {})}, indent=1, default=str)
-            files.enter_context(atomic(record)).write_text(text + "\n", encoding="utf-8")
+            text = json.dumps({"deepbio": __version__, **record.facts}, indent=1, default=str)
+            files.enter_context(atomic(record.path)).write_text(text + "\n", encoding="utf-8")
         for kind, path in outputs.items():
             is_folder = kind == "ctc" or (kind == "seg" and path.suffix.lower() != ".dcm")
             temporary = files.enter_context(atomic(path, is_folder=is_folder))

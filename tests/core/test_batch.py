@@ -27,6 +27,7 @@ from deepbio.io import read, read_labels, write
 from deepbio.io.rois import read_rois
 from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
+from tests.core.squares import squares
 
 OPTIONS = RunOptions(runtime="onnx", device="cpu")
 
@@ -36,22 +37,13 @@ def model(threshold_model: Path) -> Model:
     return load_model(threshold_model)
 
 
-def spots(count: int) -> np.ndarray:
-    """An odd image with `count` squares of 4 x 4 pixels."""
-    pixels = np.full((37, 53), 100, np.uint16)
-    for number in range(count):
-        row, column = divmod(number, 6)
-        pixels[3 + 8 * row : 7 + 8 * row, 3 + 8 * column : 7 + 8 * column] = 3000
-    return pixels
-
-
 @pytest.fixture
 def images(tmp_path: Path) -> list[Path]:
     """Three images with 1, 2 and 3 objects."""
     folder = tmp_path / "in"
     folder.mkdir()
     for number in (1, 2, 3):
-        write(folder / f"cell{number}.tif", Image(spots(number)))
+        write(folder / f"cell{number}.tif", Image(squares(number)))
     return [folder / f"cell{number}.tif" for number in (1, 2, 3)]
 
 
@@ -79,7 +71,7 @@ def test_writes_labels_table_record_and_summary(model: Model, images: list[Path]
     )
     labels = read_labels(out / "cell3-labels.tif")
     assert labels.count == 3
-    assert np.array_equal(labels.numpy() > 0, spots(3) > 1000)
+    assert np.array_equal(labels.numpy() > 0, squares(3) > 1000)
     assert len(table_rows(out / "cell3-table.csv")) == 3
     assert [(row["file"], row["status"], row["objects"]) for row in summary(out)] == [
         (str(file), "done", str(number)) for number, file in enumerate(images, start=1)
@@ -116,7 +108,7 @@ def test_saves_what_is_asked_for(
 def test_scores_are_the_networks(model: Model, images: list[Path], tmp_path: Path) -> None:
     run_many(model, images[:1], tmp_path / "out", OPTIONS, save=("scores",))
     scores = np.squeeze(read(tmp_path / "out" / "cell1-scores.tif").numpy())
-    assert np.allclose(scores, spots(1) * 0.001 - 1, atol=1e-5)
+    assert np.allclose(scores, squares(1) * 0.001 - 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +118,7 @@ def test_labels_keep_the_geometry_of_their_format(
     model: Model, tmp_path: Path, suffix: str, expected: str
 ) -> None:
     grid = Grid((37, 53), (0.8, 0.5), (-3.5, 7.25), unit="millimeter") if suffix != ".png" else None
-    write(tmp_path / f"slice{suffix}", Image(spots(2), grid=grid))
+    write(tmp_path / f"slice{suffix}", Image(squares(2), grid=grid))
     run_many(model, [tmp_path / f"slice{suffix}"], tmp_path / "out", OPTIONS, save=("labels",))
     labels = read_labels(tmp_path / "out" / f"slice-labels{expected}")
     assert labels.grid == read(tmp_path / f"slice{suffix}").grid
@@ -189,7 +181,7 @@ def test_what_is_done_is_skipped(
 
 
 def touch(images: list[Path], out: Path) -> None:
-    write(images[0], Image(spots(4)))
+    write(images[0], Image(squares(4)))
 
 
 def other_weights(images: list[Path], out: Path) -> None:
@@ -262,7 +254,7 @@ def test_results_may_lie_beside_their_images(model: Model, images: list[Path], t
 def test_same_names_from_two_folders(model: Model, images: list[Path], tmp_path: Path) -> None:
     other = tmp_path / "other" / "cell1.tif"
     other.parent.mkdir()
-    write(other, Image(spots(5)))
+    write(other, Image(squares(5)))
     rows = run_many(model, [images[0], other], tmp_path / "out", OPTIONS)
     assert [row.outputs["labels"].name for row in rows] == ["in_cell1-labels.tif", "other_cell1-labels.tif"]
     assert [read_labels(row.outputs["labels"]).count for row in rows] == [1, 5]
@@ -361,7 +353,7 @@ def test_files_are_counted_for_the_listener(model: Model, images: list[Path], tm
 
 
 def test_frames_are_counted_together(model: Model, tmp_path: Path) -> None:
-    frames = np.stack([spots(1), spots(2), spots(4)])
+    frames = np.stack([squares(1), squares(2), squares(4)])
     write(tmp_path / "time.tif", Image(frames, "TYX", frame_interval=2.5))
     (row,) = run_many(model, [tmp_path / "time.tif"], tmp_path / "out", OPTIONS)
     assert row.objects == 7
@@ -392,15 +384,6 @@ def test_rois_lie_beside_the_labels(model: Model, images: list[Path], tmp_path: 
         assert outlines[0].paths[0].tolist() == [[3, 3], [7, 3], [7, 7], [3, 7]]
     again = run_many(model, images, tmp_path / "out", OPTIONS, save=("labels", "rois"))
     assert {row.status for row in again} == {"skipped"}
-
-
-def test_an_image_without_objects_has_its_zip_too(model: Model, tmp_path: Path) -> None:
-    pytest.importorskip("roifile")
-    write(tmp_path / "none.tif", Image(spots(0)))
-    for status in ("done", "skipped"):
-        (row,) = run_many(model, [tmp_path / "none.tif"], tmp_path / "out", OPTIONS, save=("rois",))
-        assert (row.status, row.objects) == (status, 0)
-        assert read_rois(row.outputs["rois"]) == []
 
 
 def test_a_missing_roifile_is_told_before_the_work(

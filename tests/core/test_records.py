@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import SimpleITK
 
@@ -22,6 +21,7 @@ from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.records import InTheWay, check_lengths, identity
 from tests.core.command import ONNX
+from tests.core.squares import squares
 
 OPTIONS = RunOptions(runtime="onnx", device="cpu")
 
@@ -31,17 +31,9 @@ def model(threshold_model: Path) -> Model:
     return load_model(threshold_model)
 
 
-def spots(count: int) -> np.ndarray:
-    """An odd image with `count` squares of 4 x 4 pixels."""
-    pixels = np.full((37, 53), 100, np.uint16)
-    for number in range(count):
-        pixels[5:9, 3 + 8 * number : 7 + 8 * number] = 3000
-    return pixels
-
-
 @pytest.fixture
 def cell(tmp_path: Path) -> Path:
-    write(tmp_path / "cell.tif", Image(spots(2)))
+    write(tmp_path / "cell.tif", Image(squares(2)))
     return tmp_path / "cell.tif"
 
 
@@ -49,7 +41,7 @@ def cell(tmp_path: Path) -> Path:
 
 
 def two_files(folder: Path, count: int) -> Path:
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(spots(count)), str(folder / "cell.mhd"))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(squares(count)), str(folder / "cell.mhd"))
     return folder / "cell.mhd"
 
 
@@ -57,9 +49,9 @@ def zarr_folder(folder: Path, count: int) -> Path:
     zarr = pytest.importorskip("zarr")
     path = folder / "cell.ome.zarr"
     if not path.exists():
-        write(path, Image(spots(count)))
+        write(path, Image(squares(count)))
     else:
-        zarr.open(str(path), mode="r+")["0"][...] = spots(count)
+        zarr.open(str(path), mode="r+")["0"][...] = squares(count)
     return path
 
 
@@ -93,7 +85,7 @@ def test_two_runs_at_once_do_not_replace_each_other(
     """Both came to the name 'cell' before the other had written anything."""
     other = tmp_path / "other" / "cell.tif"
     other.parent.mkdir()
-    write(other, Image(spots(3)))
+    write(other, Image(squares(3)))
     out = tmp_path / "out"
     monkeypatch.setattr(batch, "plan_names", lambda files, folder: dict.fromkeys(files, "cell"))
     assert run_many(model, [cell], out, OPTIONS)[0].status == "done"
@@ -128,7 +120,7 @@ def test_two_processes_in_step(threshold_model: Path, tmp_path: Path) -> None:
     for number, place in enumerate(places, 1):
         place.mkdir()
         for n in range(6):
-            write(place / f"c{n}.tif", Image(spots(number)))
+            write(place / f"c{n}.tif", Image(squares(number)))
     command = [
         sys.executable,
         "-m",
@@ -198,7 +190,7 @@ def test_a_summary_of_the_user_is_not_replaced(model: Model, cell: Path, tmp_pat
 
 def test_a_name_that_is_too_long_is_the_trouble_of_one_file(model: Model, cell: Path, tmp_path: Path) -> None:
     long = cell.rename(tmp_path / f"{'n' * 250}.tif")
-    write(cell, Image(spots(1)))
+    write(cell, Image(squares(1)))
     rows = run_many(model, [long, cell], tmp_path / "out", OPTIONS)
     assert [row.status for row in rows] == ["failed", "done"]
     assert "is too long for the file system" in rows[0].message
@@ -214,8 +206,8 @@ def test_what_had_to_be_assumed_is_told_and_recorded(model: Model, tmp_path: Pat
     import tifffile
 
     with tifffile.TiffWriter(tmp_path / "two.tif") as file:
-        file.write(spots(1))
-        file.write(spots(3)[:, :40])
+        file.write(squares(1))
+        file.write(squares(3)[:, :40])
     heard = list[Event]()
     run_many(model, [tmp_path / "two.tif"], tmp_path / "out", OPTIONS, on_progress=heard.append)
     note = "The file holds 2 images of different shapes or types; the first is read."

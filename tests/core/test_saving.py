@@ -16,6 +16,7 @@ from deepbio.events import Event, Notice
 from deepbio.image import Image, LabelMap
 from deepbio.inputs import find_inputs
 from deepbio.io import read, read_labels, write
+from deepbio.io.rois import read_rois
 from deepbio.options import RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.saving import save_result
@@ -23,6 +24,7 @@ from deepbio.tasks import Result
 from tests.conftest import make_grid
 from tests.core.command import deepbio
 from tests.core.io.dicom_series import ROOT, SECRETS, write_series
+from tests.core.squares import squares
 
 OPTIONS = RunOptions(runtime="onnx", device="cpu", per_slice=True)
 KINDS = ("labels", "table", "overlay", "scores")
@@ -274,3 +276,13 @@ def test_one_error_with_its_code(threshold_model: Path, tmp_path: Path, words: t
     assert done.code == ImageError.exit_code
     assert "Slices are missing" in done.err
     assert not [secret for secret in SECRETS if secret in done.err + done.out]
+
+
+def test_an_image_without_objects_has_its_zip_too(threshold_model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("roifile")
+    model, options = load_model(threshold_model), RunOptions(runtime="onnx", device="cpu")
+    write(tmp_path / "none.tif", Image(squares(0)))
+    for status in ("done", "skipped"):
+        (row,) = run_many(model, [tmp_path / "none.tif"], tmp_path / "out", options, save=("rois",))
+        assert (row.status, row.objects) == (status, 0)
+        assert read_rois(row.outputs["rois"]) == []

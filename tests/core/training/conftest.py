@@ -8,6 +8,7 @@ import pytest
 from deepbio import io
 from deepbio.image import Grid, Image, LabelMap
 from tests.core.tasks.scenes import touching_discs
+from tests.core.training.blobs import clean_blobs, write_pairs
 
 
 def write_cases(folder: Path, count: int, shape: tuple[int, ...]) -> Path:
@@ -38,3 +39,17 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five 3D cases."""
     return write_cases(tmp_path_factory.mktemp("balls"), 5, (19, 35, 33))
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for number in range(3):
+        pixels = np.random.default_rng(number).poisson(clean_blobs((45, 61), number)).astype(np.uint16)
+        io.write(folder / f"{number}.tif", Image(pixels))
+    return folder
