@@ -5,7 +5,7 @@ energy inside, and the rank correlation with the map of the same network with ra
 what is stained: pixels whose green is below Otsu's threshold, the largest component, holes filled.
 
     python benchmarks/explain.py DATA --methods gradcam --layers auto,stages.2 [--out explain.json]
-    python benchmarks/explain.py DATA --methods occlusion --every 4 --add
+    python benchmarks/explain.py DATA --methods integrated-gradients,occlusion --every 8 --add
 """
 
 from __future__ import annotations
