@@ -24,6 +24,7 @@ def calibrate(image: Any, unit: str, x: float, y: float, z: float = 1.0) -> None
     own = image.getCalibration()
     own.setUnit(unit)
     own.pixelWidth, own.pixelHeight, own.pixelDepth = x, y, z
+    image.setCalibration(own)  # the thread that draws the window may have made another meanwhile
 
 
 def lut_of(lut: Any) -> np.ndarray:
