@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from deepbio.explanation import explain, uncertainty
     from deepbio.extraction import features
     from deepbio.image import Grid, Image, LabelMap, Table
+    from deepbio.importing import ImportChoice, add_model
     from deepbio.io import read, read_labels, write
-    from deepbio.library import ModelCard, add_model, find_model, list_models, remove_model
+    from deepbio.library import ModelCard, find_model, list_models, remove_model
     from deepbio.loaded import LoadedModels
     from deepbio.options import RunOptions
     from deepbio.predict import Model, generate, load_model, run
@@ -50,7 +51,8 @@ _HOME = {  # public name -> the module that has it
     "Result": "tasks",
     "RunOptions": "options",
     "Table": "image",
-    "add_model": "library",
+    "ImportChoice": "importing",
+    "add_model": "importing",
     "explain": "explanation",
     "features": "extraction",
     "find_model": "library",
@@ -73,6 +75,7 @@ __all__ = [
     "Event",
     "Grid",
     "Image",
+    "ImportChoice",
     "LabelMap",
     "Listener",
     "LoadedModels",

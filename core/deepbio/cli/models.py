@@ -150,7 +150,11 @@ def check(
 def add(
     source: Annotated[
         str,  # a Path would make one slash of the two of an address
-        typer.Argument(metavar="SOURCE", help="Folder or zip in the BioImage.IO format.", show_default=False),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Folder or zip in the BioImage.IO format, or trained by nnU-Net v2.",
+            show_default=False,
+        ),
     ],
     name: Annotated[
         str | None, typer.Option("--name", help="Name to give it; default: from its card.")
@@ -158,12 +162,29 @@ def add(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a model of yours that has this name.")
     ] = False,
+    fold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fold",
+            help="nnU-Net: a fold whose network is taken; may be repeated. Default: all that are there.",
+        ),
+    ] = None,
+    checkpoint: Annotated[str, typer.Option("--checkpoint", help="nnU-Net: 'final' or 'best'.")] = "final",
+    orientation: Annotated[
+        str,
+        typer.Option(
+            "--orientation",
+            help="nnU-Net: where z, y and x of its training images point, such as SAR; images are brought to it. "
+            "Default: as they are stored.",
+        ),
+    ] = "",
     json: JsonOption = False,
 ) -> None:
-    """Add a model package to your library."""
-    from deepbio.library import add_model
+    """Add a model to your library: a package, or what nnU-Net v2 trained."""
+    from deepbio.importing import ImportChoice, add_model
 
-    card = add_model(source, name=name, replace=replace)
+    choice = ImportChoice(tuple(fold or ()), checkpoint, orientation.upper())
+    card = add_model(source, name=name, replace=replace, choice=choice)
     if json:
         print_json(card.summary())
     else:

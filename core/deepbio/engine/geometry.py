@@ -141,15 +141,22 @@ def place_image(array: ArrayLike, grid: Grid, spec: GridSpec) -> Placement:
 class Working:
     """An array-like of shape (C, [z,] y, x) on the working grid; interpolates only what is sliced.
 
-    Pixels keep their type and values where the placement is exact; else they are float32. Made by
-    :func:`to_working`.
+    Pixels keep their type and values where the placement is exact; else they are float32, and not beyond
+    the `limits` (smallest and largest of each channel) where there are any. Made by :func:`to_working`.
     """
 
-    def __init__(self, array: ArrayLike, placement: Placement) -> None:
+    def __init__(
+        self,
+        array: ArrayLike,
+        placement: Placement,
+        *,
+        limits: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         if tuple(array.shape[1:]) != placement.source.shape:
             raise ImageError(f"The pixels have shape {array.shape[1:]}, their grid {placement.source.shape}.")
         self._view = CanonicalView(array, placement)
         self._placement = placement
+        self._limits = limits
         self.shape = (int(array.shape[0]), *placement.grid.shape)
         self.dtype = self._view.dtype if placement.exact else np.dtype(np.float32)
 
@@ -178,7 +185,12 @@ class Working:
             block = np.ascontiguousarray(self._view.read([spans[0], *moved]), np.float32)
             parts.append(interpolate(block, maps, places, skip=outer))
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=outer + 1)
-        return interpolate_axis(whole, outer + 1, maps[outer], *places[outer])
+        values = interpolate_axis(whole, outer + 1, maps[outer], *places[outer])
+        if self._limits is not None:
+            shape = (-1,) + (1,) * len(places)
+            least, most = (limit[slice(*spans[0])].reshape(shape) for limit in self._limits)
+            np.clip(values, least, most, out=values)
+        return values
 
     def bands(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
         """All of it in bands that are cheap to read: (key, pixels) with keys that follow each other."""

@@ -48,6 +48,13 @@ class GridSpec:
         Right, Posterior, Anterior, Superior, Inferior); empty for the image's own.
     crop : {"", "nonzero"}
         ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed.
+    interpolation : {"", "nnunet"}
+        ``"nnunet"``: as nnU-Net's preprocessing, for networks that learned from it. Pixels are normalised before
+        they are interpolated, with the statistics of the box; kernels are cubic splines, and along slices more
+        than 3 times as thick the nearest pixel; none is widened.
+    inside : {"", "nonzero"}
+        ``"nonzero"``, only with that interpolation: statistics are those of pixels that are not 0 in all channels,
+        and the others stay 0.
     zoom : float
         How much finer than all this the grid is along every axis, so that objects have the size that the
         network knows. Never on a card: it belongs to one image.
@@ -62,6 +69,8 @@ class GridSpec:
     unit: str = "millimeter"
     orientation: str = ""
     crop: str = ""
+    interpolation: str = ""
+    inside: str = ""
     zoom: float = 1.0
 
     @classmethod
@@ -82,6 +91,8 @@ class GridSpec:
             entries.get("unit", "millimeter"),
             entries.get("orientation") or "",
             entries.get("crop") or "",
+            entries.get("interpolation") or "",
+            entries.get("inside") or "",
         )
 
     def to_card(self) -> dict[str, Any]:
@@ -89,7 +100,7 @@ class GridSpec:
         entries: dict[str, Any] = {}
         if self.spacing:
             entries = {"spacing": list(self.spacing), "unit": self.unit}
-        for name in ("orientation", "crop"):
+        for name in ("orientation", "crop", "interpolation", "inside"):
             if getattr(self, name):
                 entries[name] = getattr(self, name)
         return entries
@@ -111,6 +122,8 @@ class Placement:
         Whether a canonical axis runs backwards in the source.
     box : tuple of (int, int)
         First pixel and one past the last, along each canonical axis, of what is worked on.
+    interpolation : {"", "nnunet"}
+        As of the `GridSpec`.
     """
 
     source: Grid
@@ -118,6 +131,7 @@ class Placement:
     axes: tuple[int, ...]
     flips: tuple[bool, ...]
     box: Box
+    interpolation: str = ""
 
     @property
     def box_shape(self) -> tuple[int, ...]:
@@ -149,12 +163,16 @@ class Placement:
     def maps(self) -> tuple[AxisMap, ...]:
         """From the box to the working grid, for images: cubic, linear along thick axes."""
         before = [self.source.spacing[axis] for axis in self.axes]
+        if self.interpolation == "nnunet":
+            return self._as_nnunet(self.box_shape, self.grid.shape, (before, self.grid.spacing), "spline")
         thick = [
             before[k] > _THICK * min(before) or self.grid.spacing[k] > _THICK * min(self.grid.spacing)
             for k in range(self.grid.ndim)
         ]
         sizes = zip(self.box_shape, self.grid.shape, thick, strict=True)
-        return tuple(AxisMap(size, count, cubic=not flat) for size, count, flat in sizes)
+        return tuple(
+            AxisMap(size, count, kernel="linear" if flat else "cubic") for size, count, flat in sizes
+        )
 
     @cached_property
     def linear_maps(self) -> tuple[AxisMap, ...]:
@@ -164,7 +182,23 @@ class Placement:
     @cached_property
     def back_maps(self) -> tuple[AxisMap, ...]:
         """From the working grid to the box, for scores: linear."""
+        if self.interpolation == "nnunet":
+            after = [self.source.spacing[axis] for axis in self.axes]
+            return self._as_nnunet(self.grid.shape, self.box_shape, (self.grid.spacing, after), "linear")
         return tuple(AxisMap(n, count) for n, count in zip(self.grid.shape, self.box_shape, strict=True))
+
+    def _as_nnunet(
+        self,
+        sizes: Sequence[int],
+        counts: Sequence[int],
+        spacings: tuple[Sequence[float], Sequence[float]],
+        kernel: str,
+    ) -> tuple[AxisMap, ...]:
+        """Maps as nnU-Net's: one kernel, but for the nearest pixel along the axis of thick slices."""
+        thick = _thick_axis(*spacings)
+        kernels = ["nearest" if k == thick else kernel for k in range(len(sizes))]
+        each = zip(sizes, counts, kernels, strict=True)
+        return tuple(AxisMap(size, count, kernel=one, widen=False) for size, count, one in each)
 
     def to_source(self, places: np.ndarray) -> np.ndarray:
         """Index on the image's own grid of places (n, axes) on the working grid, both of centres."""
@@ -247,7 +281,16 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
         grid.direction[:, list(axes)] * signs,
         grid.unit,
     )
-    return Placement(grid, working, axes, flips, box)
+    return Placement(grid, working, axes, flips, box, spec.interpolation)
+
+
+def _thick_axis(before: Sequence[float], after: Sequence[float]) -> int | None:
+    """The axis of thick slices by nnU-Net's rule: of the old grid, else of the new one, if it is one alone."""
+    for spacing in (before, after):
+        if max(spacing) > _THICK * min(spacing):
+            at = [k for k, s in enumerate(spacing) if math.isclose(s, max(spacing), rel_tol=1e-5)]
+            return at[0] if len(at) == 1 and len(spacing) == 3 else None
+    return None
 
 
 def _orient(grid: Grid, spec: GridSpec) -> tuple[tuple[int, ...], tuple[bool, ...]]:

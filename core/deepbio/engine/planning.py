@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from deepbio.engine.device import Device
 from deepbio.engine.ladder import Rung, make_rungs
 from deepbio.engine.memory import tile_bytes
-from deepbio.engine.tiling import TilePlan, plan_tiles
+from deepbio.engine.tiling import PADDINGS, TilePlan, plan_tiles
 from deepbio.errors import CardError
 from deepbio.library.card import ModelCard
 
@@ -37,7 +38,8 @@ def first_rung(
     Parameters
     ----------
     card : ModelCard
-        Its ``config: deepbio: tile: size`` is the tile, unless the memory that is free says less.
+        Its ``config: deepbio: tile: size`` is the tile, unless the memory that is free says less and the
+        card does not say that it is ``fixed``.
     device : Device
         Where the network runs.
     precision : str
@@ -62,7 +64,8 @@ def first_rung(
         size = (tile,) * ndim if isinstance(tile, int) else tuple(tile)
     else:
         size = _card_tile(card) or ((_EDGE if device.kind == "cpu" else _LARGE_EDGE)[ndim],) * ndim
-        while tile_bytes(size, channels=channels) > budget and max(size) > _SMALL_EDGE[ndim]:
+        kept = _keeps_tile(card)
+        while not kept and tile_bytes(size, channels=channels) > budget and max(size) > _SMALL_EDGE[ndim]:
             size = tuple(max(min(t, _SMALL_EDGE[ndim]), t // 2) for t in size)
     size = tuple(only or t for t, only in zip(size, fixed, strict=True))
     if batch is None:
@@ -75,6 +78,8 @@ def ladder_for(card: ModelCard, first: Rung) -> tuple[Rung, ...]:
     """The ladder for this card: tiles never smaller than what its network takes."""
     axes = card.input.spatial
     floor = [max(axis.minimum, _SMALL_EDGE[card.ndim]) for axis in axes]
+    if _keeps_tile(card):
+        floor = list(first.tile)
     return make_rungs(first, minimum=floor, fixed=[axis.size for axis in axes])
 
 
@@ -98,15 +103,16 @@ def plan_for(
     axes = card.input.spatial
     if overlap is None:
         overlap = _card_overlap(card, rung.tile)
-    return plan_tiles(
+    plan = plan_tiles(
         spatial_shape,
         tile=rung.tile,
         overlap=overlap,
         batch=rung.batch,
         multiple_of=[axis.step or 1 for axis in axes],
-        minimum=[axis.minimum for axis in axes],
+        minimum=rung.tile if _keeps_tile(card) else [axis.minimum for axis in axes],
         fixed=[axis.size for axis in axes],
     )
+    return replace(plan, pad=_card_padding(card))
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
@@ -119,6 +125,26 @@ def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
             f"The card '{card.name}' has a tile of {list(size)}; expected {card.ndim} positive numbers."
         )
     return tuple(int(t) for t in size)
+
+
+def _keeps_tile(card: ModelCard) -> bool:
+    """Whether the network sees tiles of the card's size and no smaller ones, as nnU-Net's do."""
+    kept = card.deepbio.get("tile", {}).get("fixed", False)
+    if not isinstance(kept, bool) or (kept and _card_tile(card) is None):
+        raise CardError(
+            f"The card '{card.name}' has a tile with fixed {kept!r}; expected true, with a size, or false."
+        )
+    return kept
+
+
+def _card_padding(card: ModelCard) -> str:
+    """What the card wants small images padded with."""
+    pad = card.deepbio.get("tile", {}).get("pad", PADDINGS[0])
+    if pad not in PADDINGS:
+        raise CardError(
+            f"The card '{card.name}' has a tile with pad {pad!r}; expected one of {', '.join(PADDINGS)}."
+        )
+    return str(pad)
 
 
 def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float:

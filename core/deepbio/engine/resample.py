@@ -6,12 +6,17 @@ doi:10.1109/TASSP.1981.1163711). Where the new grid is coarser, the kernel is wi
 that nothing is skipped; the weights are then corrected so that constants and straight lines stay
 exact. Beyond the edge the last pixel goes on.
 
+For networks that learned from what other programs interpolate there are also kernels that are never
+widened: the nearest pixel, and the cubic spline through all pixels (Unser, 1999, doi:10.1109/79.799930), whose
+cardinal kernel is cut off where it is below 1e-7.
+
 A block of places needs a short span of pixels, so each block is one small matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,8 +34,10 @@ class AxisMap:
         Pixels that there are.
     count : int
         Places that are wanted.
-    cubic : bool
-        Cubic rather than linear.
+    kernel : {"linear", "cubic", "spline", "nearest"}
+        How values between pixels come about.
+    widen : bool
+        Whether linear and cubic kernels are widened where the new grid is coarser.
 
     Examples
     --------
@@ -39,20 +46,23 @@ class AxisMap:
     ((0, 2), [[1.0, 0.0], [0.75, 0.25]])
     """
 
-    def __init__(self, size: int, count: int, *, cubic: bool = False) -> None:
+    def __init__(self, size: int, count: int, *, kernel: str = "linear", widen: bool = True) -> None:
         self.size, self.count = size, count
         self.identity = size == count
         ratio = size / count
         centre = (np.arange(count) + 0.5) * ratio - 0.5
-        stretch = max(ratio, 1.0)
-        reach = (2.0 if cubic else 1.0) * stretch
-        first = np.ceil(centre - reach).astype(np.int64)
-        taps = int(np.ceil(2 * reach)) + 1
-        index = first[:, None] + np.arange(taps)
-        away = index - centre[:, None]
-        weights = (_keys if cubic else _hat)(np.abs(away) / stretch)
-        hat = _hat(np.abs(away) / reach)
-        self._weights = _exact_for_lines(weights, hat, away)
+        if kernel == "nearest":
+            index = np.floor(centre + 0.5).astype(np.int64)[:, None]
+            self._weights = np.ones(index.shape)
+        else:
+            shape, width = _KERNELS[kernel]
+            stretch = max(ratio, 1.0) if widen and kernel != "spline" else 1.0
+            reach = width * stretch
+            first = np.ceil(centre - reach).astype(np.int64)
+            index = first[:, None] + np.arange(int(np.ceil(2 * reach)) + 1)
+            away = index - centre[:, None]
+            hat = _hat(np.abs(away) / reach)
+            self._weights = _exact_for_lines(shape(np.abs(away) / stretch), hat, away)
         self._index = np.clip(index, 0, size - 1)
         self._matrices: dict[tuple[int, int], np.ndarray] = {}  # few: callers ask for the same blocks
 
@@ -84,6 +94,30 @@ def _keys(distance: np.ndarray) -> np.ndarray:
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+
+
+def _spline(distance: np.ndarray) -> np.ndarray:
+    """The cardinal cubic spline: 1 at its own pixel, 0 at all others."""
+    pole = math.sqrt(3) - 2
+    steps = np.arange(-_SPLINE_REACH - 2, _SPLINE_REACH + 3)
+    total = np.zeros_like(distance)
+    for step in steps:
+        total += math.sqrt(3) * pole ** abs(int(step)) * _basis(np.abs(distance - step))
+    return total
+
+
+def _basis(distance: np.ndarray) -> np.ndarray:
+    """The cubic B-spline."""
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    return np.where(distance < 1, near, np.maximum(2 - distance, 0) ** 3 / 6)
+
+
+_SPLINE_REACH = 12  # 0.268 ** 12 is 1.4e-7
+_KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "linear": (_hat, 1.0),
+    "cubic": (_keys, 2.0),
+    "spline": (_spline, float(_SPLINE_REACH)),
+}
 
 
 def _exact_for_lines(weights: np.ndarray, window: np.ndarray, away: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def _finished(
 
 
 class _Reader:
-    """Reads strips of the source and fills batches of tiles, padded by reflection.
+    """Reads strips of the source and fills batches of tiles, padded as the plan says.
 
     A strip holds all tiles that differ along the last axis only, so rows of a file that is
     stored row by row are read once per strip and not once per tile.
@@ -166,12 +166,27 @@ class _Reader:
             strip = self._read(index[:-1])
             start = plan.starts[-1][index[-1]]
             low, high = _inside(start, plan.tile[-1], plan.shape[-1])
-            part = strip[..., low:high]
-            for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
-                if starts[0] < 0 or size > n:
-                    part = part.take(_reflected(starts[0], size, n), axis=axis + 1)
-            slot[...] = part
+            if plan.pad == "zero":
+                self._fill_with_zeros(slot, strip[..., low:high])
+            else:
+                self._fill_by_reflection(slot, strip[..., low:high])
         return self._buffer[: len(tiles)]
+
+    def _fill_by_reflection(self, slot: np.ndarray, part: np.ndarray) -> None:
+        plan = self._plan
+        for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
+            if starts[0] < 0 or size > n:
+                part = part.take(_reflected(starts[0], size, n), axis=axis + 1)
+        slot[...] = part
+
+    def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray) -> None:
+        inner = [
+            slice(max(-starts[0], 0), max(-starts[0], 0) + n)
+            for starts, n in zip(self._plan.starts, part.shape[1:], strict=True)
+        ]
+        if part.shape != slot.shape:
+            slot[...] = 0
+        slot[(slice(None), *inner)] = part
 
     def _read(self, index: tuple[int, ...]) -> np.ndarray:
         if self._strip is None or index != self._strip_index:

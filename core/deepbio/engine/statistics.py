@@ -53,7 +53,7 @@ class Measure(Protocol):
         """Values at some fractions; `method` is ``"linear"`` or ``"inverted_cdf"`` as in numpy."""
 
 
-def measure_of(source: ArrayLike, axes: Sequence[str], *, mixes: bool) -> Measure:
+def measure_of(source: ArrayLike, axes: Sequence[str], *, mixes: bool, inside: bool = False) -> Measure:
     """Choose how the statistics of an image are found.
 
     Parameters
@@ -65,11 +65,13 @@ def measure_of(source: ArrayLike, axes: Sequence[str], *, mixes: bool) -> Measur
     mixes : bool
         Whether pixels are transformed together with others (softmax), so that a histogram does
         not tell enough.
+    inside : bool
+        Only pixels that are not 0 in all channels count.
     """
     dtype = np.dtype(source.dtype)
     if dtype.kind in "biu" and dtype.itemsize <= 2 and not mixes:
-        return HistogramMeasure(source, axes)
-    return StreamMeasure(source, axes)
+        return HistogramMeasure(source, axes, inside=inside)
+    return StreamMeasure(source, axes, inside=inside)
 
 
 def check_finite(block: np.ndarray) -> None:
@@ -110,9 +112,10 @@ def along(values: Any, axis: int, ndim: int) -> np.ndarray:
 class _ByChannel:
     """What the two ways of reading block by block share: groups are channels, or there is one."""
 
-    def __init__(self, source: ArrayLike, axes: Sequence[str]) -> None:
+    def __init__(self, source: ArrayLike, axes: Sequence[str], *, inside: bool = False) -> None:
         self._source = source
         self._axes = tuple(axes)
+        self._inside = inside
         self._channel = self._axes.index("channel") if "channel" in self._axes else None
         self._count = 1 if self._channel is None else int(source.shape[self._channel])
 
@@ -121,6 +124,11 @@ class _ByChannel:
         if self._channel is None:
             return block.reshape(1, -1)
         return np.moveaxis(block, self._channel, 0).reshape(self._count, -1)
+
+    def _counted(self, values: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """Values of a block as (channels, pixels), of those pixels that count."""
+        rows = self._rows(values)
+        return rows[:, self._rows(raw).any(axis=0)] if self._inside else rows
 
     def _grouped(self, rows: np.ndarray, axes: Sequence[str] | None) -> np.ndarray:
         """Rows as (groups, values), for the groups that keep their own statistics."""
@@ -159,15 +167,17 @@ class HistogramMeasure(_ByChannel):
     [3.0, 2.23606797749979]
     """
 
-    def __init__(self, source: ArrayLike, axes: Sequence[str]) -> None:
-        super().__init__(source, axes)
+    def __init__(self, source: ArrayLike, axes: Sequence[str], *, inside: bool = False) -> None:
+        super().__init__(source, axes, inside=inside)
         dtype = np.dtype(source.dtype)
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         self._values = np.arange(low, high + 1, dtype=np.float32)
         self._counts = np.zeros((self._count, self._values.size), np.int64)
         for block in blocks(source, axes):
-            for counts, row in zip(self._counts, self._rows(block), strict=True):
+            for counts, row in zip(self._counts, self._counted(block, block), strict=True):
                 counts += np.bincount(row.astype(np.intp) - low, minlength=counts.size)
+        if not self._counts.any():  # nothing is inside: an image of zeros
+            self._counts[:, -low] = 1
 
     def _table(self, axes: Sequence[str] | None, transform: Transform) -> tuple[np.ndarray, np.ndarray]:
         """Transformed values and how often each occurs, (groups, values) each."""
@@ -226,8 +236,11 @@ class StreamMeasure(_ByChannel):
         """See :class:`Measure`."""
         count, mean, square = 0, np.zeros(1), np.zeros(1)
         for block in blocks(self._source, self._axes):
-            values = self._grouped(self._rows(transform(block.astype(np.float32))), axes).astype(np.float64)
+            counted = self._counted(transform(block.astype(np.float32)), block)
+            values = self._grouped(counted, axes).astype(np.float64)
             n = values.shape[1]
+            if not n:
+                continue
             part = values.mean(axis=1)
             values -= part[:, np.newaxis]
             difference = part - mean
@@ -235,7 +248,7 @@ class StreamMeasure(_ByChannel):
             square = square + np.einsum("gp,gp->g", values, values) + difference**2 * (count * n / total)
             mean = mean + difference * (n / total)
             count = total
-        return self._shaped(mean), self._shaped(np.sqrt(square / count))
+        return self._shaped(mean), self._shaped(np.sqrt(square / max(count, 1)))
 
     def quantiles(
         self, axes: Sequence[str] | None, fractions: Sequence[float], method: str, transform: Transform
@@ -244,7 +257,7 @@ class StreamMeasure(_ByChannel):
         stride = self._stride()
         parts, skip = [], 0
         for block in blocks(self._source, self._axes):
-            rows = self._rows(transform(block.astype(np.float32)))
+            rows = self._counted(transform(block.astype(np.float32)), block)
             parts.append(rows[:, skip::stride].copy())
             skip = (skip - rows.shape[1]) % stride
         values = self._grouped(np.concatenate(parts, axis=1), axes)

@@ -30,9 +30,12 @@ class Normaliser:
     Made by :func:`prepare`.
     """
 
-    def __init__(self, transforms: Sequence[Transform], *, finite: bool) -> None:
+    def __init__(
+        self, transforms: Sequence[Transform], *, finite: bool, over: tuple[int, ...] | None = None
+    ) -> None:
         self._transforms = tuple(transforms)
         self._finite = finite
+        self._over = over  # where pixels that are 0 along these axes stay 0; None: nowhere
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
         """Apply the steps to a block.
@@ -54,7 +57,10 @@ class Normaliser:
         """
         if not self._finite:
             check_finite(block)
-        return _chain(self._transforms, np.array(block, np.float32))
+        ready = _chain(self._transforms, np.array(block, np.float32))
+        if self._over is not None:
+            ready[np.broadcast_to(~np.any(block, axis=self._over, keepdims=True), ready.shape)] = 0
+        return ready
 
 
 def prepare(
@@ -62,6 +68,8 @@ def prepare(
     axes: Sequence[str],
     steps: Sequence[Step],
     references: Mapping[str, ArrayLike] | None = None,
+    *,
+    inside: bool = False,
 ) -> Normaliser:
     """Find the statistics of an image that its pre-processing needs.
 
@@ -79,6 +87,8 @@ def prepare(
         Steps in order.
     references : mapping of str to array-like, optional
         Unprocessed tensors, with the same axes, that steps may refer to by name.
+    inside : bool
+        Only pixels that are not 0 in all channels count, and the others stay 0 whatever the steps say.
 
     Returns
     -------
@@ -109,12 +119,14 @@ def prepare(
         wanted = reads_image(step)
         if wanted and measure is None:
             mixes = any(earlier.id == "softmax" for earlier in steps[:number])
-            measure = measure_of(source, names, mixes=mixes)
+            measure = measure_of(source, names, mixes=mixes, inside=inside)
         elif not wanted:
             _check_tiled(step)
         before = partial(_chain, tuple(transforms))
         transforms.append(compile_step(step, names, measure, before, _measures(references, names)))
-    return Normaliser(transforms, finite=measure is not None or np.dtype(source.dtype).kind != "f")
+    finite = measure is not None or np.dtype(source.dtype).kind != "f"
+    over = tuple(k for k, name in enumerate(names) if name == "channel")
+    return Normaliser(transforms, finite=finite, over=over if inside else None)
 
 
 def apply_steps(

@@ -17,7 +17,9 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["TilePlan", "blending_weights", "plan_tiles"]
+__all__ = ["PADDINGS", "TilePlan", "blending_weights", "plan_tiles"]
+
+PADDINGS = ("reflect", "zero")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class TilePlan:
         Most tiles in a batch.
     overlap : float
         Least overlap of neighbours, as a fraction of the tile.
+    pad : {"reflect", "zero"}
+        What an image is padded with where it is smaller than the tile: itself, mirrored, or zeros (which
+        come after the normalisation).
 
     Examples
     --------
@@ -50,6 +55,7 @@ class TilePlan:
     starts: tuple[tuple[int, ...], ...]
     batch: int = 1
     overlap: float = 0.0
+    pad: str = "reflect"
 
     @property
     def count(self) -> int:

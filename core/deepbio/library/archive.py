@@ -9,13 +9,15 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES
 from deepbio.library.fields import inside
 
-__all__ = ["MAX_BYTES", "MAX_FILES", "copy_folder", "unpack"]
+__all__ = ["MAX_BYTES", "MAX_FILES", "copy_folder", "unpack", "unpack_some"]
 
 MAX_BYTES = 8 * 1024**3  # of one package, unpacked: five nnU-Net folds have 1.2 GB
 MAX_FILES = 10_000
@@ -37,19 +39,53 @@ def unpack(archive: Path, target: Path) -> None:
     CardError
         If the file is not a sound zip, holds no card, or a member is not a plain file inside.
     """
+    with _opened(archive) as (file, members):
+        _extract_all(file, members, target, _prefix(archive, members))
+
+
+def unpack_some(archive: Path, target: Path, wanted: Callable[[str], bool]) -> None:
+    """Unpack some members of a zip that holds no card, under the same rules as :func:`unpack`.
+
+    Parameters
+    ----------
+    archive : Path
+        The zip.
+    target : Path
+        An existing, empty folder.
+    wanted : callable
+        Whether the member of a name is unpacked.
+
+    Raises
+    ------
+    CardError
+        If the file is not a sound zip, or a member is not a plain file inside.
+    """
+    with _opened(archive) as (file, members):
+        _extract_all(file, [member for member in members if wanted(member.filename)], target)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """A zip and its checked members; whatever is wrong with it is told in one way."""
     try:
         with zipfile.ZipFile(archive) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
             _check_members(archive, members)
-            prefix = _prefix(archive, members)
-            left = MAX_BYTES
-            for member in members:
-                if member.filename.startswith(prefix):
-                    left -= _extract(file, member, inside(target, member.filename[len(prefix) :]), left)
+            yield file, members
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
         raise CardError(
             f"'{archive}' is not a sound zip file: {error}", "Get the model package again."
         ) from error
+
+
+def _extract_all(
+    file: zipfile.ZipFile, members: list[zipfile.ZipInfo], target: Path, prefix: str = ""
+) -> None:
+    """Write the members below a folder of the zip."""
+    left = MAX_BYTES
+    for member in members:
+        if member.filename.startswith(prefix):
+            left -= _extract(file, member, inside(target, member.filename[len(prefix) :]), left)
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:

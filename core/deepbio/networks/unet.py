@@ -2,7 +2,9 @@
 
 Method: Ronneberger et al., MICCAI 2015 (doi:10.1007/978-3-319-24574-4_28); strided
 convolutions, per-stage strides and deep supervision as in nnU-Net, Isensee et al., Nature
-Methods 18:203 (2021, doi:10.1038/s41592-020-01008-z).
+Methods 18:203 (2021, doi:10.1038/s41592-020-01008-z); the encoder "pooled" as in its residual
+presets (Isensee et al., MICCAI 2024, doi:10.1007/978-3-031-72114-4_47), with the shortcuts of He et al.,
+CVPR 2019 (doi:10.1109/CVPR.2019.00065).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 __all__ = ["UNet", "fold_norms"]
 
 _CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+_POOL: dict[int, Any] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _UP: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _NORM: dict[tuple[str, int], Any] = {
     ("batch", 2): nn.BatchNorm2d,
@@ -46,11 +50,13 @@ class UNet(nn.Module):
     kernels : sequence of (int or sequence of int), optional
         Kernel size of each stage, per axis (odd); by default 3.
     convs : sequence of int, optional
-        Convolutions (plain) or residual blocks (residual) in each encoder stage; by default 2.
+        Convolutions (plain) or residual blocks (others) in each encoder stage; by default 2.
     decoder_convs : int
         Convolutions in each decoder stage.
-    encoder : {"plain", "residual"}
-        Kind of encoder stage.
+    encoder : {"plain", "residual", "pooled"}
+        Kind of encoder stage: "residual" has a strided convolution in its shortcuts, "pooled" the mean of
+        the pixels (and a convolution where the features become more), and a convolution before all
+        stages.
     norm : {"batch", "instance", "none"}
         Normalisation after each convolution. With "batch" the scores of a pixel do not depend
         on the tile that it lies in, beyond the receptive field. "none" is for a trained network
@@ -82,7 +88,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         stages = len(features)
-        if dims not in _CONV or norm not in _NORMS or encoder not in ("plain", "residual"):
+        if dims not in _CONV or norm not in _NORMS or encoder not in _STAGES:
             raise ValueError(f"no U-Net with dims={dims!r}, norm={norm!r}, encoder={encoder!r}")
         self.dims, self.in_channels, self.out_channels = dims, in_channels, out_channels
         self.strides = _per_stage(strides or (1,) + (2,) * (stages - 1), stages, dims, "strides")
@@ -95,12 +101,15 @@ class UNet(nn.Module):
         self.convs, self.decoder_convs, self.encoder_kind = convs, decoder_convs, encoder
         self.deep_supervision = deep_supervision
 
-        make = _residual_stage if encoder == "residual" else _plain_stage
-        inputs = (in_channels, *features[:-1])
+        stem = encoder == "pooled"  # lies in the first stage, before its blocks
+        inputs = (features[0] if stem else in_channels, *features[:-1])
         self.encoder = nn.ModuleList(
-            make(dims, inputs[i], features[i], self.kernels[i], self.strides[i], convs[i], norm)
+            _STAGES[encoder](dims, inputs[i], features[i], self.kernels[i], self.strides[i], convs[i], norm)
             for i in range(stages)
         )
+        if stem:
+            first = _plain_stage(dims, in_channels, features[0], self.kernels[0], (1,) * dims, 1, norm)
+            self.encoder[0] = nn.Sequential(*first, *self.encoder[0].children())
         self.up = nn.ModuleList(
             _UP[dims](features[i + 1], features[i], self.strides[i + 1], self.strides[i + 1])
             for i in range(stages - 1)
@@ -159,11 +168,12 @@ class UNet(nn.Module):
             width += (self.kernels[stage][axis] - 1) * self.decoder_convs
             width = -(-(width - 1) // self.strides[stage + 1][axis]) + 1
         for stage in reversed(stages):
-            blocks = self.convs[stage] * (2 if self.encoder_kind == "residual" else 1)
+            blocks = self.convs[stage] * (1 if self.encoder_kind == "plain" else 2)
             grow = self.kernels[stage][axis] - 1
             width += grow * (blocks - 1)
             width = (width - 1) * self.strides[stage][axis] + 1 + grow  # the first one strides
-        return width
+        stem = self.encoder_kind == "pooled"
+        return width + (self.kernels[0][axis] - 1 if stem else 0)
 
 
 def _per_stage(
@@ -211,7 +221,10 @@ def _plain_stage(
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut: He et al., CVPR 2016 (doi:10.1109/CVPR.2016.90)."""
+    """Two convolutions and a shortcut: He et al., CVPR 2016 (doi:10.1109/CVPR.2016.90).
+
+    With `pool` the shortcut averages instead of striding.
+    """
 
     def __init__(
         self,
@@ -221,6 +234,8 @@ class _ResidualBlock(nn.Module):
         kernel: tuple[int, ...],
         stride: tuple[int, ...],
         norm: str,
+        *,
+        pool: bool = False,
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(
@@ -228,15 +243,28 @@ class _ResidualBlock(nn.Module):
             nn.LeakyReLU(_SLOPE, inplace=True),
             _convolution(dims, outputs, outputs, kernel, (1,) * dims, norm),
         )
-        same = inputs == outputs and set(stride) == {1}
-        self.shortcut = (
-            nn.Identity() if same else _convolution(dims, inputs, outputs, (1,) * dims, stride, norm)
-        )
+        if pool:
+            self.shortcut: nn.Module = _pooled_shortcut(dims, inputs, outputs, stride, norm)
+        elif inputs == outputs and set(stride) == {1}:
+            self.shortcut = nn.Identity()
+        else:
+            self.shortcut = _convolution(dims, inputs, outputs, (1,) * dims, stride, norm)
         self.rectifier = nn.LeakyReLU(_SLOPE, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.rectifier(self.body(x) + self.shortcut(x))
         return result
+
+
+def _pooled_shortcut(
+    dims: int, inputs: int, outputs: int, stride: tuple[int, ...], norm: str
+) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    if set(stride) != {1}:
+        parts.append(_POOL[dims](stride, stride))
+    if inputs != outputs:
+        parts.append(_convolution(dims, inputs, outputs, (1,) * dims, (1,) * dims, norm))
+    return nn.Sequential(*parts)
 
 
 def _residual_stage(
@@ -247,14 +275,21 @@ def _residual_stage(
     stride: tuple[int, ...],
     count: int,
     norm: str,
+    *,
+    pool: bool = False,
 ) -> nn.Sequential:
-    blocks = [
-        _ResidualBlock(
-            dims, inputs if i == 0 else outputs, outputs, kernel, stride if i == 0 else (1,) * dims, norm
-        )
-        for i in range(count)
+    first = _ResidualBlock(dims, inputs, outputs, kernel, stride, norm, pool=pool)
+    rest = [
+        _ResidualBlock(dims, outputs, outputs, kernel, (1,) * dims, norm, pool=pool) for _ in range(count - 1)
     ]
-    return nn.Sequential(*blocks)
+    return nn.Sequential(first, *rest)
+
+
+_STAGES: dict[str, Any] = {
+    "plain": _plain_stage,
+    "residual": _residual_stage,
+    "pooled": partial(_residual_stage, pool=True),
+}
 
 
 def _initialise(module: nn.Module) -> None:

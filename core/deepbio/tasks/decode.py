@@ -28,7 +28,16 @@ from deepbio.errors import CardError
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 
-__all__ = ["METHODS", "OFFSET_UNIT", "Decoder", "decode", "decoder_of", "keep_largest", "split_objects"]
+__all__ = [
+    "METHODS",
+    "OFFSET_UNIT",
+    "Decoder",
+    "decode",
+    "decoder_of",
+    "keep_largest",
+    "regions_of",
+    "split_objects",
+]
 
 OFFSET_UNIT = 16.0
 """Pixels per unit of the offset channels: keeps their values near those of the others."""
@@ -36,7 +45,7 @@ OFFSET_UNIT = 16.0
 _FIRST_OFFSET = 2
 """Channel: after foreground and depth."""
 
-METHODS = ("watershed", "votes", "threshold", "classes")
+METHODS = ("watershed", "votes", "threshold", "classes", "regions")
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,10 @@ class Decoder:
 
     Attributes
     ----------
-    method : {"watershed", "votes", "threshold", "classes"}
+    method : {"watershed", "votes", "threshold", "classes", "regions"}
         For instances one of the first two; "threshold" makes connected components of channel 0;
-        "classes" takes the channel with the highest score (0 is background).
+        "classes" takes the channel with the highest score (0 is background); "regions" asks each channel for
+        itself, and those that come later lie over the others.
     threshold : float
         Probability from which a pixel is foreground.
     seed : float
@@ -63,9 +73,11 @@ class Decoder:
     reach : int
         Largest extent in pixels of an object for which windows agree with the whole.
     logits : bool
-        Whether channel 0 is before the sigmoid; else it is a probability.
+        Whether channel 0 (of regions, all channels) is before the sigmoid; else it is a probability.
     largest : tuple of int
         Classes of which only the largest connected component is kept (classes).
+    regions : tuple of int
+        Label of each channel (regions).
     """
 
     method: str = "watershed"
@@ -78,6 +90,7 @@ class Decoder:
     reach: int = 128
     logits: bool = True
     largest: tuple[int, ...] = ()
+    regions: tuple[int, ...] = ()
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
@@ -86,7 +99,7 @@ class Decoder:
         Raises
         ------
         CardError
-            For an unknown method or entry, or `largest` that is no list of classes.
+            For an unknown method or entry, or `largest` or `regions` that are no lists of classes.
         """
         known = {field.name for field in fields(cls)}
         unknown = set(entries) - known
@@ -95,19 +108,26 @@ class Decoder:
                 f"The card's 'decode' has {dict(entries)}; "
                 f"known are the entries {sorted(known)} and the methods {METHODS}."
             )
-        largest = entries.get("largest", ())
-        listed = isinstance(largest, (list, tuple)) and all(type(k) is int and k > 0 for k in largest)
-        if not listed or (largest and entries.get("method") != "classes"):
+        lists = {}
+        for name, method in (("largest", "classes"), ("regions", "regions")):
+            found = entries.get(name, ())
+            listed = isinstance(found, (list, tuple)) and all(type(k) is int and k > 0 for k in found)
+            if not listed or (found and entries.get("method") != method):
+                raise CardError(
+                    f"The card's 'decode' has {name} {found!r} and the method {entries.get('method')!r}; "
+                    f"expected a list of classes (from 1) and the method {method!r}."
+                )
+            lists[name] = tuple(found)
+        if entries.get("method") == "regions" and not lists["regions"]:
             raise CardError(
-                f"The card's 'decode' has largest {largest!r} and the method {entries.get('method')!r}; "
-                "expected a list of classes (from 1) and the method 'classes'."
+                "The card's 'decode' has the method 'regions' without regions: a label for each channel."
             )
-        return cls(**{**entries, "largest": tuple(largest)})
+        return cls(**{**entries, **lists})
 
     @property
     def instances(self) -> bool:
         """Whether labels are objects rather than classes."""
-        return self.method != "classes"
+        return self.method not in ("classes", "regions")
 
     @property
     def by_seeds(self) -> bool:
@@ -165,6 +185,8 @@ def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
     ndarray of int32, shape ([z,] y, x)
         Classes, or objects numbered from 1 in the order of their seeds.
     """
+    if decoder.method == "regions":
+        return regions_of(scores, decoder).astype(np.int32)
     if not decoder.instances:
         classes = scores.argmax(0).astype(np.int32)
         keep_largest(classes, decoder.largest)
@@ -174,6 +196,35 @@ def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
     kept = area >= decoder.min_size
     kept[0] = False
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
+
+
+def regions_of(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
+    """Labels of regions that lie over each other, as a tumour's core over the whole tumour.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (K, [z,] y, x)
+        A channel for each of the decoder's regions; more are left out.
+    decoder : Decoder
+        With ``regions``, and the probability from which a pixel belongs to one.
+
+    Returns
+    -------
+    ndarray of uint8 or uint16, shape ([z,] y, x)
+
+    Examples
+    --------
+    >>> scores = np.array([[2.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]], np.float32)
+    >>> regions_of(scores, Decoder("regions", regions=(1, 3))).tolist()
+    [3, 1, 3, 0]
+    """
+    level = decoder.threshold
+    if decoder.logits:
+        level = -math.inf if level <= 0 else math.inf if level >= 1 else math.log(level / (1 - level))
+    labels = np.zeros(scores.shape[1:], np.min_scalar_type(max(decoder.regions)))
+    for channel, label in zip(scores, decoder.regions, strict=False):
+        labels[channel > level] = label
+    return labels
 
 
 def keep_largest(labels: np.ndarray, classes: Sequence[int]) -> None:

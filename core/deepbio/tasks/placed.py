@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepbio.engine.geometry import GridSpec, Placement, place_image, to_working
+from deepbio.engine.geometry import GridSpec, Placement, Working, place_image, to_working
 from deepbio.engine.return_trip import Bands, classes_to_input, labels_to_input, scores_to_input
 from deepbio.errors import CardError
 from deepbio.events import Listener, Notice, Stage, silent
@@ -19,7 +19,7 @@ from deepbio.tasks.decode import Decoder, keep_largest
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 
-__all__ = ["Placed", "class_spec", "place_frame", "spec_for"]
+__all__ = ["Placed", "class_spec", "place_frame", "settled", "spec_for"]
 
 _IN_MEMORY = 2**30  # bytes of a working image that is interpolated once; a larger one tile by tile
 
@@ -33,6 +33,11 @@ def spec_for(card: ModelCard, grid: Grid, listener: Listener = silent) -> GridSp
         If the card's entries cannot be understood.
     """
     spec = GridSpec.from_card(card.deepbio.get("grid"))
+    if spec.interpolation and card.task != "segment":
+        raise CardError(
+            f"The card of '{card.name}' has a grid with interpolation {spec.interpolation!r}, which only models that "
+            f"segment can have; its task is {card.task!r}."
+        )
     if grid.unit == "pixel" and any(s is not None for s in spec.spacing):
         told = " x ".join("any" if s is None else f"{s:g}" for s in spec.spacing)
         listener(
@@ -236,10 +241,24 @@ def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec, listener: Listener 
     zoomed = spec.zoom != 1
     if placement.identity:
         return Placed(view, zoomed=zoomed)
-    working = to_working(view, placement)
+    return Placed(settled(to_working(view, placement), placement, listener), placement, zoomed)
+
+
+def settled(working: Working, placement: Placement, listener: Listener = silent) -> ArrayLike:
+    """The working image in memory, where it is interpolated and fits there; else as it is.
+
+    Parameters
+    ----------
+    working : Working
+        Interpolates whenever it is sliced.
+    placement : Placement
+        Where it lies.
+    listener : Listener
+        Hears the stage ``"resample"`` where it takes more than a moment; may raise `Cancelled`.
+    """
     size = math.prod(working.shape) * working.dtype.itemsize
     if placement.exact or size > _IN_MEMORY:
-        return Placed(working, placement, zoomed)
+        return working
     pixels = np.empty(working.shape, working.dtype)
     stage: Stage | None = None
     for key, band in working.bands():
@@ -248,4 +267,4 @@ def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec, listener: Listener 
             stage = Stage(listener, "resample", pixels.size)
         if stage is not None:
             stage.step(band.size)
-    return Placed(pixels, placement, zoomed)
+    return pixels

@@ -24,7 +24,8 @@ from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_fra
 from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.link import link_objects
 from deepbio.tasks.measure import measure_objects
-from deepbio.tasks.placed import Placed, place_frame, spec_for
+from deepbio.tasks.opened import Stacks, open_frame
+from deepbio.tasks.placed import Placed, spec_for
 from deepbio.tasks.result import Result
 from deepbio.tasks.running import Opener, Seconds, mirror_axes
 from deepbio.tasks.sizes import Window, WindowSource
@@ -137,6 +138,7 @@ class _Job:
     counted: tuple[int | None, int] = (None, 0)
     found: int | None = None  # objects of the only frame, where they were found while they were measured
     normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
+    stacks: Stacks = field(default_factory=dict)
     looked: tuple[tuple[int, ...], FrameSource] | None = None  # the frame that was looked at last
 
     def __post_init__(self) -> None:
@@ -178,13 +180,21 @@ class _Job:
 
     def _source(self, frame: Frame) -> tuple[Placed, FrameSource]:
         """A frame on the working grid, normalised by its own pixels whatever the zoom."""
-        grid, spec = frame_grid(self.image, frame), self.sizing.spec
+        spec = self.sizing.spec
         normalise = self.normalisers.get(frame.index)
         if normalise is None and spec.zoom != 1:
-            plain = place_frame(frame.view, grid, replace(spec, zoom=1.0), self.listener)
-            normalise = FrameSource(plain.view, self.card).normalise
-        placed = replace(place_frame(frame.view, grid, spec, self.listener), min_size=self.options.min_size)
-        return placed, FrameSource(placed.view, self.card, normalise)
+            plain = replace(spec, zoom=1.0)
+            normalise = open_frame(self.image, frame, self.card, plain, listener=self.listener)[1].normalise
+        placed, source = open_frame(
+            self.image,
+            frame,
+            self.card,
+            spec,
+            normalise=normalise,
+            stacks=self.stacks,
+            listener=self.listener,
+        )
+        return replace(placed, min_size=self.options.min_size), source
 
     def run(self, frame: Frame) -> None:
         """Segment one frame."""
@@ -287,7 +297,8 @@ class _Job:
             return np.int32
         spec = self.card.output
         classes = spec.axis("channel").size if "channel" in spec.axis_ids else 1
-        return np.uint8 if classes is not None and classes <= 256 else np.uint16
+        last = max(self.decoder.regions, default=(classes or 2**16) - 1)
+        return np.uint8 if last < 256 else np.uint16
 
     @property
     def _link(self) -> float | None:

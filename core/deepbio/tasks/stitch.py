@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from deepbio.events import Listener, Stage, silent
-from deepbio.tasks.decode import Decoder, keep_largest, split_objects
+from deepbio.tasks.decode import Decoder, keep_largest, regions_of, split_objects
 
 __all__ = ["label_bands"]
 
@@ -56,10 +56,10 @@ def label_bands(
     int
         Number of objects, or of classes present.
     """
-    if decoder.method == "classes":
+    if not decoder.instances:
         present: set[int] = set()
         for start, stop, scores in bands:
-            out[start:stop] = scores.argmax(0)
+            out[start:stop] = regions_of(scores, decoder) if decoder.regions else scores.argmax(0)
             present.update(np.flatnonzero(np.bincount(np.ravel(out[start:stop]))).tolist())
         keep_largest(out, decoder.largest)
         return len(present - {0})

@@ -18,6 +18,7 @@ from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.fitted import fit_size, middle, middle_spans
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid
+from deepbio.tasks.opened import open_frame
 from deepbio.tasks.placed import Placed, place_frame
 
 __all__ = ["Worked", "coarser_grid", "work_on"]
@@ -181,8 +182,8 @@ def work_on(
         if size != shape:
             pixels = fit_size(np.asarray(frame.view[...]), size)
         return Worked(FrameSource(pixels, card), Placed(frame.view), shape, _inner(shape, size))
-    placed = place_frame(frame.view, frame_grid(image, frame), spec)
-    return Worked(FrameSource(placed.view, card), placed, shape)
+    placed, source = open_frame(image, frame, card, spec)
+    return Worked(source, placed, shape)
 
 
 def _input_size(card: ModelCard) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Weights as files: rounded to float16 in safetensors, and the same numbers in an ONNX twin."""
+"""Weights as files: safetensors (rounded to float16 unless they are others'), and the same numbers in an ONNX twin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WeightFiles:
         With the rounded weights as float32, in evaluation mode: what everybody who reads the files
         computes with.
     safetensors : Path
-        Weights in float16.
+        Weights in float16, or as they were.
     onnx : Path or None
         The same network with the same weights.
     name, arguments : str, dict
@@ -61,6 +61,7 @@ def weight_files(
     shape: Sequence[int],
     *,
     onnx: bool = True,
+    half: bool = True,
     fixed: Sequence[int] = (),
 ) -> Iterator[WeightFiles]:
     """Write a network's weights for a package; the files last as long as the context.
@@ -70,11 +71,13 @@ def weight_files(
     name, arguments : str, mapping
         As for `deepbio.networks.build`.
     state : mapping of str to Tensor
-        Its state; floating-point numbers are rounded to float16.
+        Its state.
     shape : sequence of int
         Of an input that it takes, without batch.
     onnx : bool
         Whether to write the twin too.
+    half : bool
+        Whether floating-point numbers are rounded to float16.
     fixed : sequence of int
         Axes of `shape` whose size the twin takes as it is, such as time.
 
@@ -83,7 +86,7 @@ def weight_files(
     MissingPackage
         If onnx or onnxscript are not installed.
     """
-    rounded = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    rounded = {k: v.half() if half and v.is_floating_point() else v for k, v in state.items()}
     final = build(name, arguments).eval()
     final.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in rounded.items()})
     with tempfile.TemporaryDirectory(prefix="deepbio-package-") as temporary:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage.transform import resize
 
 from deepbio.engine.resample import AxisMap, interpolate, interpolate_axis, nearest
 
@@ -13,19 +14,20 @@ def _places(size: int, count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("size", "count"), SIZES)
-@pytest.mark.parametrize("cubic", [False, True])
-def test_constants_are_kept_everywhere(size: int, count: int, cubic: bool) -> None:
-    mapping = AxisMap(size, count, cubic=cubic)
+@pytest.mark.parametrize("kernel", ["linear", "cubic", "spline", "nearest"])
+@pytest.mark.parametrize("widen", [True, False])
+def test_constants_are_kept_everywhere(size: int, count: int, kernel: str, widen: bool) -> None:
+    mapping = AxisMap(size, count, kernel=kernel, widen=widen)
     values = interpolate_axis(np.full((2, size, 3), 7, np.float32), 1, mapping, 0, count)
     np.testing.assert_allclose(values, np.full((2, count, 3), 7), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "count"), [(64, 131), (131, 64), (200, 33), (300, 273), (300, 299)])
-@pytest.mark.parametrize("cubic", [False, True])
-def test_lines_are_kept_away_from_the_edges(size: int, count: int, cubic: bool) -> None:
+@pytest.mark.parametrize("kernel", ["linear", "cubic", "spline"])
+def test_lines_are_kept_away_from_the_edges(size: int, count: int, kernel: str) -> None:
     ramp = (np.arange(size, dtype=np.float32) / size)[None, :]
-    values = interpolate_axis(ramp, 1, AxisMap(size, count, cubic=cubic), 0, count)[0]
-    reach = 2 * max(1, size / count)
+    values = interpolate_axis(ramp, 1, AxisMap(size, count, kernel=kernel), 0, count)[0]
+    reach = 12 if kernel == "spline" else 2 * max(1, size / count)
     places = _places(size, count)
     inner = (places > reach) & (places < size - 1 - reach)
     assert inner.sum() > count / 2
@@ -40,7 +42,7 @@ def test_linear_equals_numpy_when_growing() -> None:
 
 def test_cubic_is_the_kernel_of_keys() -> None:
     pixels = np.random.default_rng(0).standard_normal(23)
-    found = interpolate_axis(pixels[None].astype(np.float32), 1, AxisMap(23, 61, cubic=True), 0, 61)[0]
+    found = interpolate_axis(pixels[None].astype(np.float32), 1, AxisMap(23, 61, kernel="cubic"), 0, 61)[0]
     for place, value in zip(_places(23, 61), found, strict=True):
         left = int(np.floor(place))
         a, b, c, d = pixels[np.clip(np.arange(left - 1, left + 3), 0, 22)]
@@ -49,9 +51,38 @@ def test_cubic_is_the_kernel_of_keys() -> None:
         assert value == pytest.approx(cubic, abs=1e-5)
 
 
+@pytest.mark.parametrize(("size", "count"), [(5, 7), (64, 131), (131, 64), (2, 3), (40, 9)])
+def test_spline_and_linear_are_those_of_scikit_image(size: int, count: int) -> None:
+    pixels = np.random.default_rng(0).standard_normal((size, 3))
+    for kernel, order in (("spline", 3), ("linear", 1)):
+        mapping = AxisMap(size, count, kernel=kernel, widen=False)
+        needed = slice(*mapping.span(0, count))
+        found = interpolate_axis(pixels[None, needed].astype(np.float32), 1, mapping, 0, count)[0]
+        expected = resize(pixels, (count, 3), order, mode="edge", anti_aliasing=False, clip=False)
+        np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_nearest_is_the_pixel_whose_centre_is_nearest() -> None:
+    pixels = np.arange(9, dtype=np.float32)[None]
+    fewer, more = AxisMap(9, 4, kernel="nearest"), AxisMap(9, 12, kernel="nearest")
+    assert (fewer.span(0, 4), fewer.span(1, 3)) == ((1, 8), (3, 6))
+    assert interpolate_axis(pixels[:, 1:8], 1, fewer, 0, 4)[0].tolist() == [
+        1,
+        3,
+        5,
+        7,
+    ]  # of 0.625, 2.875, 5.125, 7.375
+    assert interpolate_axis(pixels[:, 3:6], 1, more, 4, 8)[0].tolist() == [
+        3,
+        4,
+        4,
+        5,
+    ]  # of 2.875, 3.625, 4.375, 5.125
+
+
 def test_nothing_is_skipped_when_shrinking() -> None:
-    for cubic in (False, True):
-        weight = AxisMap(100, 9, cubic=cubic).matrix(0, 9).sum(0)
+    for kernel in ("linear", "cubic"):
+        weight = AxisMap(100, 9, kernel=kernel).matrix(0, 9).sum(0)
         # each pixel counts about as much as the others: a point between two places is not lost
         assert 0.07 < weight[20:80].min() <= weight[20:80].max() < 0.11
 
@@ -59,7 +90,7 @@ def test_nothing_is_skipped_when_shrinking() -> None:
 @pytest.mark.parametrize(("size", "count"), SIZES)
 def test_any_part_equals_the_whole(size: int, count: int) -> None:
     pixels = np.random.default_rng(1).standard_normal((2, 3, size)).astype(np.float32)
-    mapping = AxisMap(size, count, cubic=True)
+    mapping = AxisMap(size, count, kernel="cubic")
     whole = interpolate_axis(pixels, 2, mapping, 0, count)
     for start in range(0, count, 29):
         stop = min(start + 29, count)

@@ -1,0 +1,9 @@
+"""Models that other programs trained: nnU-Net's folders become packages of ours.
+
+BioImage.IO packages need no importer: :mod:`deepbio.library` reads them as they are.
+"""
+
+from deepbio.importing.add import add_model
+from deepbio.importing.choice import ImportChoice
+
+__all__ = ["ImportChoice", "add_model"]

@@ -1,0 +1,86 @@
+"""Adding a model of any kind that is known to the user's library."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+from deepbio.errors import CardError
+from deepbio.importing.choice import ImportChoice
+from deepbio.importing.nnunet import find_trainings, unpack_trainings
+from deepbio.library import ModelCard
+from deepbio.library import add_model as add_package
+from deepbio.library.card import CARD_NAMES
+
+__all__ = ["add_model"]
+
+
+def add_model(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    replace: bool = False,
+    choice: ImportChoice | None = None,
+) -> ModelCard:
+    """Add a model to the user's library.
+
+    Parameters
+    ----------
+    source : str or Path
+        A folder or a zip: a package in the BioImage.IO format, or what nnU-Net v2 trained (the folder with
+        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``). The latter becomes a
+        package first, which needs torch; nothing in it is executed.
+    name : str, optional
+        Name to give it; by default made from its own.
+    replace : bool
+        Whether a user model of this name may be replaced.
+    choice : ImportChoice, optional
+        For nnU-Net: folds, checkpoint, orientation.
+
+    Returns
+    -------
+    ModelCard
+        The card of the added model.
+
+    Raises
+    ------
+    CardError
+        If it is no model that is known, or not sound, or the name is taken or not allowed.
+    WeightsError
+        If weights cannot be read, or are not those that the card or the plans describe.
+    OutputError
+        If the library cannot be written.
+    MissingPackage
+        If a model of nnU-Net is added and torch is not installed.
+    """
+    path = Path(source)
+    if not _is_nnunet(path):
+        if choice is not None and choice != ImportChoice():
+            raise CardError(
+                f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
+                "Leave these options out.",
+            )
+        return add_package(source, name=name, replace=replace)
+    from deepbio.importing.nnunet_package import write_nnunet_package
+
+    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
+        folder = path
+        if path.is_file():
+            folder = Path(scratch) / "unpacked"
+            unpack_trainings(path, folder)
+        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice or ImportChoice())
+        return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _is_nnunet(path: Path) -> bool:
+    """Whether plans of nnU-Net lie there, and no card of a package."""
+    if path.is_dir():
+        names = {file.name for depth in ("*", "*/*", "*/*/*") for file in path.glob(depth) if file.is_file()}
+        top = {file.name for file in path.iterdir()}
+        return "plans.json" in names and not top & set(CARD_NAMES)
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            inside = {Path(one).name for one in file.namelist()}
+        return "plans.json" in inside and not inside & set(CARD_NAMES)
+    return False

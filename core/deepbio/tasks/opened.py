@@ -1,0 +1,92 @@
+"""A frame as its network sees it: on the working grid, and normalised.
+
+Most cards have their pixels interpolated first and normalised then, tile by tile. Those whose grid asks for nnU-Net's
+interpolation have it the other way round; slices of a stack then share the statistics and the box of the stack.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepbio.engine.early import early_statistics, early_working
+from deepbio.engine.geometry import GridSpec, Placement, place, place_image
+from deepbio.engine.placement import Box
+from deepbio.engine.steps import Normaliser, prepare
+from deepbio.events import Listener, silent
+from deepbio.image import Image
+from deepbio.library import ModelCard
+from deepbio.tasks.frames import Frame, FrameSource, frame_grid, stack_of
+from deepbio.tasks.placed import Placed, place_frame, settled
+
+__all__ = ["Stacks", "open_frame"]
+
+Stacks = dict[int | None, tuple[Box, Normaliser]]
+"""Box and normalisation of the stack of each frame in time."""
+
+
+def open_frame(
+    image: Image,
+    frame: Frame,
+    card: ModelCard,
+    spec: GridSpec,
+    *,
+    normalise: Normaliser | None = None,
+    stacks: Stacks | None = None,
+    listener: Listener = silent,
+) -> tuple[Placed, FrameSource]:
+    """Bring a frame to its network.
+
+    Parameters
+    ----------
+    image : Image
+        That the frame is of.
+    frame : Frame
+        Which part of it.
+    card : ModelCard
+        What the network takes.
+    spec : GridSpec
+        The grid that the card asks for.
+    normalise : Normaliser, optional
+        What another view of the same frame was normalised with.
+    stacks : dict, optional
+        Remembers what the slices of a stack share, from one call to the next.
+    listener : Listener
+        Hears the stage ``"resample"`` where it takes more than a moment; may raise `Cancelled`.
+
+    Returns
+    -------
+    placed : Placed
+        Where the frame lies; its view is raw pixels, or normalised ones where the card wants that first.
+    source : FrameSource
+        Normalised pixels for the engine.
+
+    Raises
+    ------
+    InputMismatch
+        If the spacing of the image cannot be meant, or it has NaN or infinite pixels.
+    """
+    if spec.interpolation != "nnunet":
+        placed = place_frame(frame.view, frame_grid(image, frame), spec, listener)
+        return placed, FrameSource(placed.view, card, normalise)
+    placement, own = _early(image, frame, card, spec, {} if stacks is None else stacks)
+    view = settled(early_working(frame.view, placement, own), placement, listener)
+    as_it_is = prepare(
+        np.zeros((1,) * len(view.shape), np.uint8), ("channel", *"zyx"[4 - len(view.shape) :]), ()
+    )
+    return Placed(view, placement), FrameSource(view, card, as_it_is)
+
+
+def _early(
+    image: Image, frame: Frame, card: ModelCard, spec: GridSpec, stacks: Stacks
+) -> tuple[Placement, Normaliser]:
+    """Where a frame lies, and its normalisation: a slice has the box and the statistics of its stack."""
+    grid, steps = frame_grid(image, frame), card.input.steps
+    if frame.z is None:
+        placement = place_image(frame.view, grid, spec)
+        return placement, early_statistics(frame.view, placement, spec, steps)
+    if frame.t not in stacks:
+        stack = stack_of(image, frame)
+        whole = place_image(stack.view, frame_grid(image, stack), GridSpec(crop=spec.crop))
+        stacks[frame.t] = whole.box, early_statistics(stack.view, whole, spec, steps)
+    box, own = stacks[frame.t]
+    return place(grid, spec, box[1:]), own
