@@ -133,9 +133,22 @@ def _notes_on_values(frames: Sequence[Frame]) -> list[str]:
     notes = []
     if frames[0].photometric == "MONOCHROME1":
         notes.append("Low values are meant to be shown bright (MONOCHROME1); values are as stored.")
+    moved = next((frame for frame in frames if frame.high_bit != frame.bits - 1), None)
+    if moved is not None:
+        notes.append(_note_on_bits(moved))
     if any(frame.table is not None for frame in frames):
         notes.append("Values are those of the file's table (Modality LUT).")
     return notes
+
+
+def _note_on_bits(frame: Frame) -> str:
+    lowest = frame.high_bit + 1 - frame.bits
+    if lowest > 0 and frame.high_bit < 8 * frame.dtype.itemsize:
+        return f"Values are in the bits {lowest} to {frame.high_bit} (High Bit): they are read as the standard says."
+    return (
+        f"The header contradicts itself ({frame.bits} bits of {8 * frame.dtype.itemsize} up to bit "
+        f"{frame.high_bit}): the lowest {frame.bits} bits are taken."
+    )
 
 
 def _value_type(frames: Sequence[Frame]) -> np.dtype:
