@@ -241,6 +241,15 @@ def test_classes_per_pixel(discs: Path, tmp_path: Path) -> None:
     assert asdict(plan)["classes"] == 1
 
 
+def test_classes_without_names_have_those_of_their_labels(trained, discs: Path, tmp_path: Path) -> None:
+    plan = replace(_tiny(propose_plan(discs, Wishes(target="classes"))), steps=1, validate_every=1)
+    card = load_model(train(discs, tmp_path / "some", plan=plan, device="cpu")).card
+    count = plan.classes
+    assert dict(card.classes) == {label: f"class_{label}" for label in range(1, count + 1)}
+    assert card.output.channels == ("background", *card.classes.values())
+    assert not load_model(trained[0]).card.classes  # objects
+
+
 def test_classes_with_gaps_are_told(discs: Path, tmp_path: Path) -> None:
     for path in discs.glob("*/labels/*.tif"):
         labels = io.read_labels(path)
