@@ -37,6 +37,7 @@ _NAME = "{name}"
 _IMAGE_COLUMNS = ("image", "images", "file", "path")
 _LABEL_COLUMNS = ("objects", "labels", "label", "mask", "masks")
 _DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")
+_STORES = tuple(suffix for form in FORMATS for suffix in form.suffixes if form.is_folder)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def find_inputs(
 ) -> tuple[Input, ...]:
     """Expand folders and patterns into images, each once, in order.
 
-    A folder gives the image files in it, and each series of its DICOM files as one image. What an
+    A folder gives the image files in it, and each series of its DICOM files as one image; a pattern gives
+    the images that it matches, and those of the folders that it matches. What an
     earlier run wrote is left out of folders and patterns; in the folder `output`, where it would be
     written again, also when it is named (as by a pattern that the shell expanded).
 
@@ -102,9 +104,8 @@ def find_inputs(
     """
     found: dict[str, Input] = {}
     for item in inputs:
-        for one in [item] if isinstance(item, Input) else _expand(item):
-            for image in [one] if isinstance(one, Input) else _images_of(one, series):
-                found.setdefault(image.key, image)
+        for image in [item] if isinstance(item, Input) else _meant_by(item, series):
+            found.setdefault(image.key, image)
     if output is not None:
         folder = output.resolve()
         found = {
@@ -117,38 +118,44 @@ def find_inputs(
     return tuple(found.values())
 
 
-def _expand(item: str | Path) -> list[Path]:
-    """The files and folders that a word of the user stands for."""
+def _meant_by(item: str | Path, series: str) -> list[Input]:
+    """The images that a word of the user stands for."""
     path = Path(item)
     if path.exists() or not glob.has_magic(str(item)):
-        return [path]
-    matches = sorted(glob.glob(str(item), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = [
-        path for path in map(Path, matches) if (_is_image(path) or _has_series(path)) and not _is_result(path)
-    ]
-    if not files:
-        raise ImageError(f"No image matches '{item}'.", f"Known suffixes: {', '.join(image_suffixes())}.")
-    return files
+        return _images_of(path, series)
+    return _matching(str(item), series)
+
+
+def _matching(pattern: str, series: str) -> list[Input]:
+    """The images that a pattern matches, and those of the folders that it matches; folders may have none."""
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    paths = [*([Path()] if pattern == "**" else []), *map(Path, matches)]  # glob leaves out the start itself
+    folders = {path for path in paths if _holds_images(path)}
+    discs = {path for path in folders if any(file.name.upper() == "DICOMDIR" for file in path.iterdir())}
+    found: list[Input] = []
+    for path in paths:
+        if _is_result(path) or any(parent.name.lower().endswith(_STORES) for parent in path.parents):
+            continue  # the parts of an OME-Zarr are no images
+        on_disc = not discs.isdisjoint(path.parents)  # whose folder gives the DICOM files below it
+        if path in folders:
+            if not series or (_has_series(path) and not on_disc):
+                found += [one for one in _images_in(path, series) if not (one.series and on_disc)]
+        elif _is_image(path) and not (_is_slice(path) and (path.parent in folders or on_disc)):
+            found += _images_of(path, series)
+    if not found:
+        raise ImageError(f"No image matches '{pattern}'.", f"Known suffixes: {', '.join(image_suffixes())}.")
+    return found
 
 
 def _images_of(path: Path, series: str) -> list[Input]:
-    if not path.is_dir() or (_is_image(path) and not path.name.lower().endswith(_DICOM)):
+    """The image at a path, or those of a folder."""
+    if not _holds_images(path):
         if series:
             raise OptionError(
                 f"'{path}' is no DICOM folder: there is no series {series!r}.", "Leave --series out."
             )
         return [Input(path)]
-    listed = [one for one in list_series(path) if one.is_image]
-    if series:
-        chosen = choose_series(path, series)
-        number = 1 + [one.uid for one in listed].index(chosen.uid) if chosen in listed else 1
-        return [Input(path, chosen.uid or f"#{chosen.number}", number)]
-    files = [
-        Input(file)
-        for file in sorted(path.iterdir())
-        if _is_image(file) and not _is_result(file) and not file.name.lower().endswith(_DICOM)
-    ]
-    files += [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
+    files = _images_in(path, series)
     if not files:
         below = any(part.is_dir() for part in path.iterdir())
         raise ImageError(
@@ -158,6 +165,31 @@ def _images_of(path: Path, series: str) -> list[Input]:
             else f"Known suffixes: {', '.join(image_suffixes())}.",
         )
     return files
+
+
+def _images_in(path: Path, series: str) -> list[Input]:
+    """The image files and DICOM series of a folder, or the one series that is wanted."""
+    listed = [one for one in list_series(path) if one.is_image]
+    if series:
+        chosen = choose_series(path, series)
+        number = 1 + [one.uid for one in listed].index(chosen.uid) if chosen in listed else 1
+        return [Input(path, chosen.uid or f"#{chosen.number}", number)]
+    files = [
+        Input(file)
+        for file in sorted(path.iterdir())
+        if _is_image(file) and not (_is_slice(file) or _is_result(file) or _holds_images(file))
+    ]
+    return files + [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
+
+
+def _holds_images(path: Path) -> bool:
+    """Whether it is a folder that has images, not one that is an image (OME-Zarr)."""
+    return path.is_dir() and not path.name.lower().endswith(_STORES)
+
+
+def _is_slice(path: Path) -> bool:
+    """Whether it is named like a DICOM file, which is an image together with others of its folder."""
+    return path.name.lower().endswith(_DICOM)
 
 
 def _has_series(path: Path) -> bool:

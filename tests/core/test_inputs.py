@@ -33,12 +33,14 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "a/deep/cell.tif",
         "b/cell.nii.gz",
         "b/x.png",
+        "scan.nii/scan.nii",
     ):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
     (tmp_path / "empty").mkdir()
-    (tmp_path / "stack.zarr").mkdir()
+    (tmp_path / "stack.zarr/0").mkdir(parents=True)
+    (tmp_path / "stack.zarr/0/c.tif").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -52,7 +54,13 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["a/*.tif"], ["a/cell.tif"]),
         (["**/cell.*"], ["a/cell.tif", "a/deep/cell.tif", "b/cell.nii.gz"]),
         (["a/cell.tif", "a", "a/../a/cell.tif"], ["a/cell.tif", "a/CELL2.TIF"]),
+        (["?"], ["a/CELL2.TIF", "a/cell.tif", "b/cell.nii.gz", "b/x.png"]),
+        (["**/deep"], ["a/deep/cell.tif"]),
+        (["a/**"], ["a/CELL2.TIF", "a/cell.tif", "a/deep/cell.tif"]),
+        (["*"], ["a/CELL2.TIF", "a/cell.tif", "b/cell.nii.gz", "b/x.png", "scan.nii/scan.nii", "stack.zarr"]),
+        (["scan.*"], ["scan.nii/scan.nii"]),
         (["stack.zarr"], ["stack.zarr"]),
+        (["s*/**"], ["scan.nii/scan.nii", "stack.zarr"]),
         (["missing.tif"], ["missing.tif"]),
         (["a/notes.txt"], ["a/notes.txt"]),
     ],
@@ -74,6 +82,7 @@ def test_file_whose_name_looks_like_a_pattern(tree: Path) -> None:
     ("given", "message"),
     [
         (["empty"], "The folder 'empty' has no image."),
+        (["emp*"], "No image matches 'emp*'."),
         (["a/*.jpg"], "No image matches 'a/*.jpg'."),
         ([], "There is no input."),
     ],
@@ -158,6 +167,8 @@ def scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["study/head"], [("study/head", "4", 1)]),
         (["study/thorax"], [("study/thorax/key.png", "", 0), ("study/thorax", "2", 1), ("study/thorax", "3", 2)]),
         (["study/*"], [("study/head", "4", 1), ("study/thorax/key.png", "", 0), ("study/thorax", "2", 1), ("study/thorax", "3", 2)]),
+        (["**/head"], [("study/head", "4", 1)]),
+        (["study/**"], [("study/head", "4", 1), ("study/thorax/key.png", "", 0), ("study/thorax", "2", 1), ("study/thorax", "3", 2)]),
         (["study/head/IM0003"], [("study/head/IM0003", "", 0)]),
         (["study/head", "study/../study/head"], [("study/head", "4", 1)]),
     ],
@@ -192,6 +203,22 @@ def test_series_have_the_name_of_their_folder(scans: Path) -> None:
     monday = write_series(scans / "monday/head", PIXELS, make_grid())
     found = plan_names(find_inputs(["study/head", monday]), Path("out"))
     assert list(found.values()) == ["study_head", "monday_head"]
+
+
+@pytest.mark.parametrize("pattern", ["study/**", "**", "study/*"])
+def test_slices_are_no_images_beside_their_series(scans: Path, pattern: str) -> None:
+    for file in (scans / "study/head").iterdir():
+        file.rename(file.with_suffix(".dcm"))
+    found = [(one.path.name, one.number) for one in find_inputs([pattern])]
+    assert found == [("head", 1), ("key.png", 0), ("thorax", 1), ("thorax", 2)]
+    assert len(find_inputs(["study/head/*.dcm"])) == len(PIXELS)  # named alone, read alone
+
+
+def test_a_disc_in_a_pattern_is_one_folder(scans: Path) -> None:
+    (scans / "study/DICOMDIR").write_bytes(bytes(132))
+    named, matched = find_inputs(["study"]), find_inputs(["stud*/**"])
+    assert [one.number for one in named] == [1, 2, 3]
+    assert set(matched) == {*named, Input(Path("study/thorax/key.png"))}
 
 
 def test_a_folder_of_reports_alone(scans: Path) -> None:

@@ -114,6 +114,31 @@ def test_a_broken_image_does_not_stop_the_others(disc_model, folder, tmp_path) -
     assert (done.code, done.lines[-1]["rows"], done.lines[-1]["failed"]) == (1, 4, 1)
 
 
+@pytest.mark.parametrize("command", ["features", "index build", "index query"])
+def test_each_image_is_an_event_as_in_a_run(disc_model, folder, tmp_path, command) -> None:
+    (tmp_path / "a").mkdir()
+    broken = tmp_path / "a" / "broken.tif"
+    broken.write_bytes(b"II*\x00 nothing")
+    index = tmp_path / "i.npz"
+    assert deepbio("index", "build", folder / "disc", "-m", disc_model, "-o", index).code == 0
+    words = {
+        "features": ["features", disc_model, "-o", tmp_path / "f.csv"],
+        "index build": ["index", "build", "-m", disc_model, "-o", tmp_path / "j.npz"],
+        "index query": ["index", "query", index, "-m", disc_model],
+    }[command]
+    good = folder / "disc" / "1.tif"
+    for inputs in [[broken], [broken, good]] if command != "index query" else [[broken]]:
+        done = deepbio(*words, *inputs, "--json")
+        told = [line for line in done.lines if line["event"] == "file"]
+        assert (told[0]["file"], told[0]["status"], told[0]["error"]) == (str(broken), "failed", "ImageError")
+        assert set(told[0]) == {"event", "file", "status", "seconds", "rows", "error", "message", "hint"}
+        if len(inputs) > 1:
+            assert (told[1]["file"], told[1]["status"], told[1]["rows"]) == (str(good), "done", 1)
+            assert (done.code, "broken.tif" in done.err) == (1, False)
+        else:  # told with its own words, not as "nothing to describe"
+            assert (done.code, done.lines[-1]["message"]) == (3, told[0]["message"])
+
+
 def test_maps_and_plot_beside_the_images_are_no_images_again(disc_model, tmp_path) -> None:
     for n, pixels in enumerate(shape_images(3, seed=2)[0]):
         write(tmp_path / f"{n}.tif", Image(pixels))

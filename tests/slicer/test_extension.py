@@ -211,6 +211,9 @@ def test_slicer_reads_the_heart_as_a_sequence_with_its_times(scene: Any) -> None
     from SlicerDeepBioLib.scene import read_volume
 
     expected = deepbio.read(ROOT / "examples" / "heart_cine.nii.gz")
+    ours = deepbio.read(samples.SAMPLES[1].path)
+    assert (ours.axes, ours.frame_interval) == ("TZYX", pytest.approx(expected.frame_interval, abs=1e-3))
+    np.testing.assert_array_equal(ours.array, expected.array)
     sequence = _loaded(samples.SAMPLES[1].path, "sequence", scene)
     assert sequence.GetNumberOfDataNodes() == len(expected.array) == 5
     assert (sequence.GetIndexName(), sequence.GetIndexUnit()) == ("time", "s")

@@ -244,3 +244,18 @@ def test_frames_of_other_types_are_joined(scene: Any, pixels: np.ndarray) -> Non
     sequence.SetDataNodeAtValue(other, "1")
     source = Frames(sequence).read()
     assert (source.shape, source.dtype) == ((3, 5, 7, 11), np.float32)
+
+
+def test_a_sequence_that_slicer_saves_is_read_as_one(
+    scene: Any, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    frames = list(rng.integers(0, 3000, (4, 5, 7, 11), dtype=np.int16))
+    _, sequence = add_sequence(scene, frames, step=0.05)
+    storage = slicer.vtkMRMLVolumeSequenceStorageNode()
+    scene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "heart.seq.nrrd"))
+    assert storage.WriteData(sequence) == 1
+    image = deepbio.read(tmp_path / "heart.seq.nrrd")
+    assert (image.axes, image.frame_interval) == ("TZYX", pytest.approx(0.05))
+    np.testing.assert_array_equal(image.numpy(), np.stack(frames))
+    assert image.grid == image_of(sequence.GetNthDataNode(0)).grid

@@ -14,15 +14,16 @@ import numpy as np
 from deepbio import io
 from deepbio.cases.table import first_of, image_files, is_image, name_of, read_rows, same_names
 from deepbio.errors import ImageError, InputMismatch
-from deepbio.image import RGB, Grid, Image
+from deepbio.image import RGB, Grid, Image, LabelMap
 
-__all__ = ["Case", "Sample", "check_grids", "load_sample", "read_cases"]
+__all__ = ["Case", "Sample", "check_grids", "check_highest", "load_sample", "read_cases"]
 
 _IMAGE_COLUMNS = ("image", "images", "img")
 _LABEL_COLUMNS = ("label", "labels", "mask", "masks", "truth")
 _GROUP_COLUMNS = ("group", "kind", "modality", "class")
 _PATIENT_COLUMNS = ("patient", "subject")
 _ROUNDING = 1e-3  # of a voxel: grids that differ by less differ by how files round
+_HIGHEST = (1 << 24) - 1  # label: tables of a case have a row for each number up to its highest
 _IN_MILLIMETERS = {"millimeter": 1.0, "micrometer": 1e-3}
 
 
@@ -211,6 +212,8 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
     ------
     InputMismatch
         If image and labels do not lie on one grid, or the channels cannot be had.
+    ImageError
+        If a file cannot be read, or a label is above 16,777,215.
     """
     image = io.read(case.image)
     labels = io.read_labels(case.labels)
@@ -219,8 +222,25 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
             f"{str(case.image)!r} has a time axis; training takes single frames.", "Save the frames as files."
         )
     check_grids(case, image.grid, labels.grid)
+    check_highest(case.labels, labels, _HIGHEST)
     marks = labels.numpy().astype(np.int32)
     return Sample(with_channels(image, channels), marks, case, image.grid, image.meta)
+
+
+def check_highest(path: Path, labels: LabelMap, highest: int) -> None:
+    """Refuse labels that training has no room for: they would become others, or fill the memory.
+
+    Raises
+    ------
+    ImageError
+        It names the file and the label.
+    """
+    found = int(labels.numpy().max(initial=0))
+    if found > highest:
+        raise ImageError(
+            f"{str(path)!r} holds the label {found}; training takes labels up to {highest}.",
+            "Number the objects anew from 1, for example with skimage.segmentation.relabel_sequential.",
+        )
 
 
 def check_grids(case: Case, image: Grid, labels: Grid) -> None:

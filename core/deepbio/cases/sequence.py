@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.segment import check_highest
 from deepbio.cases.table import columns_of, name_of, read_rows
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import Grid, Image, LabelMap
@@ -173,6 +174,7 @@ def load_clips(case: SequenceCase, kind: str) -> list[Clip]:
     if case.labels is None:
         raise ImageError(f"{str(case.image)!r} has no label image.", "Name one in the column 'label'.")
     labels = io.read_labels(case.labels)
+    check_highest(case.labels, labels, int(np.iinfo(np.int16).max))
     marks = _marks(case, image, labels)
     used = _labelled(case, marks)
     marks[[t for t in range(len(marks)) if t not in used]] = -1

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
-from deepbio.cli.common import JsonOption, command, err, out, print_json
+from deepbio.cli.common import JsonOption, command, out, print_json
+from deepbio.cli.described import FileTeller
 from deepbio.cli.groups import InputsArgument, ModelArgument, QuietOption, SeenOptions, VectorOptions
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_options
-from deepbio.errors import DeepBioError, ImageError
+from deepbio.errors import ImageError
 
 if TYPE_CHECKING:
     from deepbio.image import Table
@@ -77,7 +77,7 @@ def features(
     if not files:
         raise ImageError("There is no input.", "Name images, folders or patterns.")
     loaded = load_model(model, device=seen.device)
-    failed: list[Input] = []
+    tell = FileTeller(json=json, alone=len(files) == 1)
 
     def keep(one: Input, result: Result) -> None:
         from deepbio.io import write
@@ -85,29 +85,25 @@ def features(
         assert result.maps is not None, "maps were asked for"  # noqa: S101
         write(_maps_file(output, names[one]), result.maps)
 
-    def tell(one: Input, error: DeepBioError) -> None:
-        failed.append(one)
-        err.print(Text.assemble(("Failed: ", "bold red"), f"{one}: {error}"))
-
     with listening(json=json, quiet=quiet) as listener:
         table = describe_images(
             loaded,
             files,
             vectors.asked(seen.options),
             keep=keep if pictures.maps else None,
-            failed=tell if len(files) > 1 else None,
+            on_file=tell,
             on_progress=listener,
         )
         write_features(output, table)
         if pictures.plot is not None:
             title = f"{loaded.card.name}, {table['layer'][0]}"
             draw_plot(table, pictures.plot, pictures.projection, title=title)
-    told = {"rows": len(table), "layer": str(table["layer"][0]), "file": str(output), "failed": len(failed)}
+    told = {"rows": len(table), "layer": str(table["layer"][0]), "file": str(output), "failed": tell.failed}
     if json:
         print_json({"event": "features", **told})
     elif not quiet:
         out.print(f"{told['rows']} vectors of the layer {told['layer']} are in {output}")
-    if failed:
+    if tell.failed:
         raise typer.Exit(1)
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
-from deepbio.cli.common import JsonOption, command, err, out, print_json
+from deepbio.cli.common import JsonOption, command, out, print_json
+from deepbio.cli.described import FileTeller
 from deepbio.cli.groups import InputsArgument, ObjectsOption, QuietOption, SeenOptions, VectorOptions
 from deepbio.cli.listeners import listening
 from deepbio.cli.options import with_options
-from deepbio.errors import DeepBioError, OptionError, UnknownModel
+from deepbio.errors import OptionError, UnknownModel
 from deepbio.options import RunOptions
 
 if TYPE_CHECKING:
+    from deepbio.events import Listener
     from deepbio.image import Table
-    from deepbio.inputs import Input
     from deepbio.retrieval import Index
 
 app = typer.Typer(help="Find similar images: build an index of features, and query it.", no_args_is_help=True)
@@ -67,18 +67,17 @@ def build(
 
     if output.suffix.lower() != ".npz":
         raise OptionError(f"An index cannot be kept in '{output}'.", "Use a name that ends in .npz.")
-    left_out: list[Input] = []
+    left_out = 0
     made = len(inputs) == 1 and Path(inputs[0]).suffix.lower() in SUFFIXES
     with listening(json=json, quiet=quiet) as listener:
-        table = (
-            read_features(inputs[0])
-            if made
-            else _described(model, inputs, vectors, seen.options, listener, left_out)
-        )
+        if made:
+            table = read_features(inputs[0])
+        else:
+            table, left_out = _described(model, inputs, vectors, seen.options, listener, json=json)
         index = build_index(table, backend)
         index.save(output)
     if json:
-        told = {"rows": len(index), "file": str(output), "failed": len(left_out)}
+        told = {"rows": len(index), "file": str(output), "failed": left_out}
         print_json({"event": "index", **told})
     elif not quiet:
         out.print(f"{len(index)} vectors are in {output}")
@@ -91,10 +90,11 @@ def _described(
     inputs: list[str],
     vectors: VectorOptions,
     options: RunOptions,
-    listener: Any,
-    left_out: list[Input],
-) -> Table:
-    """Features of images; those that cannot be described are told, and added to `left_out`."""
+    listener: Listener,
+    *,
+    json: bool,
+) -> tuple[Table, int]:
+    """Features of images, and how many could not be described; each is told."""
     from deepbio.inputs import find_inputs
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
@@ -102,17 +102,11 @@ def _described(
     if model is None:
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
 
-    def tell(one: Input, error: DeepBioError) -> None:
-        left_out.append(one)
-        err.print(Text.assemble(("Left out: ", "bold yellow"), f"{one}: {error}"))
-
-    return describe_images(
-        load_model(model, device=options.device),
-        find_inputs(inputs),
-        vectors.asked(options),
-        failed=tell,
-        on_progress=listener,
-    )
+    loaded = load_model(model, device=options.device)
+    files = find_inputs(inputs)
+    tell = FileTeller(json=json, alone=len(files) == 1)
+    table = describe_images(loaded, files, vectors.asked(options), on_file=tell, on_progress=listener)
+    return table, tell.failed
 
 
 @app.command("query")
@@ -147,7 +141,8 @@ def query(
             about = found.about
             pool = ",".join(dict.fromkeys(name.rpartition("_")[0] for name in about["features"]))
             vectors = VectorOptions(str(about.get("layer", "auto")), pool, objects)
-            table = _described(_model_of(found, model), [image], vectors, seen.options, listener, [])
+            by = _model_of(found, model)
+            table, _ = _described(by, [image], vectors, seen.options, listener, json=json)
         rows, similarity = found.query(table, shown.k)
         listed = _listed(found, table, rows, similarity)
         if shown.output is not None:

@@ -167,7 +167,8 @@ def train(
     plan = _asked_plan(task, asked)
     if asked.plan_only:
         saved = output.with_name(f"{output.name}.training") / "plan.yaml"
-        propose_plan(data, plan, task=task, about=about, save=saved)
+        with listening(json=json, quiet=quiet) as listener:
+            propose_plan(data, plan, task=task, about=about, save=saved, on_progress=listener)
         out.print(saved.read_text(encoding="utf-8").rstrip())
         return
     with listening(json=json, quiet=quiet) as listener:

@@ -279,12 +279,14 @@ def _of_frame(plan: CellPlan) -> CellPlan:
 def _centres(labels: np.ndarray, ids: np.ndarray) -> dict[str, np.ndarray]:
     """Label and centre in pixels of each object, for those who look them up in the image."""
     inside = np.nonzero(labels)
-    count = np.bincount(labels[inside], minlength=1)
+    numbers, which = np.unique(labels[inside], return_inverse=True)
+    rows = np.searchsorted(numbers, ids)  # of the objects that still have a pixel on the working grid
+    count = np.bincount(which, minlength=1)
     names = "zyx"[3 - labels.ndim :]
     columns = {"label": ids}
     for name, index in zip(names, inside, strict=True):
-        total = np.bincount(labels[inside], index, minlength=1)
-        columns[f"centre_{name}"] = total[ids] / count[ids]
+        total = np.bincount(which, index, minlength=1)
+        columns[f"centre_{name}"] = total[rows] / count[rows]
     return columns
 
 

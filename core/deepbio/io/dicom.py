@@ -8,6 +8,7 @@ UID, how values were rescaled and, where the file says it, their unit. Values ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import numpy as np
 from deepbio.errors import ImageError, OutputError
 from deepbio.image import RGB, Image, LabelMap, Table
 from deepbio.io.arrays import Deferred
+from deepbio.io.dicom_copies import without_copies
 from deepbio.io.dicom_files import Series, choose_series, guarded
 from deepbio.io.dicom_frames import Frame, read_frames
 from deepbio.io.dicom_geometry import Stack, arrange
+from deepbio.io.dicom_pixels import decoded
 
 __all__ = ["read", "series_frames", "write"]
 
@@ -68,16 +71,17 @@ def read(path: Path, *, lazy: bool, labels: bool, series: str = "") -> Image:
 
 
 def series_frames(series: Series) -> tuple[list[Frame], Stack]:
-    """Read the headers of a series and put its frames in order.
+    """Read the headers of a series and put its frames in order; of files that are copies one counts.
 
     Raises
     ------
     ImageError
         As :func:`read`; the message names the folder or file.
     """
-    frames = read_frames(series.files)
+    frames, notes = without_copies(read_frames(series.files), series.folder)
     try:
-        return frames, arrange(frames)
+        stack = arrange(frames)
+        return frames, replace(stack, notes=(*notes, *stack.notes))
     except ImageError as error:
         raise ImageError(f"'{series.folder}': {error.message}", error.hint) from error
 
@@ -129,9 +133,22 @@ def _notes_on_values(frames: Sequence[Frame]) -> list[str]:
     notes = []
     if frames[0].photometric == "MONOCHROME1":
         notes.append("Low values are meant to be shown bright (MONOCHROME1); values are as stored.")
+    moved = next((frame for frame in frames if frame.high_bit != frame.bits - 1), None)
+    if moved is not None:
+        notes.append(_note_on_bits(moved))
     if any(frame.table is not None for frame in frames):
         notes.append("Values are those of the file's table (Modality LUT).")
     return notes
+
+
+def _note_on_bits(frame: Frame) -> str:
+    lowest = frame.high_bit + 1 - frame.bits
+    if lowest > 0 and frame.high_bit < 8 * frame.dtype.itemsize:
+        return f"Values are in the bits {lowest} to {frame.high_bit} (High Bit): they are read as the standard says."
+    return (
+        f"The header contradicts itself ({frame.bits} bits of {8 * frame.dtype.itemsize} up to bit "
+        f"{frame.high_bit}): the lowest {frame.bits} bits are taken."
+    )
 
 
 def _value_type(frames: Sequence[Frame]) -> np.dtype:
@@ -165,23 +182,10 @@ def _pixels(frames: Sequence[Frame], stack: Stack, colours: int, dtype: np.dtype
         by_file.setdefault(frame.file, []).append(number)
     for file, numbers in by_file.items():
         with guarded(file, pixels=True):
-            for number, stored in zip(numbers, _decoded(file, len(numbers)), strict=True):
+            for number, stored in zip(numbers, decoded(file, len(numbers)), strict=True):
                 t, z = place[number]
                 out[t, :, z] = _values(stored, frames[number], dtype)
     return out
-
-
-def _decoded(file: Path, count: int) -> Any:
-    """The stored values of a file's frames, (y, x) or (y, x, colour); colours as RGB."""
-    import pydicom
-    from pydicom.pixels import apply_color_lut, iter_pixels, pixel_array
-
-    dataset = pydicom.dcmread(file)
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        frames = pixel_array(dataset)
-        coloured = apply_color_lut(frames if count > 1 else frames[None], dataset)
-        return coloured if coloured.dtype == np.uint8 else (coloured >> 8).astype(np.uint8)
-    return iter_pixels(dataset) if count > 1 else [pixel_array(dataset)]
 
 
 def _values(stored: np.ndarray, frame: Frame, dtype: np.dtype) -> np.ndarray:

@@ -57,7 +57,7 @@ _LISTED = (
 )
 _IMAGE = (
     "SOPInstanceUID", "FrameOfReferenceUID", "ImageType", "SamplesPerPixel", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices", "SequenceOfUltrasoundRegions",
     "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits",

@@ -12,6 +12,7 @@ import numpy as np
 from deepbio.errors import ImageError
 from deepbio.io.dicom_codecs import check_syntax
 from deepbio.io.dicom_files import describe, guarded, read_header
+from deepbio.io.dicom_pixels import check_bits
 from deepbio.io.dicom_values import ValueTable, value_table, value_unit
 
 __all__ = ["Frame", "read_frames"]
@@ -38,6 +39,8 @@ class Frame:
         Type of the stored values.
     bits : int
         How many bits of it are used.
+    high_bit : int
+        The highest of them, from 0; usually ``bits - 1``.
     photometric : str
         How values become brightness or colour, such as ``"MONOCHROME2"``.
     slope, intercept : float
@@ -69,6 +72,7 @@ class Frame:
     shape: tuple[int, int, int]
     dtype: np.dtype
     bits: int
+    high_bit: int
     photometric: str
     slope: float
     intercept: float
@@ -99,6 +103,7 @@ def read_frames(files: Sequence[Path]) -> list[Frame]:
         with guarded(file):
             syntax = str(header.file_meta.get("TransferSyntaxUID") or "1.2.840.10008.1.2")
             found = _frames_of(file, header)
+            check_bits(file, header, syntax)
         if syntax not in checked:
             try:
                 with guarded(file):
@@ -199,12 +204,14 @@ def _frame(file: Path, index: int, header: Any, groups: tuple[Any, Any], table: 
     slope = find("RescaleSlope", "PixelValueTransformationSequence")
     slope = header.get("DoseGridScaling") if slope in (None, "") else slope
     intercept = find("RescaleIntercept", "PixelValueTransformationSequence")
+    bits = int(header.get("BitsStored") or header.BitsAllocated)
     return Frame(
         file=file,
         index=index,
         shape=(int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel") or 1)),
         dtype=_stored_type(header),
-        bits=int(header.get("BitsStored") or header.BitsAllocated),
+        bits=bits,
+        high_bit=int(_or(_number(header.get("HighBit")), bits - 1)),
         photometric=str(header.get("PhotometricInterpretation") or "MONOCHROME2"),
         slope=1.0 if table is not None else _or(_number(slope), 1.0),
         intercept=0.0 if table is not None else _or(_number(intercept), 0.0),

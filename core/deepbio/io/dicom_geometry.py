@@ -197,9 +197,15 @@ def _doubled(frames: Sequence[Frame], slices: list[np.ndarray]) -> ImageError:
     )
     return ImageError(
         f"At {several} of {len(slices)} positions there is more than one image (up to {len(worst)}, as at "
-        f"{_point(place)}), and no time tells them apart; {reason}.",
+        f"{_point(place)}{_files(frames, worst)}), and no time tells them apart; {reason}.",
         "Name a folder with one image per position.",
     )
+
+
+def _files(frames: Sequence[Frame], numbers: np.ndarray) -> str:
+    """Names of the files that frames are in, where these are several."""
+    names = list(dict.fromkeys(frames[number].file.name for number in numbers))
+    return f": {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if len(names) > 1 else ""
 
 
 def _point(place: np.ndarray) -> str:

@@ -29,6 +29,7 @@ from deepbio.io.files import final_name, first_bytes
 from deepbio.io.labels import label_type
 from deepbio.io.medical_place import nrrd_millimeters, place_notes, with_unit_axes
 from deepbio.io.nifti import check_nifti, told_time_step
+from deepbio.io.nrrd_sequence import frames_are_list, sequence_times
 
 __all__ = ["read", "write"]
 
@@ -53,6 +54,8 @@ class _Header(NamedTuple):
 def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     """Read an image of 2 or 3 dimensions, with time as a 4th, with vectors as channels.
 
+    The volumes of a sequence of 3D Slicer (``.seq.nrrd``) are frames.
+
     ``meta["notes"]`` says where the axes are sheared, and where a NIfTI holds two places that differ.
 
     Raises
@@ -64,13 +67,18 @@ def read(path: Path, *, lazy: bool, labels: bool) -> Image:
     header = _header(path)
     axes, shape = _axes(path, header)
     grid, exact_time = _grid(header, nrrd_millimeters(path) if path.suffix.lower() == ".nrrd" else 1.0)
+    stored, notes = axes, place_notes(grid, header.meta)
     interval = None
-    if "T" in axes and exact_time and len(header.spacing) > 3:
+    if frames_are_list(path, header.meta):
+        axes = axes.replace("C", "T")
+    elif "T" in axes and exact_time and len(header.spacing) > 3:
         interval = _frame_interval(header, told_time_step(path) if _is_nifti(path) else None)
-    channels = RGB if header.components == 3 and header.dtype == np.uint8 else ()
-    array = Deferred(shape, header.dtype, lambda: _pixels(path, header, axes))
-    meta = {"notes": place_notes(grid, header.meta)}
-    return Image(array if lazy else array[...], axes, grid, channels, interval, meta)
+    if "T" in axes and interval is None:
+        interval, told = sequence_times(header.meta)
+        notes += told
+    channels = RGB if "C" in axes and header.components == 3 and header.dtype == np.uint8 else ()
+    array = Deferred(shape, header.dtype, lambda: _pixels(path, header, stored))
+    return Image(array if lazy else array[...], axes, grid, channels, interval, {"notes": notes})
 
 
 def write(path: Path, item: Image | LabelMap | Table) -> None:

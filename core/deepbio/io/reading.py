@@ -198,6 +198,8 @@ def _as_labels(image: Image, path: Path) -> LabelMap:
         array = _whole_numbers(np.asarray(array[...]), path)
     elif image.dtype.kind == "i" and isinstance(array, np.ndarray):
         _check_not_negative(array, path)
+    elif image.dtype == np.uint64 and isinstance(array, np.ndarray):
+        array = _signed(array, path)
     names = image.meta.get("labels", {})
     return LabelMap(array, axes, image.grid, names, image.frame_interval)
 
@@ -211,7 +213,19 @@ def _whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
             )
         largest = max(largest, int(block.max()))
     _check_not_negative(array, path)
-    return array.astype(np.min_scalar_type(largest))
+    kind = np.min_scalar_type(largest)
+    return _signed(array.astype(kind), path) if kind == np.uint64 else array.astype(kind)
+
+
+def _signed(array: np.ndarray, path: Path) -> np.ndarray:
+    """Labels of 64 bits as signed ones: numpy makes floats of both kinds together, which are too coarse."""
+    highest = array.max(initial=0)
+    if highest > np.iinfo(np.int64).max:
+        raise ImageError(
+            f"'{path}' holds the label {highest}; labels go up to {np.iinfo(np.int64).max}.",
+            "Number the objects anew.",
+        )
+    return array.astype(np.int64)
 
 
 def _check_not_negative(array: np.ndarray, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from deepbio.options import RunOptions
 from deepbio.predict import Model
 from deepbio.tasks import Result
 
-__all__ = ["Asked", "ObjectsOf", "describe_images"]
+__all__ = ["Asked", "Described", "ObjectsOf", "describe_images"]
 
 
 class ObjectsOf:
@@ -66,13 +67,35 @@ class Asked:
     options: RunOptions | None = None
 
 
+@dataclass(frozen=True)
+class Described:
+    """What became of one image.
+
+    Attributes
+    ----------
+    image : Input
+        Which.
+    seconds : float
+        Wall time of reading and computing.
+    rows : int
+        How many vectors it gave.
+    error : DeepBioError or None
+        Why it could not be described.
+    """
+
+    image: Input
+    seconds: float
+    rows: int = 0
+    error: DeepBioError | None = None
+
+
 def describe_images(
     model: Model,
     inputs: Sequence[Input],
     asked: Asked | None = None,
     *,
     keep: Callable[[Input, Result], None] | None = None,
-    failed: Callable[[Input, DeepBioError], None] | None = None,
+    on_file: Callable[[Described], None] | None = None,
     on_progress: Listener = silent,
 ) -> Table:
     """Features of many images.
@@ -87,8 +110,8 @@ def describe_images(
         Layer, pooling, objects, options.
     keep : callable, optional
         Is given each result, to keep its maps; they are computed then.
-    failed : callable, optional
-        Is given the error of an image that cannot be described, which is then left out; without it
+    on_file : callable, optional
+        Is told what became of each image; one that cannot be described is then left out. Without it
         the error is raised.
     on_progress : Listener
         Hears the stage ``"files"``; may raise `Cancelled`.
@@ -108,15 +131,19 @@ def describe_images(
     tables: list[tuple[Table, Table]] = []
     stage = Stage(on_progress, "files", len(inputs))
     for one in inputs:
+        start, error = time.perf_counter(), None
         try:
             image = read(one.path, lazy=True, series=one.series)
             tables.append(_described(image, one, model, asked, keep))
             if len(tables[-1][0]):
                 asked = replace(asked, layer=str(tables[-1][0]["layer"][0]))  # one for all
-        except (ImageError, InputMismatch) as error:
-            if failed is None:
+        except (ImageError, InputMismatch) as caught:
+            if on_file is None:
                 raise
-            failed(one, error)
+            error = caught
+        if on_file is not None:
+            count = 0 if error is not None else len(tables[-1][0])
+            on_file(Described(one, round(time.perf_counter() - start, 3), count, error))
         stage.step()
     rows = [(origin, found) for origin, found in tables if len(found)]
     if not rows:

@@ -19,7 +19,7 @@ from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.class_scores import as_probabilities, in_order, mirrored_axes
+from deepbio.tasks.class_scores import as_probabilities, countable, in_order, mirrored_axes
 from deepbio.tasks.fitted import cut_box, fit_size, middle
 from deepbio.tasks.frames import Frame, frame_grid, input_channels, split_frames
 from deepbio.tasks.heat import heat_map, mean_map
@@ -236,6 +236,7 @@ class _Job:
             kind = np.uint8 if len(self.names) < 256 else np.uint16
             self.labels = np.zeros(self.objects.shape, kind)
         grid = frame_grid(self.image, frame)
+        labels, given = countable(labels)
         table = measure_objects(labels, None, grid)
         size = "area" if grid.ndim == 2 else "volume"
         numbers = np.asarray(table["label"], np.int64)
@@ -252,7 +253,7 @@ class _Job:
         probabilities = self._ask(cut, len(numbers), frame)
         classes = np.concatenate(([0], probabilities.argmax(1) + 1)).astype(self.labels.dtype)
         self.labels[frame.index] = classes[order]
-        columns = {"label": inverse}
+        columns = {"label": inverse if given is None else given[inverse - 1]}
         columns |= {
             name: table[name][kept]
             for name in (size, *(f"centroid_{axis}" for axis in "zyx"[3 - grid.ndim :]))

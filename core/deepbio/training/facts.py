@@ -21,6 +21,7 @@ __all__ = [
     "CaseFacts",
     "check_labels",
     "check_listed",
+    "gaps_told",
     "measure",
     "nearest_orientation",
     "write_facts",
@@ -29,6 +30,7 @@ __all__ = [
 CLASS_LIMIT = 16
 """More different labels than this are objects."""
 
+_TOLD = 8  # labels that a message lists
 _PIXELS = 20_000  # sampled from each case for intensities
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))  # along world x, y, z (LPS): forwards, backwards
 
@@ -96,6 +98,28 @@ def check_listed(case: Case, labels: Mapping[int, int], classes: Sequence[int]) 
             f"the list is {', '.join(map(str, sorted(classes)))}.",
             "Correct the labels, or add the class to 'classes' in the description (--about).",
         )
+
+
+def gaps_told(facts: Sequence[CaseFacts], count: int) -> str:
+    """Say which of the classes from 1 to `count` have no pixel in any case that was measured.
+
+    Returns
+    -------
+    str
+        Which labels there are, which classes are empty, and what to do; empty where all have some.
+    """
+    present = sorted({label for one in facts for label in one.labels})
+    empty = [str(label) for label in range(1, count + 1) if label not in present]
+    if not empty:
+        return ""
+    told = ", ".join(empty[:_TOLD]) + (", ..." if len(empty) > _TOLD else "")
+    renumbered = ", ".join(f"{label} as {number}" for number, label in enumerate(present[:_TOLD], 1))
+    return (
+        f"The labels are {', '.join(map(str, present))}, so the network learns {count} classes, of which {len(empty)} "
+        f"have no pixel ({told}). Number the labels without gaps ({renumbered}), or, where the gaps are meant, name "
+        "the classes that there are under 'classes' in the description (--about). If every object has a number of "
+        "its own, give --target instances."
+    )
 
 
 def measure(case: Case) -> CaseFacts:

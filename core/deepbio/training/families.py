@@ -119,6 +119,7 @@ def propose_plan(
     task: str = "auto",
     about: Description | None = None,
     save: Path | None = None,
+    on_progress: Listener = silent,
 ) -> Any:
     """Measure a data set's training part and plan from it.
 
@@ -134,6 +135,8 @@ def propose_plan(
         What the card will say.
     save : Path, optional
         YAML file to write the plan and the facts behind it to, for reading and editing.
+    on_progress : Listener
+        Hears what is to be said of the data.
 
     Returns
     -------
@@ -147,7 +150,7 @@ def propose_plan(
     """
     task = _settle_task(task, data, None, wishes)
     if task == "segment":
-        return segment.propose_plan(data, wishes, about=about, save=save)
+        return segment.propose_plan(data, wishes, about=about, save=save, on_progress=on_progress)
     planner = _Planner(task, Path(data), about or Description())
     plan, facts = planner.make(wishes)
     if save is not None:

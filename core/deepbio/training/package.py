@@ -122,7 +122,7 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
         "decode": told,
         "tile": {"size": list(tile), "overlap": _OVERLAP[plan.dims]},
         "grid": plan.grid,
-        "classes": about.card_classes,
+        "classes": about.card_classes or _numbered(plan),
         "training": asdict(plan),
     }
     if plan.augmentation.mirror:
@@ -139,7 +139,14 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
 def _output_channels(plan: Plan, about: Description) -> tuple[str, ...]:
     if plan.target == "instances":
         return channel_names(plan.dims)
-    return ("background", *(about.names.get(i, f"class_{i}") for i in range(1, plan.classes + 1)))
+    names = about.names
+    return ("background", *(names.get(label, one["name"]) for label, one in _numbered(plan).items()))
+
+
+def _numbered(plan: Plan) -> dict[int, dict[str, str]]:
+    """Classes that nobody has named, by their labels, so that tables and viewers have a name; of objects none."""
+    count = plan.classes if plan.target == "classes" else 0
+    return {label: {"name": f"class_{label}"} for label in range(1, count + 1)}
 
 
 def _scores_of(network: nn.Module, raw: np.ndarray, steps: Sequence[Step], plan: Plan) -> np.ndarray:

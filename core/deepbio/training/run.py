@@ -19,7 +19,7 @@ from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
 from deepbio.training.description import Description, check_description, title_of
-from deepbio.training.facts import CaseFacts, check_labels, write_facts
+from deepbio.training.facts import CaseFacts, check_labels, gaps_told, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
 from deepbio.training.fitting_data import apart, check_fits
@@ -42,6 +42,7 @@ def propose_plan(
     *,
     about: Description | None = None,
     save: Path | None = None,
+    on_progress: Listener = silent,
 ) -> Plan:
     """Measure a data set's training part and plan from it.
 
@@ -56,6 +57,8 @@ def propose_plan(
     save : Path, optional
         YAML file to write the plan and the fingerprint to, for reading and editing; beside it
         ``fingerprint.csv`` with one row per case.
+    on_progress : Listener
+        Hears a warning where classes without a list have gaps.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def propose_plan(
     ImageError, InputMismatch
         If the data cannot be trained on.
     """
-    planner = _Planner(Path(data), read_cases(data), about)
+    planner = _Planner(Path(data), read_cases(data), about, on_progress)
     plan, seen = planner.make(wishes)
     if save is not None:
         planner.write(save, plan, seen)
@@ -89,6 +92,7 @@ class _Planner:
     data: Path
     cases: Sequence[Case]
     about: Description | None
+    listener: Listener
     kind: ClassVar[type[Plan]] = Plan
 
     def read(self, path: Path) -> Plan:
@@ -97,7 +101,12 @@ class _Planner:
     def make(self, wishes: Wishes | None) -> tuple[Plan, _Seen]:
         wishes = _completed(wishes or Wishes(), self.about)
         seen = self._measured(wishes)
-        return make_plan(seen.fingerprint, wishes), seen
+        plan = make_plan(seen.fingerprint, wishes)
+        if plan.target == "classes" and not wishes.classes:
+            told = gaps_told(seen.cases, plan.classes)
+            if told:
+                self.listener(Notice(told, "warning"))
+        return plan, seen
 
     def check(self, plan: Plan) -> _Seen:
         seen = self._measured(_completed(Wishes(folds=plan.folds), self.about))
@@ -209,7 +218,7 @@ def train(
     check_description(about, "segment")
     cases = read_cases(data)
     path = work / "plan.yaml"
-    settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about))
+    settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about, on_progress))
     on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
     _check_folds(settled, work, fold, ensemble=ensemble)
     job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress)

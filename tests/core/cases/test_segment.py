@@ -190,3 +190,16 @@ def test_grids_that_differ_are_told_apart_from_rounding(labels: Grid, message: s
         return
     with pytest.raises(InputMismatch, match=message):
         check_grids(case, _GRID, labels)
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int64])
+def test_labels_that_training_has_no_room_for(tmp_path: Path, kind: type) -> None:
+    _write(tmp_path, "a")
+    labels = np.zeros((5, 7), kind)
+    labels[2, 3] = 3_000_000_000  # -1,294,967,296 as int32
+    io.write(tmp_path / "labels" / "a.tif", LabelMap(labels))
+    (case,) = read_cases(tmp_path)
+    with pytest.raises(
+        ImageError, match=r"a.tif' holds the label 3000000000; training takes labels up to 16777215"
+    ):
+        load_sample(case)

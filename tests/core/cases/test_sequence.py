@@ -92,3 +92,12 @@ def test_a_column_frames_tells_sequences(folder):
     assert looks_like_sequences(_csv(folder, "image,label,Frames\n"))
     assert not looks_like_sequences(_csv(folder, "image,label\n"))
     assert not looks_like_sequences(folder)
+
+
+def test_a_label_that_would_mean_unlabelled(folder):
+    labels = io.read_labels(folder / "labels.nii.gz")
+    pixels = labels.numpy().astype(np.uint16) * 65535  # -1 as int16
+    io.write(folder / "labels.nii.gz", LabelMap(pixels, "TZYX", labels.grid))
+    (case,) = read_sequences(_csv(folder, "image,label\nmovie.nii.gz,labels.nii.gz\n"))
+    with pytest.raises(ImageError, match="holds the label 65535; training takes labels up to 32767"):
+        load_clips(case, "segment")

@@ -100,6 +100,14 @@ def test_objects_by_labels_and_by_a_model(tiny2d) -> None:
     assert by_model.features["label"].tolist() == np.unique(by_model.labels.numpy())[1:].tolist()
 
 
+def test_objects_with_very_large_labels(tiny2d) -> None:
+    pixels, labels = noise((16, 28)), np.zeros((16, 28), np.uint32)
+    labels[1:9, 3:11], labels[10:15, 20:27] = 4_000_000_000, 9
+    found = features(Image(pixels), tiny2d, layer="encoder.0", objects=LabelMap(labels)).features
+    assert found["label"].tolist() == [9, 4_000_000_000]
+    assert found["centre_y"].tolist() == [12.0, 4.5]
+
+
 def test_the_default_layer_of_objects_is_fine_enough(tiny2d) -> None:
     labels = np.zeros((32, 32), np.int32)
     labels[4:8, 4:8] = 1  # 4.5 pixels wide: cells of 2

@@ -197,7 +197,7 @@ def test_a_file_of_any_name(tmp_path: Path, name: str) -> None:
 
 def test_info_does_not_decode(tmp_path: Path, phantom: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_series(tmp_path, phantom.numpy(), phantom.grid)
-    monkeypatch.setattr("deepbio.io.dicom._decoded", None)
+    monkeypatch.setattr("deepbio.io.dicom.decoded", None)
     facts = info(folder)
     assert (facts["format"], facts["modality"], facts["shape"]) == ("DICOM", "CT", [5, 7, 11])
 

@@ -32,12 +32,24 @@ def test_labels_may_be_whole_floats(tmp_path: Path, dtype: type, highest: int, k
         (np.array([[0, np.nan]], np.float32), "not whole"),
         (np.array([[0, -2]], np.float32), "the label -2"),
         (np.array([[0, -2]], np.int16), "the label -2"),
+        (
+            np.array([[0, 2**63]], np.uint64),
+            "the label 9223372036854775808; labels go up to 9223372036854775807",
+        ),
     ],
 )
 def test_what_no_label_can_be(tmp_path: Path, pixels: np.ndarray, words: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     with pytest.raises(ImageError, match=rf"a\.tif.*{words}"):
         read_labels(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, np.uint64, np.float64])
+def test_large_labels_are_signed_or_small_enough(tmp_path: Path, kind: type) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 3_000_000_000]]).astype(kind))
+    labels = read_labels(tmp_path / "a.tif").numpy()
+    assert labels.tolist() == [[0, 3_000_000_000]]
+    assert np.result_type(labels.dtype, np.int64) == np.int64  # so that no comparison makes floats of them
 
 
 def test_a_picture_of_labels_is_no_label_map(tmp_path: Path) -> None:

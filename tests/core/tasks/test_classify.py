@@ -178,6 +178,16 @@ def test_objects_are_classified_by_their_surroundings(bright2d) -> None:
     assert result.record["classify"] == "objects"
 
 
+@pytest.mark.parametrize("kind", [np.uint32, np.int64, np.uint64])
+def test_objects_with_very_large_labels(bright2d, kind) -> None:
+    pixels, labels = _two_discs()
+    numbers = np.where(labels == 7, 4_000_000_000, np.where(labels == 300, 3_000_000_000, 0)).astype(kind)
+    result = load_model(bright2d).run(Image(pixels), objects=LabelMap(numbers))
+    assert result.table["label"].tolist() == [3_000_000_000, 4_000_000_000]
+    assert result.table["class"].tolist() == ["rather dark", "bright"]
+    np.testing.assert_array_equal(result.labels.numpy(), np.select([labels == 7, labels == 300], [1, 2], 0))
+
+
 def test_objects_from_a_file_and_from_a_model(bright2d, spots2d, tmp_path) -> None:
     pixels, labels = _two_discs()
     write(tmp_path / "labels.tif", LabelMap(labels))

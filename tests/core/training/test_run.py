@@ -25,6 +25,7 @@ from deepbio.training.fingerprint import Fingerprint, make_fingerprint  # noqa: 
 from deepbio.training.fit import fit  # noqa: E402
 from deepbio.training.sampler import PatchSampler  # noqa: E402
 from deepbio.training.volumes import Volumes  # noqa: E402
+from tests.core.command import deepbio  # noqa: E402
 
 
 def _tiny(plan: Plan, **changes) -> Plan:
@@ -238,3 +239,44 @@ def test_classes_per_pixel(discs: Path, tmp_path: Path) -> None:
     assert dict(result.labels.names) == {1: "disc"}
     assert (result.labels.numpy() == io.read_labels(case.labels).numpy()).mean() > 0.9
     assert asdict(plan)["classes"] == 1
+
+
+def test_classes_without_names_have_those_of_their_labels(trained, discs: Path, tmp_path: Path) -> None:
+    plan = replace(_tiny(propose_plan(discs, Wishes(target="classes"))), steps=1, validate_every=1)
+    card = load_model(train(discs, tmp_path / "some", plan=plan, device="cpu")).card
+    count = plan.classes
+    assert dict(card.classes) == {label: f"class_{label}" for label in range(1, count + 1)}
+    assert card.output.channels == ("background", *card.classes.values())
+    assert not load_model(trained[0]).card.classes  # objects
+
+
+def test_classes_with_gaps_are_told(discs: Path, tmp_path: Path) -> None:
+    for path in discs.glob("*/labels/*.tif"):
+        labels = io.read_labels(path)
+        target = tmp_path / "data" / path.relative_to(discs)
+        numbers = np.select([labels.numpy() == 1, labels.numpy() > 1], [3, 7], 0).astype(np.uint8)
+        for folder in (target.parent, target.parent.parent / "images"):
+            folder.mkdir(parents=True, exist_ok=True)
+        io.write(target, replace(labels, array=numbers))
+        (target.parent.parent / "images" / path.name).write_bytes(
+            (path.parent.parent / "images" / path.name).read_bytes()
+        )
+    heard: list[object] = []
+    plan = propose_plan(tmp_path / "data", on_progress=heard.append)
+    assert (plan.target, plan.classes) == ("classes", 7)
+    (told,) = heard
+    assert told.level == "warning"  # type: ignore[attr-defined]
+    for words in (
+        "The labels are 3, 7, so the network learns 7 classes, of which 5 have no pixel (1, 2, 4, 5, 6).",
+        "(3 as 1, 7 as 2)",
+        "'classes' in the description (--about)",
+        "--target instances",
+    ):
+        assert words in told.message  # type: ignore[attr-defined]
+    named = Description(classes={3: "nucleus", 7: "gland"})
+    for wishes, about in ((Wishes(), named), (Wishes(target="instances"), None)):
+        propose_plan(tmp_path / "data", wishes, about=about, on_progress=heard.append)
+    propose_plan(discs, on_progress=heard.append)
+    assert len(heard) == 1
+    done = deepbio("train", tmp_path / "data", "-o", tmp_path / "mine", "--plan-only")
+    assert "of which 5 have no pixel" in " ".join(done.err.split())
