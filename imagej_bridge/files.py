@@ -124,9 +124,11 @@ def first_columns(table: Table, title: str) -> dict[str, str]:
 
 def in_unit(table: Table, unit: str) -> Table:
     """A table of ours in the unit that the user's image has: nanometres, inches, as ImageJ measures."""
+    unknown = ("pixel", 1.0)  # as the image was read: in a unit of its own, of which only the name is missing
     parsed = parse_length(unit)
-    if parsed is None or parsed[0] == "pixel" or parsed[1] == 1:
+    if parsed is not None and (parsed[0] == "pixel" or parsed[1] == 1):
         return table
+    parsed = parsed or unknown
     symbol, factor = _SYMBOLS[parsed[0]], parsed[1]
     columns, units = dict(table.columns), dict(table.units)
     for name, own in table.units.items():

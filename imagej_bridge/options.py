@@ -244,13 +244,27 @@ def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozens
     types = {one.name: str(one.type) for one in fields(kind)}
     for key, value in words.items():
         if key not in types:
-            torn = value is None and "," in text
-            hint = f"A value with blanks goes in brackets, as in output=[labels, {key}]." if torn else ""
-            raise OptionError(f"There is no option {key!r}.", hint or _known(key, types))
+            raise OptionError(
+                f"There is no option {key!r}.", _torn(key, words, text, types) or _known(key, types)
+            )
         if value is None and types[key] != "bool":
             raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
     texts = {key: "true" if value is None else value for key, value in words.items()}
     return kind.parse(texts), frozenset(texts)
+
+
+def _torn(key: str, words: Mapping[str, str | None], text: str, types: Mapping[str, str]) -> str:
+    """How to write a value with blanks, where a word that is no option may belong to the value before it."""
+    import difflib
+
+    if words[key] is not None or difflib.get_close_matches(key, types, n=1, cutoff=0.8):
+        return ""
+    names = list(words)
+    before = names[names.index(key) - 1] if key != names[0] else key
+    value = words[before]
+    if value is None or f"{before}={value} ".lower() not in text.lower():  # that of a bracket has ended
+        return ""
+    return f"A value with blanks goes in brackets, as in {before}=[{value} {key}]."
 
 
 def _known(key: str, names: Mapping[str, str]) -> str:

@@ -224,7 +224,15 @@ def test_no_objects(session: Any, model: str) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "told"),
-    [("pixel", "px"), ("micron", "um"), ("nm", "nm"), ("mm", "mm"), ("cm", "cm"), ("inch", "inch")],
+    [
+        ("pixel", "px"),
+        ("micron", "um"),
+        ("nm", "nm"),
+        ("mm", "mm"),
+        ("cm", "cm"),
+        ("inch", "inch"),
+        ("furlong", "furlong"),
+    ],
 )
 def test_results_are_in_the_unit_of_the_image(session: Any, model: str, unit: str, told: str) -> None:
     image = spots()
