@@ -117,9 +117,12 @@ def provenance(result: Result, card: ModelCard, title: str) -> str:
 
 
 def first_columns(table: Table, title: str) -> dict[str, str]:
-    """What stands before the measurements in ImageJ's Results: the image that they are of, and the unit of lengths."""
-    lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
-    return {"image": title, **({"unit": lengths[0]} if lengths else {})}
+    """What stands before the measurements in ImageJ's Results: the image that they are of, and their unit of length.
+
+    Of volumes in milliliters, as those of hearts, that is the milliliter.
+    """
+    units = [unit for name, unit in table.units.items() if name not in ("time", "orientation")]
+    return {"image": title, **({"unit": units[0].split("^")[0]} if units else {})}
 
 
 def in_unit(table: Table, unit: str) -> Table:
