@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["first_columns", "in_unit", "provenance", "save_outputs", "stem_of"]
+__all__ = ["first_columns", "in_unit", "make_folder", "provenance", "save_outputs", "stem_of"]
 
 _SUFFIXES = {
     "labels": ".tif",
@@ -64,11 +64,7 @@ def save_outputs(
     OutputError
         If they cannot be written.
     """
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder '{target}' cannot be made: {error.strerror or error}.") from error
+    target = make_folder(folder)
     stem = stem_of(title)
     # rois and overlays are made of labels, tables of labels without any object too
     there = {"labels": result.labels, "rois": result.labels, "overlay": result.labels, "table": result.table}
@@ -83,6 +79,24 @@ def save_outputs(
     record = Record(target / f"{stem}{RECORD}", facts)
     save_result(result, image, paths, record=record, title=title, card=card)
     return paths
+
+
+def make_folder(folder: str) -> Path:
+    """Make a folder for results, where it is missing.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{target}' cannot be made: {error.strerror or error}.", "Choose another one."
+        ) from error
+    return target
 
 
 def stem_of(title: str) -> str:

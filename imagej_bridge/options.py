@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from deepbio.errors import OptionError
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 OUTPUTS = ("auto", "labels", "rois", "overlay", "table", "scores", "image")
+_PATHS = ("model", "objects", "output_dir", "model_path", "input_path", "output_folder")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 _CLOSING = {"[": "]", '"': '"', "'": "'"}
@@ -249,8 +251,14 @@ def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozens
             )
         if value is None and types[key] != "bool":
             raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
-    texts = {key: "true" if value is None else value for key, value in words.items()}
+    texts = {key: "true" if value is None else _at_home(kind, key, value) for key, value in words.items()}
     return kind.parse(texts), frozenset(texts)
+
+
+def _at_home(kind: type[Options], key: str, value: str) -> str:
+    """A path from ``~`` as a whole one: ImageJ's own functions know it, and no shell is there to spell it out."""
+    is_path = key in _PATHS or (key == "input" and kind is BatchOptions)
+    return str(Path(value).expanduser()) if is_path and re.match(r"~[/\\]", value) else value
 
 
 def _torn(key: str, words: Mapping[str, str | None], text: str, types: Mapping[str, str]) -> str:

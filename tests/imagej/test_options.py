@@ -228,6 +228,14 @@ def test_a_wrong_option_says_what_is_right(kind: type, text: str, told: list[str
     assert "\n" not in message
 
 
+def test_paths_from_home_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options, _ = read_options(ImageOptions, "model=~/net output_dir=[~/my results] input=~/a.tif title=~/b")
+    assert (options.model, options.output_dir) == ("/home/me/net", "/home/me/my results")
+    assert (options.input, options.title) == ("~/a.tif", "~/b")  # titles
+    assert read_options(BatchOptions, "input=~/in")[0].input == "/home/me/in"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
