@@ -24,7 +24,7 @@ from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
 from imagej_bridge.choosing import card_named, fitting_card, only_card, path_or_name
 from imagej_bridge.exchange import Desk, Placed, Taken
-from imagej_bridge.files import save_outputs, stem_of
+from imagej_bridge.files import make_folder, save_outputs, stem_of
 from imagej_bridge.options import (
     BatchOptions,
     DeepImageJOptions,
@@ -150,7 +150,7 @@ def _run_card(
 ) -> None:
     shown = _wanted(options.output, card)
     wanted = (*shown, *_extras(options))
-    desk.check(wanted, options)
+    _get_ready(desk, wanted, options)
     core = run_options(options, _computed(shown))
     if card.ndim == 2 and "per_slice" not in given:
         core = core.replace(per_slice=True)  # ImageJ's users expect all planes of a stack
@@ -159,6 +159,13 @@ def _run_card(
     if options.output_dir:
         saved = save_outputs(options.output_dir, taken.title, taken.image, result, wanted, card)
     desk.place(taken, Placed(result, card, wanted, options.title, saved))
+
+
+def _get_ready(desk: Desk, wanted: tuple[str, ...], options: ImageOptions) -> None:
+    """Refuse before the work what could not be shown or saved after it."""
+    desk.check(wanted, options)
+    if options.output_dir:
+        make_folder(options.output_dir)
 
 
 def _wanted(output: tuple[str, ...], card: ModelCard) -> tuple[str, ...]:
@@ -184,7 +191,7 @@ def _generate(desk: Desk, command: Command, options: ImageOptions, given: frozen
         _run_card(desk, card, desk.take(options), options, given)
         return
     wanted = _wanted(options.output, card)
-    desk.check(wanted, options)
+    _get_ready(desk, wanted, options)
     result = generate(
         desk.models.get(card), run_options(options, _computed(wanted)), on_progress=desk.listener
     )
@@ -214,7 +221,7 @@ def _features(desk: Desk, command: Command, options: FeaturesOptions, given: fro
     card = find_model(options.model)
     taken = desk.take(options)
     wanted = ("features", *(("labels",) if options.objects else ()))
-    desk.check(wanted, options)
+    _get_ready(desk, wanted, options)
     core = run_options(options, ()).replace(layer="", objects="", per_slice=card.ndim == 2)
     result = features(
         taken.image,
@@ -292,6 +299,8 @@ def _deepimagej(desk: Desk, command: Command, options: DeepImageJOptions, given:
         raise OptionError(f"The option 'display_output' is {shown!r}; expected all, or null for nothing.")
     folder = _unless_null(options.output_folder)
     card = find_model(path_or_name(options.model_path))
+    if folder:
+        make_folder(folder)
     wanted = RunOptions().replace(output=("scores",))
     for taken in _inputs(desk, _unless_null(options.input_path)):
         core = wanted.replace(per_slice=card.ndim == 2)

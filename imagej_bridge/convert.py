@@ -19,13 +19,18 @@ from deepbio.io.lut import label_colours
 from deepbio.io.tiff_meta import imagej_facts
 from imagej_bridge.java import java, to_java, to_numpy
 from imagej_bridge.options import parse_span
-from imagej_bridge.pixels import COLOR_RGB, StackPixels
+from imagej_bridge.pixels import COLOR_256, COLOR_RGB, StackPixels
 
 __all__ = ["LIKE", "label_lut", "to_image", "to_imageplus"]
 
 LIKE = "imagej"  # the key of `Image.meta` under which stands what only ImageJ knows of an image
 _UNITS = {"micrometer": "µm", "millimeter": "mm", "pixel": "pixel"}
 _COMPOSITES = 7  # channels that ImageJ shows at once
+# ImageJ gives this type to pictures whose colours were reduced to a table, not to grey ones that are shown in colours.
+_TABLE = (
+    "The image is 8-bit colour: its indices into the table of colours are taken as grey values. "
+    "To use its colours, choose Image > Type > RGB Color first."
+)
 
 
 def to_image(image: Any, *, frames: str = "all", slices: str = "all") -> Image:
@@ -78,7 +83,7 @@ def to_image(image: Any, *, frames: str = "all", slices: str = "all") -> Image:
         facts.frame_interval,
         {
             "source": str(image.getTitle()),
-            "notes": facts.notes,
+            "notes": (*facts.notes, *((_TABLE,) if int(image.getType()) == COLOR_256 else ())),
             LIKE: _looks(image, labels if whole else []),
         },
     )

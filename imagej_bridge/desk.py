@@ -81,7 +81,8 @@ class ImageJDesk:
         image = to_image(source, frames=options.frames, slices=options.slices)
         first_slice = parse_span("slices", options.slices, source.getZ(), source.getNSlices()).start
         first_frame = parse_span("frames", options.frames, source.getT(), source.getNFrames()).start
-        return Taken(image, str(source.getTitle()), source, first_slice, first_frame)
+        sizes = (int(source.getNSlices()), int(source.getNFrames()))
+        return Taken(image, str(source.getTitle()), source, first_slice, first_frame, *sizes)
 
     def open(self, path: Path) -> Taken:
         """An image file, which is not shown."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from deepbio import LoadedModels
 from deepbio.events import Listener
 from deepbio.image import Image, Table
@@ -33,6 +35,8 @@ class Taken:
         The desk's own, for placing what was found.
     first_slice, first_frame : int
         Where `image` begins in it, from 0.
+    slices, frames : int
+        How many it has, of which `image` may be a part.
     """
 
     image: Image
@@ -40,6 +44,36 @@ class Taken:
     handle: Any = None
     first_slice: int = 0
     first_frame: int = 0
+    slices: int = 1
+    frames: int = 1
+
+    def placed_rows(self, table: Table) -> Table:
+        """Rows about `image` as rows about the whole that it was taken from: its frames, slices, times and depth.
+
+        Where one frame or slice of several was taken, a column tells which, so that rows of a loop can be told apart.
+        """
+        columns = dict(table.columns)
+        for names, shift in self._shifts():
+            columns |= {name: columns[name] + shift for name in names if shift and name in columns}
+        one = {
+            word: np.full(len(table), first + 1)
+            for word, first, count, axis in (
+                ("frame", self.first_frame, self.frames, "T"),
+                ("slice", self.first_slice, self.slices, "Z"),
+            )
+            if count > 1 and axis not in self.image.axes and word not in columns
+        }
+        return Table({**one, **columns}, table.units)
+
+    def _shifts(self) -> tuple[tuple[tuple[str, ...], float], ...]:
+        """Columns of tables, and by how much the part lies further in the whole."""
+        depth = self.image.grid.spacing[0] if "Z" in self.image.axes else 0.0
+        return (
+            (("frame", "start", "end"), self.first_frame),
+            (("slice",), self.first_slice),
+            (("time",), self.first_frame * (self.image.frame_interval or 0.0)),
+            (("centroid_z",), self.first_slice * depth),
+        )
 
 
 @dataclass(frozen=True)

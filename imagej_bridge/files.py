@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepbio.library import ModelCard
     from deepbio.tasks import Result
 
-__all__ = ["first_columns", "in_unit", "provenance", "save_outputs", "stem_of"]
+__all__ = ["first_columns", "in_unit", "make_folder", "provenance", "save_outputs", "stem_of"]
 
 _SUFFIXES = {
     "labels": ".tif",
@@ -64,11 +64,7 @@ def save_outputs(
     OutputError
         If they cannot be written.
     """
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"The folder '{target}' cannot be made: {error.strerror or error}.") from error
+    target = make_folder(folder)
     stem = stem_of(title)
     # rois and overlays are made of labels, tables of labels without any object too
     there = {"labels": result.labels, "rois": result.labels, "overlay": result.labels, "table": result.table}
@@ -83,6 +79,24 @@ def save_outputs(
     record = Record(target / f"{stem}{RECORD}", facts)
     save_result(result, image, paths, record=record, title=title, card=card)
     return paths
+
+
+def make_folder(folder: str) -> Path:
+    """Make a folder for results, where it is missing.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be.
+    """
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{target}' cannot be made: {error.strerror or error}.", "Choose another one."
+        ) from error
+    return target
 
 
 def stem_of(title: str) -> str:
@@ -117,16 +131,21 @@ def provenance(result: Result, card: ModelCard, title: str) -> str:
 
 
 def first_columns(table: Table, title: str) -> dict[str, str]:
-    """What stands before the measurements in ImageJ's Results: the image that they are of, and the unit of lengths."""
-    lengths = [unit for name, unit in table.units.items() if name not in ("area", "volume", "orientation")]
-    return {"image": title, **({"unit": lengths[0]} if lengths else {})}
+    """What stands before the measurements in ImageJ's Results: the image that they are of, and their unit of length.
+
+    Of volumes in milliliters, as those of hearts, that is the milliliter.
+    """
+    units = [unit for name, unit in table.units.items() if name not in ("time", "orientation")]
+    return {"image": title, **({"unit": units[0].split("^")[0]} if units else {})}
 
 
 def in_unit(table: Table, unit: str) -> Table:
     """A table of ours in the unit that the user's image has: nanometres, inches, as ImageJ measures."""
+    unknown = ("pixel", 1.0)  # as the image was read: in a unit of its own, of which only the name is missing
     parsed = parse_length(unit)
-    if parsed is None or parsed[0] == "pixel" or parsed[1] == 1:
+    if parsed is not None and (parsed[0] == "pixel" or parsed[1] == 1):
         return table
+    parsed = parsed or unknown
     symbol, factor = _SYMBOLS[parsed[0]], parsed[1]
     columns, units = dict(table.columns), dict(table.units)
     for name, own in table.units.items():

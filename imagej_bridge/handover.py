@@ -151,7 +151,8 @@ class FilesDesk:
             spans[axis] = parse_span(name, getattr(options, name), current, image.size(axis))
         place = Place(image.size("C"), image.size("Z"), image.size("T"), spans["Z"].start, spans["T"].start)
         part = _part(image, spans)
-        self._taken = Taken(part, self._words.title, place, spans["Z"].start, spans["T"].start)
+        sizes = (place.slices, place.frames)
+        self._taken = Taken(part, self._words.title, place, spans["Z"].start, spans["T"].start, *sizes)
         return self._taken
 
     def open(self, path: Path) -> Taken:
@@ -172,9 +173,9 @@ class FilesDesk:
         if encoded and "overlay" in placed.outputs and self._words.id:
             self._lines += self._overlay([*self._own_overlay(), *(roi for _, roi in encoded)], on_input=True)
         if "table" in placed.outputs and result.table is not None:
-            self._append_rows(result.table, taken)
+            self._append_rows(taken.placed_rows(result.table), taken)
         if "features" in placed.outputs and result.features is not None:
-            self.show_table(f"Features of {taken.title}", result.features)
+            self.show_table(f"Features of {taken.title}", taken.placed_rows(result.features))
         for kind in WINDOWS:
             part = getattr(result, kind)
             if kind in placed.outputs and part is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from deepbio.errors import OptionError
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 OUTPUTS = ("auto", "labels", "rois", "overlay", "table", "scores", "image")
+_PATHS = ("model", "objects", "output_dir", "model_path", "input_path", "output_folder")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SPAN = re.compile(r"(\d+)(?:-(\d+))?")
 _CLOSING = {"[": "]", '"': '"', "'": "'"}
@@ -244,13 +246,33 @@ def read_options(kind: type[AnyOptions], text: str) -> tuple[AnyOptions, frozens
     types = {one.name: str(one.type) for one in fields(kind)}
     for key, value in words.items():
         if key not in types:
-            torn = value is None and "," in text
-            hint = f"A value with blanks goes in brackets, as in output=[labels, {key}]." if torn else ""
-            raise OptionError(f"There is no option {key!r}.", hint or _known(key, types))
+            raise OptionError(
+                f"There is no option {key!r}.", _torn(key, words, text, types) or _known(key, types)
+            )
         if value is None and types[key] != "bool":
             raise OptionError(f"The option {key!r} has no value.", f"Write {key}=value.")
-    texts = {key: "true" if value is None else value for key, value in words.items()}
+    texts = {key: "true" if value is None else _at_home(kind, key, value) for key, value in words.items()}
     return kind.parse(texts), frozenset(texts)
+
+
+def _at_home(kind: type[Options], key: str, value: str) -> str:
+    """A path from ``~`` as a whole one: ImageJ's own functions know it, and no shell is there to spell it out."""
+    is_path = key in _PATHS or (key == "input" and kind is BatchOptions)
+    return str(Path(value).expanduser()) if is_path and re.match(r"~[/\\]", value) else value
+
+
+def _torn(key: str, words: Mapping[str, str | None], text: str, types: Mapping[str, str]) -> str:
+    """How to write a value with blanks, where a word that is no option may belong to the value before it."""
+    import difflib
+
+    if words[key] is not None or difflib.get_close_matches(key, types, n=1, cutoff=0.8):
+        return ""
+    names = list(words)
+    before = names[names.index(key) - 1] if key != names[0] else key
+    value = words[before]
+    if value is None or f"{before}={value} ".lower() not in text.lower():  # that of a bracket has ended
+        return ""
+    return f"A value with blanks goes in brackets, as in {before}=[{value} {key}]."
 
 
 def _known(key: str, names: Mapping[str, str]) -> str:

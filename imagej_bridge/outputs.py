@@ -45,9 +45,10 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
     if "rois" in placed.outputs:
         notes += _add_to_manager(rois, made.get("labels"), placed)
     if "table" in placed.outputs and result.table is not None:
-        append_rows(in_unit(result.table, str(source.getCalibration().getUnit())), taken.title)
+        rows = taken.placed_rows(result.table)
+        append_rows(in_unit(rows, str(source.getCalibration().getUnit())), taken.title)
     if "features" in placed.outputs and result.features is not None:
-        show_table(_unique_table(f"Features of {taken.title}"), result.features)
+        show_table(_unique_table(f"Features of {taken.title}"), taken.placed_rows(result.features))
     for image in made.values():
         image.show()
     return {kind: str(image.getTitle()) for kind, image in made.items()}, notes

@@ -39,9 +39,9 @@ class Place:
 def selections(labels: LabelMap, place: Place) -> Iterator[tuple[str, bytes]]:
     """Name and bytes (of a .roi file) of the selection around each object in each plane."""
     for outline in outlines_of(labels):
-        name = _name(outline, labels.names)
         z, t = place.first_slice + (outline.z or 0), place.first_frame + (outline.t or 0)
         there = replace(outline, z=z if place.slices > 1 else None, t=t if place.frames > 1 else None)
+        name = _name(there, labels.names)
         if place.is_hyperstack:
             yield name, encode_roi(there, name)
         elif place.slices > 1 or place.frames > 1:
@@ -51,6 +51,6 @@ def selections(labels: LabelMap, place: Place) -> Iterator[tuple[str, bytes]]:
 
 
 def _name(outline: Outline, classes: Mapping[int, str]) -> str:
-    """The name of an outline in the label map, with that of its class."""
+    """The name of an outline at its place, with that of its class."""
     told = classes.get(outline.label)
     return f"{outline.name} {told}" if told else outline.name

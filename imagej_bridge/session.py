@@ -24,6 +24,7 @@ __all__ = ["MacroError", "Session", "start"]
 
 _LOOK = 0.2  # seconds between two looks whether the window is still there
 _MACRO = "_Macro$"  # the end of the names of threads that run macros
+_ENDED = ("Macro Error ", "Macro ")  # the titles of ImageJ's own errors, and of what exit(text) says
 _NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
 _sessions: list[Session] = []  # at most one: a process has one JVM
 
@@ -93,10 +94,12 @@ class Session:
                 failure = error
         if len(self.bridge.errors) > before:
             raise self.bridge.errors[before]
-        why = _why(interpreter, watchdog.closed, failure)
+        why = _why(interpreter, watchdog, failure)
         if why:
             lacks = why.startswith("Unrecognized command") and self.kind == "ij.jar" and is_headless()
             raise MacroError(f"The macro was aborted: {why}", _NO_MENU if lacks else "")
+        for text in watchdog.told:
+            java("java.lang.System").out.println(text)  # as ImageJ does without a screen
         return "" if result is None else str(result)
 
     def open(self, path: str | Path) -> Any:
@@ -196,7 +199,7 @@ def _keep_windows_closed() -> None:
         java("ij.macro.Interpreter").batchMode = True
 
 
-def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
+def _why(interpreter: Any, watchdog: Watchdog, failure: Any) -> str:
     """Why ImageJ aborted a macro, or empty if it did not."""
     told = interpreter.getErrorMessage()
     if told is not None:
@@ -204,18 +207,23 @@ def _why(interpreter: Any, closed: Sequence[str], failure: Any) -> str:
         if line is None:
             line = interpreter.getLineNumber()  # that of the next line
         return f"{' '.join(str(told).split())} (line {line})."
-    if closed:
-        text = closed[0].removeprefix("Macro Error ")
-        return text if text != closed[0] else f"ImageJ asked something while nobody was there: {text}"
+    if watchdog.asked:
+        text = watchdog.asked[0].removeprefix(_ENDED[0])
+        asked = text == watchdog.asked[0]
+        return f"ImageJ asked something while nobody was there: {text}" if asked else text
     if failure is None:
         return "ImageJ does not say why." if interpreter.wasError() else ""
     if "HeadlessException" in str(failure):
         return "it opens a window, and there is no screen."
     if "Macro canceled" not in str(failure.getMessage()):
         return f"{' '.join(str(failure).split())}."
+    last = watchdog.told[-1] if watchdog.told else ""
+    for title in _ENDED:
+        if last.startswith(title):
+            return last.removeprefix(title)
     # exit() ends it the same way, but is no abort
     if read_private("ij.Macro", "abort"):
-        return "see ImageJ's Log, which is printed where there is no screen."
+        return last or "see ImageJ's Log, which is printed where there is no screen."
     return ""
 
 

@@ -18,12 +18,15 @@ class Watchdog:
 
     Attributes
     ----------
-    closed : list of str
-        Title and text of each dialog that was closed.
+    asked : list of str
+        Title and text of each dialog that wanted an answer.
+    told : list of str
+        Title and text of each that only had something to say.
     """
 
     def __init__(self) -> None:
-        self.closed: list[str] = []
+        self.asked: list[str] = []
+        self.told: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="DeepBio watchdog", daemon=True)
 
@@ -42,7 +45,8 @@ class Watchdog:
             seen = {key: seen.get(key, 0) + 1 for key in waiting}
             for key, dialog in waiting.items():
                 if seen[key] == _LOOKS:
-                    self.closed.append(" ".join(_texts(dialog)))
+                    kept = self.told if _only_tells(dialog) else self.asked
+                    kept.append(" ".join(_texts(dialog)))
                     _close(dialog)
                 elif seen[key] > _LOOKS:
                     dialog.dispose()
@@ -69,6 +73,11 @@ def _dialogs() -> list[Any]:
     ]
 
 
+def _only_tells(dialog: Any) -> bool:
+    """Whether a dialog is one of ``showMessage()``, ``exit(text)`` or an error: it has nothing but a text and OK."""
+    return isinstance(dialog, java("ij.gui.MessageDialog"))
+
+
 def _waiting() -> tuple[Any, ...]:
     """Dialogs that macros wait for although they are not modal."""
     return java("ij.gui.WaitForUserDialog"), java("ij.gui.NonBlockingGenericDialog")
@@ -81,7 +90,10 @@ def _texts(component: Any) -> list[str]:
         return [line for line in _lines(component) if line]
     for getter in ("getTitle", "getText", "getLabel"):
         read = getattr(component, getter, None)
-        text = str(read() or "").strip() if read is not None else ""
+        value = read() if read is not None else None
+        text = (
+            str(value).strip() if isinstance(value, java("java.lang.String")) else ""
+        )  # some give a component
         if text and text not in ("OK", "Cancel", "Help"):
             found.append(" ".join(text.split()))
             break

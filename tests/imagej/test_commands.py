@@ -150,8 +150,11 @@ def test_outputs_are_saved_too(session: Any, model: str, tmp_path: Path) -> None
     assert int(java("ij.plugin.frame.RoiManager").getInstance().getCount()) == 2
 
 
-def test_a_folder_that_cannot_be_made(session: Any, model: str, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(
+    session: Any, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spots()
+    monkeypatch.delattr(deepbio.LoadedModels, "get")  # it is refused before the work
     (tmp_path / "file").write_text("")
     assert "cannot be made" in refused(
         session, "DeepBio Segment", f"{model} output_dir=[{tmp_path}/file/out]"

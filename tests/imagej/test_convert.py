@@ -94,6 +94,21 @@ def test_types_that_imagej_does_not_have(session: Any, pixels: np.ndarray, kind:
     assert planes(image).ravel().tolist() == stored
 
 
+def test_the_indices_of_8_bit_colour_are_told_of(session: Any, rng: np.random.Generator) -> None:
+    image = imageplus(rng.integers(0, 2**24, (7, 11)).astype(np.int32), rgb=True)
+    java("ij.process.ImageConverter")(image).convertRGBtoIndexedColor(16)
+    assert ["8-bit colour" in note for note in to_image(image).meta["notes"]] == [True]
+
+
+def test_grey_shown_in_colours_is_grey(session: Any, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 256, (7, 11)).astype(np.uint8)
+    imageplus(pixels).show()
+    session.run_macro('run("Fire");')
+    image = session.to_image()
+    np.testing.assert_array_equal(image.numpy(), pixels)
+    assert image.meta["notes"] == ()
+
+
 def test_channels_of_16_bit_colour_stay_channels(session: Any, rng: np.random.Generator) -> None:
     pixels = rng.integers(0, 65536, (3, 7, 11)).astype(np.uint16)
     image = to_imageplus(Image(pixels, "CYX", channels=RGB))

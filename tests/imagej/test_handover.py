@@ -115,6 +115,16 @@ def test_rois_lie_where_the_objects_were_found(
     assert len({r.name for r in rois}) == len(rois)
 
 
+def test_rows_of_part_tell_its_frames_and_slices(
+    tmp_path: Path, threshold_model: Path, models: deepbio.LoadedModels
+) -> None:
+    text = f"model=[{threshold_model}] output=table frames=2-3 slices=current"
+    macro = result_of(hand_over(tmp_path / "a", spots("TZYX"), text), models)
+    assert 'names = newArray("image", "unit", "slice", "frame", "label",' in macro
+    lines = [line.split("\t") for line in paths_in(macro, "rows.txt").read_text().splitlines()]
+    assert [line[2:4] for line in lines] == [["2", "2"], ["2", "2"], ["2", "3"], ["2", "3"]]
+
+
 def test_an_overlay_keeps_what_was_there(
     tmp_path: Path, threshold_model: Path, models: deepbio.LoadedModels
 ) -> None:

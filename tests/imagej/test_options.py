@@ -196,6 +196,10 @@ def test_the_core_gets_its_own_options() -> None:
         (ImageOptions, "minsize", ["'minsize'", "'min_size'"]),
         (ImageOptions, "model", ["'model' has no value", "model=value"]),
         (ImageOptions, "output=labels, rois", ["'rois'", "output=[labels, rois]"]),
+        (ImageOptions, "title=my result", ["no option 'result'", "title=[my result]"]),
+        (ImageOptions, "output_dir=/data/a b c log=debug", ["no option 'b'", "output_dir=[/data/a b]"]),
+        (ImageOptions, "model=nuclei perslice", ["'perslice'", "Did you mean 'per_slice'"]),
+        (ImageOptions, "title=[my result] new", ["no option 'new'", "Known:"]),
         (ImageOptions, "output=label", ["'output' is 'label'", "labels"]),
         (ImageOptions, "tile=big", ["'tile' is 'big'", "a whole number"]),
         (ImageOptions, "tile=2.5", ["'tile' is '2.5'", "a whole number"]),
@@ -222,6 +226,14 @@ def test_a_wrong_option_says_what_is_right(kind: type, text: str, told: list[str
     message = f"{caught.value.message} {caught.value.hint}"
     assert all(part in message for part in told), message
     assert "\n" not in message
+
+
+def test_paths_from_home_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    options, _ = read_options(ImageOptions, "model=~/net output_dir=[~/my results] input=~/a.tif title=~/b")
+    assert (options.model, options.output_dir) == ("/home/me/net", "/home/me/my results")
+    assert (options.input, options.title) == ("~/a.tif", "~/b")  # titles
+    assert read_options(BatchOptions, "input=~/in")[0].input == "/home/me/in"
 
 
 @pytest.mark.parametrize(

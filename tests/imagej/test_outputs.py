@@ -182,6 +182,7 @@ def test_rois_of_part_of_a_hyperstack(session: Any, model: str) -> None:
     run(session, f"{model} output=rois frames=2 slices=3-4")
     rois = manager().getRoisAsArray()
     assert [(roi.getZPosition(), roi.getTPosition()) for roi in rois] == [(3, 2), (3, 2), (4, 2), (4, 2)]
+    assert [str(roi.getName()) for roi in rois] == ["1-t2-z3", "2-t2-z3", "3-t2-z4", "4-t2-z4"]
     check_places(image, rois)
 
 
@@ -223,7 +224,15 @@ def test_no_objects(session: Any, model: str) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "told"),
-    [("pixel", "px"), ("micron", "um"), ("nm", "nm"), ("mm", "mm"), ("cm", "cm"), ("inch", "inch")],
+    [
+        ("pixel", "px"),
+        ("micron", "um"),
+        ("nm", "nm"),
+        ("mm", "mm"),
+        ("cm", "cm"),
+        ("inch", "inch"),
+        ("furlong", "furlong"),
+    ],
 )
 def test_results_are_in_the_unit_of_the_image(session: Any, model: str, unit: str, told: str) -> None:
     image = spots()
@@ -269,6 +278,21 @@ def test_results_of_a_time_lapse_have_frames(session: Any, model: str) -> None:
     assert column("label") == [1, 2] * 3
     frames = next(name for name in map(str, results().getHeadings()) if name in ("frame", "t"))
     assert sorted(set(column(frames))) in ([0, 1, 2], [1, 2, 3])
+
+
+def test_results_of_part_of_a_hyperstack_are_of_its_frames_and_slices(session: Any, model: str) -> None:
+    spots("TZYX")
+    run(session, f"{model} output=table frames=2-3 slices=4-5")
+    assert column("frame") == [2.0] * 4 + [3.0] * 4
+    assert column("slice") == [4.0, 4.0, 5.0, 5.0] * 2
+
+
+def test_results_of_a_loop_over_frames_tell_them_apart(session: Any, model: str) -> None:
+    spots("TZYX")
+    for frame in (1, 3):
+        run(session, f"{model} output=table frames={frame} slices=2")
+    assert column("frame") == [1.0, 1.0, 3.0, 3.0]
+    assert column("slice") == [2.0] * 4
 
 
 def test_results_in_batch_mode(session: Any, model: str) -> None:

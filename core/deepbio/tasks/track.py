@@ -69,7 +69,9 @@ def check_followed(image: Image, card: ModelCard) -> None:
     if image.size("T") < 2:
         raise InputMismatch(
             f"track follows objects through time; the image has {image.size('T')} frame (axes {image.axes}).",
-            _HINT,
+            f"{_HINT} If its slices are frames, its axes are told wrongly (Z for T)."
+            if "Z" in image.axes
+            else _HINT,
         )
     if image.size("Z") > 1:
         raise InputMismatch(f"track is for movies of single slices; the image has {image.size('Z')}.", _HINT)

@@ -108,6 +108,12 @@ def test_there_must_be_frames_of_one_slice(model, axes, shape):
         model.run(Image(np.zeros(shape, np.uint8), axes), RunOptions(track=True))
 
 
+def test_a_movie_whose_frames_are_told_as_slices_says_so(model):
+    with pytest.raises(InputMismatch) as caught:
+        model.run(Image(np.zeros((3, 32, 32), np.uint8), "ZYX"), RunOptions(track=True))
+    assert "Z for T" in caught.value.hint
+
+
 def test_classes_are_not_followed():
     with pytest.raises(InputMismatch, match="classes"):
         load_model("heart-lv").run(Image(np.zeros((2, 96, 96), np.uint8), "TYX"), RunOptions(track=True))
