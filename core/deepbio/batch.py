@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +27,12 @@ from deepbio.errors import (
 )
 from deepbio.events import Listener, Notice, Progress, silent
 from deepbio.families import family_of
+from deepbio.image import Image
 from deepbio.inputs import (
     RECORD,
     SAVES,
     Input,
+    channel_files,
     find_inputs,
     labels_of,
     names_labels,
@@ -166,7 +168,8 @@ def run_many(
     options = with_saved(options or RunOptions(), save)
     kinds = tuple(save) or (*family_of(model.card.task).outputs, *asked_for(options, model.card))
     job = _Job(model, Path(output_dir), options, kinds, overwrite)
-    names = plan_names(find_inputs(inputs, job.folder), job.folder)
+    files = find_inputs(inputs, job.folder, channels=channel_files(model.card))
+    names = plan_names(files, job.folder)
     job.check(names)
     model.many = model.many or len(names) > 1
     start = time.perf_counter()
@@ -254,7 +257,7 @@ class _Job:
             if "seg" in self.save:
                 check_seg(file, on_progress)
             self._refuse_objects(file, outputs)
-            image = read(file.path, lazy=True, series=file.series)
+            image = self._read(file)
             notes = list(image.meta.get("notes", ()))
             for note in notes:  # what had to be assumed: a wrong guess would be a wrong result
                 on_progress(Notice(note))
@@ -286,6 +289,10 @@ class _Job:
             seconds = round(time.perf_counter() - start, 3)
             return Row(str(file), "failed", seconds, message=_message(error), error=error)
         return Row(str(file), "done", round(time.perf_counter() - start, 3), objects, outputs=outputs)
+
+    def _read(self, file: Input) -> Image:
+        image = read(file.source, lazy=True, series=file.series)
+        return replace(image, channels=self.model.card.input.channels) if file.channels else image
 
     @contextmanager
     def _turn(self, file: Input, outputs: Mapping[str, Path], record: Path) -> Iterator[None]:

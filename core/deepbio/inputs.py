@@ -14,10 +14,11 @@ from deepbio.errors import ImageError, OptionError
 from deepbio.io import image_suffixes, is_dicom, list_series
 from deepbio.io.dicom_files import choose_series
 from deepbio.io.formats import FORMATS
+from deepbio.library import ModelCard
 
 __all__ = [
-    "BESIDES", "RECORD", "SAVES", "Input", "find_inputs", "key_of", "labels_of", "names_labels", "read_record",
-    "split_suffix",
+    "BESIDES", "RECORD", "SAVES", "Input", "channel_files", "find_inputs", "key_of", "labels_of",
+    "names_labels", "read_record", "split_suffix", "with_channels",
 ]  # fmt: skip
 
 SAVES = (
@@ -52,14 +53,22 @@ class Input:
         Which series of a DICOM folder: its UID, or ``"#1"`` where it has none; empty for files.
     number : int
         From 1, among the folder's series of images; 0 for files.
+    channels : tuple of Path
+        All files, where each channel has one; `path` is the first of them.
     """
 
     path: Path
     series: str = ""
     number: int = 0
+    channels: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.path} (series {self.number})" if self.number > 1 else str(self.path)
+
+    @property
+    def source(self) -> Path | tuple[Path, ...]:
+        """What :func:`deepbio.read` takes."""
+        return self.channels or self.path
 
     @property
     def key(self) -> str:
@@ -75,7 +84,7 @@ class Input:
 
 
 def find_inputs(
-    inputs: Sequence[str | Path | Input], output: Path | None = None, series: str = ""
+    inputs: Sequence[str | Path | Input], output: Path | None = None, series: str = "", channels: int = 1
 ) -> tuple[Input, ...]:
     """Expand folders and patterns into images, each once, in order.
 
@@ -93,12 +102,15 @@ def find_inputs(
     series : str
         Take this series of each DICOM folder, and nothing else: its UID, the beginning of it, or
         ``"#2"``.
+    channels : int
+        Above 1 for models whose channels come in files of their own (:func:`channel_files`): then ``knee_0000.nii.gz``
+        and ``knee_0001.nii.gz`` are one image.
 
     Raises
     ------
     ImageError
-        If a pattern matches nothing, a folder has no image, or a DICOM folder not that series. A file
-        that does not exist is kept: reading it will say so.
+        If a pattern matches nothing, a folder has no image, or a DICOM folder not that series, or a channel's file
+        is missing. A file that does not exist is kept: reading it will say so.
     OptionError
         If `series` is given and an input is no DICOM folder.
     """
@@ -115,7 +127,43 @@ def find_inputs(
         }
     if not found:
         raise ImageError("There is no input.", "Name images, folders or patterns.")
-    return tuple(found.values())
+    joined = (with_channels(image, channels) for image in found.values())
+    return tuple({image.key: image for image in joined}.values())
+
+
+def channel_files(card: ModelCard) -> int:
+    """Files that an image of this model comes in: one for each channel where its card says ``channel_files``."""
+    return max(len(card.input.channels), 1) if card.deepbio.get("channel_files") is True else 1
+
+
+def with_channels(image: Input, count: int) -> Input:
+    """An input with the files of its other channels: all that are called like it but for the ``_0000`` at the end.
+
+    Parameters
+    ----------
+    image : Input
+        The file of one of the channels; what is not called so (a 4D image) comes back as it is.
+    count : int
+        Files that there have to be, from :func:`channel_files`.
+
+    Raises
+    ------
+    ImageError
+        If one of them does not exist.
+    """
+    stem, suffix = split_suffix(image.path)
+    base, _, number = stem.rpartition("_")
+    if count == 1 or image.series or image.channels or not base or len(number) != 4 or not number.isdigit():
+        return image
+    ending = image.path.name[len(stem) :]
+    files = tuple(image.path.with_name(f"{base}_{k:04d}{ending}") for k in range(count))
+    missing = [file for file in files if not file.exists()]
+    if missing:
+        raise ImageError(
+            f"The model takes {count} channels, each in a file of its own: '{missing[0]}' does not exist.",
+            f"Files are called {base}_0000{suffix} to {base}_{count - 1:04d}{suffix}.",
+        )
+    return Input(files[0], channels=files)
 
 
 def _meant_by(item: str | Path, series: str) -> list[Input]:

@@ -49,6 +49,9 @@ def plan_names(files: Sequence[Input], folder: Path) -> dict[Input, str]:
 
 def _stem(item: Input) -> tuple[str, str]:
     """The name of an input without its suffix, and the suffix; a series has its folder's name."""
+    if item.channels:  # without the number of the channel
+        stem, suffix = split_suffix(item.path)
+        return stem.rpartition("_")[0], suffix
     if not item.series:
         return split_suffix(item.path)
     return item.path.resolve().name + (f"_s{item.number}" if item.number > 1 else ""), ""

@@ -87,6 +87,8 @@ def identity(file: Input) -> dict[str, Any]:
 def _parts(file: Input) -> tuple[Path, ...]:
     """The files that the pixels of an input are in."""
     path = file.path
+    if file.channels:
+        return file.channels
     if file.series:
         series = list_series(path)
         return next((one.files for one in series if file.series in (one.uid, f"#{one.number}")), ())

@@ -53,7 +53,7 @@ def explain(
     For cell.tif the results are cell-explanation.tif (numbers) and cell-heatmap.png (a picture), with
     --uncertainty also cell-uncertainty.tif and cell-table.csv.
     """
-    from deepbio.inputs import find_inputs
+    from deepbio.inputs import channel_files, find_inputs
     from deepbio.predict import load_model
     from deepbio.saving import asked_for
 
@@ -67,7 +67,7 @@ def explain(
     kinds = [*asked_for(how, loaded.card), *(["table"] if mapped.uncertainty else [])]
     if not kinds:
         raise OptionError("Neither a method nor an uncertainty is asked for.", "Leave --method out.")
-    files = find_inputs(inputs, output)
+    files = find_inputs(inputs, output, channels=channel_files(loaded.card))
     run_files(loaded, files, output, how, save=kinds, overwrite=overwrite, json=json, quiet=quiet)
 
 

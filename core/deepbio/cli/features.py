@@ -64,13 +64,14 @@ def features(
     each image (frame, slice, object). Points of the plot are coloured by the folder that their image lies in.
     """
     from deepbio.extraction.files import check_features_file, write_features
-    from deepbio.inputs import find_inputs
+    from deepbio.inputs import channel_files, find_inputs
+    from deepbio.library import find_model
     from deepbio.naming import plan_names
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
 
     check_features_file(output)
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, channels=channel_files(find_model(model)))
     names = plan_names(files, output.parent) if pictures.maps else {}
     made = pictures.made(output, names.values())
     files = tuple(one for one in files if one.path.resolve() not in made)  # of an earlier run

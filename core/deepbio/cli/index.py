@@ -95,7 +95,7 @@ def _described(
     json: bool,
 ) -> tuple[Table, int]:
     """Features of images, and how many could not be described; each is told."""
-    from deepbio.inputs import find_inputs
+    from deepbio.inputs import channel_files, find_inputs
     from deepbio.predict import load_model
     from deepbio.retrieval import describe_images
 
@@ -103,7 +103,7 @@ def _described(
         raise OptionError("An index of images needs a model.", "Name one with --model, or give features.")
 
     loaded = load_model(model, device=options.device)
-    files = find_inputs(inputs)
+    files = find_inputs(inputs, channels=channel_files(loaded.card))
     tell = FileTeller(json=json, alone=len(files) == 1)
     table = describe_images(loaded, files, vectors.asked(options), on_file=tell, on_progress=listener)
     return table, tell.failed

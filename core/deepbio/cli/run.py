@@ -77,7 +77,7 @@ def run(
     files is one image. A generator runs without INPUT: --count, --classes and --seed say what it makes,
     and --save dataset writes a folder that 'deepbio train' takes.
     """
-    from deepbio.inputs import find_inputs
+    from deepbio.inputs import channel_files, find_inputs
     from deepbio.predict import load_model
 
     kinds, overwrite = wanted.kinds, wanted.overwrite
@@ -85,7 +85,7 @@ def run(
     if not inputs:
         _make(loaded, output, options, kinds, overwrite=overwrite, json=json, quiet=quiet)
         return
-    files = find_inputs(inputs, output, wanted.series)
+    files = find_inputs(inputs, output, wanted.series, channel_files(loaded.card))
     run_files(loaded, files, output, options, save=kinds, overwrite=overwrite, json=json, quiet=quiet)
 
 

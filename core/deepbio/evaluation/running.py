@@ -13,6 +13,7 @@ from deepbio.errors import ImageError, InputMismatch, OptionError
 from deepbio.evaluation.scores import CaseScore, ClassScore, mean_of
 from deepbio.events import Listener, Notice, Progress, silent
 from deepbio.image import Grid, Image, LabelMap
+from deepbio.inputs import Input, channel_files, with_channels
 from deepbio.io import read, read_labels
 from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice, surface_distances
 from deepbio.metrics.overlap import present_labels
@@ -102,7 +103,8 @@ def _score(
     decoder = decoder_of(model.card, options)
     if decoder is None:
         raise InputMismatch(f"The model {model.card.name!r} gives no labels to compare.")
-    image, truth = read(case.image), read_labels(case.labels)
+    files = with_channels(Input(case.image), channel_files(model.card))
+    image, truth = read(files.source), read_labels(case.labels)
     _check_places(case, image, truth)
     start = time.perf_counter()
     result = model.run(image, options, on_progress=listener)

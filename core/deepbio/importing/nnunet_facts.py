@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from deepbio.errors import CardError
 from deepbio.importing.nnunet import Training
 from deepbio.library.card import Step
@@ -50,7 +52,9 @@ class Facts:
     channels : tuple of str
         Names of the input's channels.
     labels : mapping of int to str
-        Names of the labels but the background.
+        Names of the labels but the background; of a region, what is left of it under those that lie over it.
+    outputs : tuple of str
+        Names of the output channels.
     regions : tuple of int
         Label of each output channel, where these are regions that lie over each other; else empty.
     per_slice : bool
@@ -67,6 +71,7 @@ class Facts:
     inside: bool
     channels: tuple[str, ...]
     labels: Mapping[int, str]
+    outputs: tuple[str, ...]
     regions: tuple[int, ...] = field(default=())
     per_slice: bool = False
 
@@ -128,8 +133,7 @@ def _facts(training: Training, name: str, plan: Mapping[str, Any]) -> Facts:
     dims = len(plan["patch_size"])
     order = _order(forward, dims)
     channels = tuple(str(one) for one in _sorted(_channel_names(training.dataset)))
-    labels, regions = _labels(training.dataset)
-    heads = len(regions) or len(labels) + 1
+    labels, outputs, regions = _labels(training.dataset)
     steps, inside = _steps(training.plans, plan, len(channels), dims)
     natural = str(training.plans.get("image_reader_writer", "")).startswith("NaturalImage")
     spacing = () if natural else tuple(float(s) for s in turned_back(plan["spacing"], order))
@@ -137,13 +141,14 @@ def _facts(training: Training, name: str, plan: Mapping[str, Any]) -> Facts:
         configuration=name,
         dims=dims,
         order=order,
-        arguments=_arguments(plan, order, len(channels), heads),
+        arguments=_arguments(plan, order, len(channels), len(outputs)),
         patch=tuple(int(n) for n in turned_back(plan["patch_size"], order)),
         spacing=spacing,
         steps=steps,
         inside=inside,
         channels=channels,
         labels=labels,
+        outputs=outputs,
         regions=regions,
         per_slice=dims == 2 and not natural,
     )
@@ -172,8 +177,8 @@ def _sorted(names: Mapping[str, str]) -> list[str]:
     return [names[key] for key in sorted(names, key=int)]
 
 
-def _labels(dataset: Mapping[str, Any]) -> tuple[dict[int, str], tuple[int, ...]]:
-    """Names by label, and the label of each region."""
+def _labels(dataset: Mapping[str, Any]) -> tuple[dict[int, str], tuple[str, ...], tuple[int, ...]]:
+    """Names by label, names of the output channels, and the label of each region."""
     entries = {name: value for name, value in dataset["labels"].items() if name != "ignore"}
     background = [name for name, value in entries.items() if value in (0, [0])]
     found = {name: value for name, value in entries.items() if name not in background}
@@ -183,14 +188,35 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[dict[int, str], tuple[int, ...]
             raise CardError(
                 f"dataset.json has the labels {sorted(plain)}; expected all from 1 on, without gaps."
             )
-        return dict(sorted(plain.items())), ()
+        plain = dict(sorted(plain.items()))
+        return plain, ("background", *plain.values()), ()
     order = dataset.get("regions_class_order")
     if not isinstance(order, list) or len(order) != len(found):
         raise CardError(
             f"dataset.json has {len(found)} regions and regions_class_order {order!r}; expected one for each."
         )
     regions = tuple(int(label) for label in order)
-    return dict(zip(regions, map(str, found), strict=True)), regions
+    names = _names_of_rests(
+        {str(name): frozenset(np.atleast_1d(value).tolist()) for name, value in found.items()}
+    )
+    return dict(zip(regions, names, strict=True)), tuple(map(str, found)), regions
+
+
+def _names_of_rests(regions: Mapping[str, frozenset[int]]) -> list[str]:
+    """What a region's label means once later regions lie over it: ``tumour without core``.
+
+    Examples
+    --------
+    >>> _names_of_rests({"tumour": frozenset({1, 2, 3}), "core": frozenset({2, 3}), "active": frozenset({3})})
+    ['tumour without core', 'core without active', 'active']
+    """
+    entries = list(regions.items())
+    names = []
+    for k, (name, labels) in enumerate(entries):
+        over = [(other, set_) for other, set_ in entries[k + 1 :] if set_ & labels]
+        widest = [other for other, set_ in over if not any(set_ < larger for _, larger in over)]
+        names.append(name + (f" without {' and '.join(widest)}" if widest else ""))
+    return names
 
 
 def _steps(

@@ -88,7 +88,7 @@ def write_nnunet_package(folder: Path, target: Path, choice: ImportChoice) -> Mo
             **_words(training, facts),
             task="segment",
             inputs=[_input(raw, facts)],
-            outputs=[TensorContent(scores, _outputs(facts), description=_what(facts))],
+            outputs=[TensorContent(scores, facts.outputs, description=_what(facts))],
             **files.entries,
             config=_config(training, facts, mirror, choice),
             scores=_scores(training),
@@ -162,10 +162,6 @@ def _input(raw: np.ndarray, facts: Facts) -> TensorContent:
     )
 
 
-def _outputs(facts: Facts) -> tuple[str, ...]:
-    return tuple(facts.labels.values()) if facts.regions else ("background", *facts.labels.values())
-
-
 def _what(facts: Facts) -> str:
     return "scores of regions before the sigmoid" if facts.regions else "scores before softmax"
 
@@ -194,6 +190,8 @@ def _config(
             "checkpoint": choice.checkpoint,
         },
     }
+    if len(facts.channels) > 1 and facts.spacing:
+        config["channel_files"] = True
     if mirror:
         config["mirror"] = list(mirror)
     if facts.per_slice:

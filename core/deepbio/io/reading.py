@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from deepbio.errors import DeepBioError, ImageError, OptionError
 from deepbio.image import Image, LabelMap
 from deepbio.io.arrays import iter_blocks
+from deepbio.io.channels import join_channels
 from deepbio.io.dicom_files import is_dicom, is_dicom_folder
 from deepbio.io.files import check_file
 from deepbio.io.formats import FORMATS, Format, find_format
@@ -22,14 +23,14 @@ __all__ = ["info", "read", "read_labels"]
 _DICOM = next(form for form in FORMATS if form.name == "DICOM")
 
 
-def read(path: str | Path, *, lazy: bool = False, series: str = "") -> Image:
+def read(path: str | Path | Sequence[str | Path], *, lazy: bool = False, series: str = "") -> Image:
     """Read an image with its axes, spacing, channels and frame interval.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or sequence of them
         A TIFF (ImageJ, OME, plain), PNG, JPEG, NIfTI, NRRD, MetaImage or OME-Zarr; a DICOM file of any
-        name, or a folder with the files of a DICOM series.
+        name, or a folder with the files of a DICOM series. Several are the channels of one image, in order.
     lazy : bool
         Leave the pixels in the file until a part of them is asked for. TIFF and OME-Zarr are read
         in parts, so an image larger than memory is no problem; other formats are read whole, when
@@ -47,13 +48,19 @@ def read(path: str | Path, *, lazy: bool = False, series: str = "") -> Image:
     Raises
     ------
     ImageError
-        If the file is missing, damaged, cut off, or not of its format.
+        If the file is missing, damaged, cut off, or not of its format; or if several files are not of the same
+        pixels.
     MissingPackage
         If the format needs a package that is not installed.
     OptionError
         If a series is asked for of what is not DICOM.
     """
-    return _read(Path(path), lazy=lazy, labels=False, series=series)
+    if isinstance(path, str | Path):
+        return _read(Path(path), lazy=lazy, labels=False, series=series)
+    paths = [Path(one) for one in path]
+    if not paths:
+        raise ImageError("There is no file to read.", "Name one, or one for each channel.")
+    return join_channels([_read(one, lazy=lazy, labels=False, series=series) for one in paths], paths)
 
 
 def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:

@@ -133,7 +133,7 @@ def describe_images(
     for one in inputs:
         start, error = time.perf_counter(), None
         try:
-            image = read(one.path, lazy=True, series=one.series)
+            image = read(one.source, lazy=True, series=one.series)
             tables.append(_described(image, one, model, asked, keep))
             if len(tables[-1][0]):
                 asked = replace(asked, layer=str(tables[-1][0]["layer"][0]))  # one for all
