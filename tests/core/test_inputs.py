@@ -18,6 +18,7 @@ from deepbio.inputs import (
     split_suffix,
 )
 from deepbio.naming import plan_names
+from deepbio.records import identity
 from tests.conftest import make_grid
 from tests.core.io.dicom_series import ROOT, base, write_series
 
@@ -294,3 +295,22 @@ def test_a_model_is_no_label_image(tmp_path) -> None:
     assert names_labels("cells.tif")
     assert names_labels("pairs.csv")
     assert names_labels("m/{name}.tif")
+
+
+def test_files_of_channels_are_one_input_where_the_model_has_them_so(tmp_path: Path) -> None:
+    for name in ("knee_0000.nii.gz", "knee_0001.nii.gz", "hip_0000.nii.gz", "hip_0001.nii.gz", "4d.nii.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    files = find_inputs([tmp_path], channels=2)
+    assert [file.path.name for file in files] == ["4d.nii.gz", "hip_0000.nii.gz", "knee_0000.nii.gz"]
+    assert [len(file.channels) for file in files] == [0, 2, 2]
+    assert files[1].source == (tmp_path / "hip_0000.nii.gz", tmp_path / "hip_0001.nii.gz")
+    assert files[0].source == tmp_path / "4d.nii.gz"
+    # whichever is named, it is the same image
+    assert find_inputs([tmp_path / "knee_0001.nii.gz"], channels=2) == files[2:]
+    assert list(plan_names(files, tmp_path / "out").values()) == ["4d", "hip", "knee"]
+    assert find_inputs(files, channels=2) == files
+    assert len(find_inputs([tmp_path])) == 5
+    told = identity(files[1])
+    assert (told["files"], told["bytes"]) == (2, 2)
+    with pytest.raises(ImageError, match=r"takes 3 channels, .*hip_0002\.nii\.gz' does not exist"):
+        find_inputs([tmp_path], channels=3)

@@ -8,15 +8,17 @@ not the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from deepbio.engine.geometry import Working
-from deepbio.engine.placement import GridSpec, Placement, place
-from deepbio.engine.statistics import blocks
+from deepbio.engine.placement import GridSpec, Placement
+from deepbio.engine.resample import nearest
+from deepbio.engine.statistics import Transform, blocks
 from deepbio.engine.steps import Normaliser, prepare
-from deepbio.image import ArrayLike
+from deepbio.image import ArrayLike, Grid
 from deepbio.library.card import SPATIAL, Step
 
 __all__ = ["EarlyNormalised", "early_statistics", "early_working"]
@@ -29,8 +31,8 @@ class EarlyNormalised:
     ----------
     array : array-like, shape (C, [z,] y, x)
         Raw pixels on the image's own grid.
-    normalise : Normaliser
-        What is done to them.
+    normalise : callable
+        What is done to blocks of them, as a `Normaliser`.
 
     Examples
     --------
@@ -42,7 +44,7 @@ class EarlyNormalised:
       [ 1.225]]]
     """
 
-    def __init__(self, array: ArrayLike, normalise: Normaliser) -> None:
+    def __init__(self, array: ArrayLike, normalise: Transform) -> None:
         self._array, self._normalise = array, normalise
         self.shape = tuple(array.shape)
         self.dtype = np.dtype(np.float32)
@@ -74,7 +76,7 @@ def early_statistics(
     return prepare(boxed, _names(boxed), steps, inside=spec.inside == "nonzero")
 
 
-def early_working(array: ArrayLike, placement: Placement, normalise: Normaliser) -> Working:
+def early_working(array: ArrayLike, placement: Placement, normalise: Transform) -> Working:
     """The image on the working grid, normalised on its own pixels.
 
     Parameters
@@ -83,7 +85,7 @@ def early_working(array: ArrayLike, placement: Placement, normalise: Normaliser)
         Raw pixels on the image's own grid.
     placement : Placement
         Where the working grid lies.
-    normalise : Normaliser
+    normalise : callable
         From :func:`early_statistics`.
 
     Returns
@@ -100,20 +102,35 @@ def _names(array: ArrayLike) -> tuple[str, ...]:
 
 
 def _boxed(array: ArrayLike, placement: Placement) -> Working:
-    """The pixels of the box, as they are."""
-    spans = [(0, 0)] * len(placement.axes)
-    for (start, stop), axis, flip in zip(placement.box, placement.axes, placement.flips, strict=True):
-        n = placement.source.shape[axis]
-        spans[axis] = (n - stop, n - start) if flip else (start, stop)
-    return Working(array, place(placement.source, GridSpec(), tuple(spans)))
+    """The pixels of the box in canonical axes, as they are."""
+    return Working(array, replace(placement, grid=Grid(placement.box_shape)))
 
 
 def _limits(ready: EarlyNormalised, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest value of each channel in the box."""
+    """Smallest and largest value in the box of each channel, or of the slice that a thick one is taken from.
+
+    Their axes are those of the working image; those along which there is one limit have size 1.
+    """
     boxed = _boxed(ready, placement)
-    low = np.full(boxed.shape[0], np.inf, np.float32)
+    thick = placement.thick
+    parts: list[ArrayLike] = [boxed]
+    if thick is not None:
+        key = [slice(None)] * len(boxed.shape)
+        parts = [boxed[(*key[: thick + 1], slice(i, i + 1))] for i in range(boxed.shape[thick + 1])]
+    limits = [_limits_of(part) for part in parts]
+    low, high = (np.stack(side, axis=1) for side in zip(*limits, strict=True))  # (C, slices)
+    shape = [low.shape[0]] + [1] * (len(boxed.shape) - 1)
+    if thick is not None:
+        index = nearest(placement.box_shape[thick], placement.grid.shape[thick])
+        low, high = low[:, index], high[:, index]
+        shape[thick + 1] = len(index)
+    return low.reshape(shape), high.reshape(shape)
+
+
+def _limits_of(array: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    low = np.full(array.shape[0], np.inf, np.float32)
     high = -low
-    for block in blocks(boxed, _names(boxed)):
+    for block in blocks(array, _names(array)):
         rows = block.reshape(block.shape[0], -1)
         np.minimum(low, rows.min(axis=1), out=low)
         np.maximum(high, rows.max(axis=1), out=high)

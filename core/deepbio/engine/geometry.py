@@ -142,7 +142,8 @@ class Working:
     """An array-like of shape (C, [z,] y, x) on the working grid; interpolates only what is sliced.
 
     Pixels keep their type and values where the placement is exact; else they are float32, and not beyond
-    the `limits` (smallest and largest of each channel) where there are any. Made by :func:`to_working`.
+    the `limits` (smallest and largest, of shapes that broadcast to this) where there are any. Made by
+    :func:`to_working`.
     """
 
     def __init__(
@@ -187,9 +188,9 @@ class Working:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=outer + 1)
         values = interpolate_axis(whole, outer + 1, maps[outer], *places[outer])
         if self._limits is not None:
-            shape = (-1,) + (1,) * len(places)
-            least, most = (limit[slice(*spans[0])].reshape(shape) for limit in self._limits)
-            np.clip(values, least, most, out=values)
+            sizes = zip(spans, self._limits[0].shape, strict=True)
+            key = tuple(slice(*span) if size > 1 else slice(None) for span, size in sizes)
+            np.clip(values, self._limits[0][key], self._limits[1][key], out=values)
         return values
 
     def bands(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:

@@ -187,6 +187,13 @@ class Placement:
             return self._as_nnunet(self.grid.shape, self.box_shape, (self.grid.spacing, after), "linear")
         return tuple(AxisMap(n, count) for n, count in zip(self.grid.shape, self.box_shape, strict=True))
 
+    @property
+    def thick(self) -> int | None:
+        """The axis along which the nearest pixel is taken, where nnU-Net's rule finds one."""
+        if self.interpolation != "nnunet":
+            return None
+        return _thick_axis([self.source.spacing[axis] for axis in self.axes], self.grid.spacing)
+
     def _as_nnunet(
         self,
         sizes: Sequence[int],

@@ -11,10 +11,12 @@ import numpy as np
 from deepbio.engine.early import early_statistics, early_working
 from deepbio.engine.geometry import GridSpec, Placement, place, place_image
 from deepbio.engine.placement import Box
+from deepbio.engine.statistics import Transform
 from deepbio.engine.steps import Normaliser, prepare
 from deepbio.events import Listener, silent
 from deepbio.image import Image
 from deepbio.library import ModelCard
+from deepbio.library.card import Step
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, stack_of
 from deepbio.tasks.placed import Placed, place_frame, settled
 
@@ -78,7 +80,7 @@ def open_frame(
 
 def _early(
     image: Image, frame: Frame, card: ModelCard, spec: GridSpec, stacks: Stacks
-) -> tuple[Placement, Normaliser]:
+) -> tuple[Placement, Transform]:
     """Where a frame lies, and its normalisation: a slice has the box and the statistics of its stack."""
     grid, steps = frame_grid(image, frame), card.input.steps
     if frame.z is None:
@@ -87,6 +89,15 @@ def _early(
     if frame.t not in stacks:
         stack = stack_of(image, frame)
         whole = place_image(stack.view, frame_grid(image, stack), GridSpec(crop=spec.crop))
-        stacks[frame.t] = whole.box, early_statistics(stack.view, whole, spec, steps)
+        stacks[frame.t] = (
+            whole.box,
+            early_statistics(stack.view, whole, spec, [_of_stack(one) for one in steps]),
+        )
     box, own = stacks[frame.t]
-    return place(grid, spec, box[1:]), own
+    return place(grid, spec, box[1:]), lambda block: own(block[:, np.newaxis])[:, 0]
+
+
+def _of_stack(step: Step) -> Step:
+    """A step that is taken over slices, taken over their stack."""
+    axes = step.kwargs.get("axes")
+    return step if axes is None or "y" not in axes else Step(step.id, {**step.kwargs, "axes": ["z", *axes]})

@@ -83,7 +83,7 @@ class Service:
             self._turn.release()
 
     def _add_model(self, request: Mapping[str, Any], updates: Updates) -> Answer:
-        from deepbio.library import add_model
+        from deepbio.importing import add_model
 
         path = Path(_text(request, "path"))
         card = add_model(path, name=request.get("name") or None, replace=request.get("replace") is True)

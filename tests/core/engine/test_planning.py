@@ -81,3 +81,30 @@ def test_the_ladder_stops_at_the_networks_minimum(plain_card):
         rung.tile for rung in ladder_for(plain_card(minimum=200), Rung(cpu_device(), "auto", (512, 512)))
     ]
     assert tiles == [(512, 512), (256, 256), (200, 200)]
+
+
+def test_a_tile_that_the_card_fixes_is_kept_whatever_the_image_and_the_memory(plain_card, monkeypatch):
+    card = plain_card(3, tile={"size": [20, 48, 40], "overlap": 0.5, "fixed": True, "pad": "zero"})
+    rung = first_rung(card, device("cpu", 0, monkeypatch))
+    assert rung.tile == (20, 48, 40)
+    assert {one.tile for one in ladder_for(card, rung)} == {rung.tile}
+    plan = plan_for(card, (9, 100, 33), rung)
+    assert (plan.tile, plan.pad) == ((20, 48, 40), "zero")
+    assert plan.starts == ((-5,), (0, 17, 34, 52), (-3,))
+    free = plan_for(plain_card(3, tile={"size": [20, 48, 40], "overlap": 0.5}), (9, 100, 33), rung)
+    assert free.tile[0] < 20
+    assert free.pad == "reflect"
+
+
+@pytest.mark.parametrize(
+    ("tile", "message"),
+    [
+        ({"size": [32, 32], "fixed": "yes"}, "fixed 'yes'"),
+        ({"fixed": True}, "with a size"),
+        ({"size": [32, 32], "pad": "edge"}, "pad 'edge'; expected one of reflect, zero"),
+    ],
+)
+def test_a_tile_that_cannot_be_understood_is_told(plain_card, tile, message):
+    card = plain_card(tile=tile)
+    with pytest.raises(CardError, match=message):
+        plan_for(card, (40, 40), Rung(cpu_device(), "auto", (32, 32), 1))

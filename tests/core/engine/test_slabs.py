@@ -2,6 +2,7 @@
 
 import gc
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,3 +221,26 @@ def test_a_plan_for_another_image_is_refused(fake):
         predict_scores(
             ArraySource(np.ones((1, 20, 21))), fake("identity"), plan_tiles((20, 20), tile=(16, 16))
         )
+
+
+@pytest.mark.parametrize(("shape", "tile"), [((5, 7), (8, 12)), ((3, 40), (8, 16)), ((6, 5, 9), (8, 8, 4))])
+def test_small_images_are_padded_with_zeros_where_the_card_says_so(fake, shape, tile):
+    image = phantom((2,), shape) + 1
+    plan = replace(plan_tiles(shape, tile=tile, overlap=0.5, minimum=tile), pad="zero")
+    seen = []
+    runtime = fake("identity")
+
+    def spy(batch):
+        seen.extend(batch.copy())
+        return runtime(batch)
+
+    spy.device = runtime.device
+    np.testing.assert_allclose(predict_scores(ArraySource(image), spy, plan), image, rtol=0, atol=1e-6)
+    before = [max(-starts[0], 0) for starts in plan.starts]
+    assert before == [max(t - n, 0) // 2 for n, t in zip(shape, tile, strict=True)]
+    inner = [slice(b, b + n) for b, n in zip(before, shape, strict=True)]
+    for part in seen:
+        outside = np.ones(part.shape, bool)
+        outside[(slice(None), *inner)] = False
+        assert not part[outside].any()
+        assert part[~outside].min() >= 1

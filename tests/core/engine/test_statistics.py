@@ -103,3 +103,27 @@ def test_numbers_that_are_none_are_found_in_any_block(monkeypatch):
     image[1, 4, 6, 10] = np.nan
     with pytest.raises(InputMismatch, match="not numbers"):
         StreamMeasure(image, AXES).moments(None, same)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("axes", [ZYX, AXES])
+def test_only_what_is_inside_counts_and_the_rest_stays_zero(dtype, axes, monkeypatch):
+    monkeypatch.setattr(statistics, "BLOCK", 50)
+    image = (PHANTOM % 120 + 1).astype(dtype)
+    inside = np.random.default_rng(0).random(image.shape[1:]) < 0.4
+    image[:, ~inside] = 0
+    image[0, 2] = 0  # in one channel only: still inside
+    step = Step("zero_mean_unit_variance", {"axes": axes, "eps": 1e-8})
+    found = prepare(Slices(image, 50), AXES, [step], inside=True)(image)
+    kept = image[:, inside].astype(np.float64)
+    over = 1 if axes == ZYX else None
+    expected = (kept - kept.mean(over, keepdims=True)) / kept.std(over, keepdims=True)
+    np.testing.assert_allclose(found[:, inside], expected, rtol=1e-5, atol=1e-5)
+    assert not found[:, ~inside].any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_an_image_without_an_inside_stays_zero(dtype):
+    image = np.zeros((1, 4, 5), dtype)
+    step = Step("zero_mean_unit_variance", {"axes": ["y", "x"], "eps": 1e-8})
+    assert not prepare(image, ("channel", "y", "x"), [step], inside=True)(image).any()

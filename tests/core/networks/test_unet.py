@@ -14,6 +14,16 @@ VARIANTS = [
     {"dims": 3, "features": (4, 6, 8), "strides": (1, (1, 2, 2), 2), "kernels": ((1, 3, 3), 3, 3)},
     {"dims": 3, "features": (4, 6), "encoder": "residual", "convs": (1, 3), "decoder_convs": 1},
     {"dims": 2, "features": (4, 6, 8), "norm": "none", "kernels": (5, 3, 3)},
+    {
+        "dims": 3,
+        "features": (4, 6, 6),
+        "encoder": "pooled",
+        "norm": "instance",
+        "convs": (1, 2, 2),
+        "strides": (1, (1, 2, 2), 2),
+        "kernels": ((1, 3, 3), 3, 3),
+    },
+    {"dims": 2, "features": (4, 6), "encoder": "pooled", "convs": (2, 1)},
 ]
 NAMES = [" ".join(str(v) for v in variant.values()) for variant in VARIANTS]
 
@@ -53,6 +63,22 @@ def test_the_receptive_field_is_reached_at_some_pixel() -> None:
         touched = image.grad.abs().sum((0, 1)).nonzero()
         widest = max(widest, int((touched.max(0).values - touched.min(0).values + 1).max()))
     assert (widest, widest) == net.receptive_field
+
+
+def test_pooled_shortcuts_average_and_the_stem_comes_first() -> None:
+    net = _network(dims=2, features=(4, 4, 6), encoder="pooled", norm="none", convs=(1, 1, 1))
+    stem, block = net.encoder[0][0], net.encoder[1][0]
+    assert (stem[0].in_channels, stem[0].out_channels) == (2, 4)
+    assert [type(part).__name__ for part in block.shortcut] == [
+        "AvgPool2d"
+    ]  # as many features: no convolution
+    assert [type(part).__name__ for part in net.encoder[2][0].shortcut] == ["AvgPool2d", "Sequential"]
+    assert len(net.encoder[0][2].shortcut) == 0
+    for part in (*block.body[0], *block.body[2]):
+        torch.nn.init.zeros_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    image = torch.rand(1, 4, 6, 8)
+    torch.testing.assert_close(block(image), torch.nn.functional.avg_pool2d(image, 2))
 
 
 def test_deep_supervision_while_training_only() -> None:

@@ -7,6 +7,7 @@ from scipy import ndimage
 from deepbio.errors import CardError
 from deepbio.metrics import average_precision
 from deepbio.tasks.decode import Decoder, decode, keep_largest, split_objects
+from deepbio.tasks.stitch import label_bands
 
 from .scenes import perfect_scores, touching_discs
 
@@ -106,4 +107,33 @@ def test_largest_is_a_list_of_classes(entries) -> None:
 @pytest.mark.parametrize("entries", [{"method": "magic"}, {"method": "votes", "sead": 0.5}])
 def test_a_card_with_unknown_entries_is_told(entries) -> None:
     with pytest.raises(CardError, match="known are the entries"):
+        Decoder.from_card(entries)
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_later_regions_lie_over_earlier_ones(logits: bool) -> None:
+    scores = np.random.default_rng(0).standard_normal((3, 9, 11, 7)).astype(np.float32)
+    decoder = Decoder("regions", regions=(1, 300, 2), threshold=0.7, logits=logits)
+    given = scores if logits else 1 / (1 + np.exp(-scores))
+    found = decode(given, decoder)
+    level = np.log(0.7 / 0.3)
+    expected = np.select([scores[2] > level, scores[1] > level, scores[0] > level], [2, 300, 1], 0)
+    np.testing.assert_array_equal(found, expected)
+    out = np.zeros(scores.shape[1:], np.uint16)
+    bands = [(0, 4, given[:, :4]), (4, 9, given[:, 4:])]
+    assert label_bands(bands, decoder, out) == 3
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"method": "regions"}, "without regions"),
+        ({"method": "regions", "regions": [0, 1]}, "regions \\[0, 1\\]"),
+        ({"method": "classes", "regions": [1]}, "the method 'regions'"),
+        ({"method": "regions", "regions": [1], "largest": [1]}, "the method 'classes'"),
+    ],
+)
+def test_regions_that_cannot_be_understood_are_told(entries: dict[str, object], message: str) -> None:
+    with pytest.raises(CardError, match=message):
         Decoder.from_card(entries)
