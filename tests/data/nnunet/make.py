@@ -222,11 +222,16 @@ def predict() -> None:
                 print(*words, labels.shape, np.bincount(labels.ravel().astype(int)), flush=True)
 
 
-if COMMAND == "train_plain":
-    write_data_set(901, "Plain", PLAIN)
-    train(901, "Plain", "ExperimentPlanner", {"3d_fullres": (0, 1), "2d": (0,)}, [8, 16, 24], 9)
-elif COMMAND == "train_regions":
-    write_data_set(902, "Regions", REGIONS)
-    train(902, "Regions", "nnUNetPlannerResEncM", {"3d_fullres": (0,)}, [8, 12, 16], 14)
-else:
-    predict()
+def main() -> None:
+    if COMMAND == "train_plain":
+        write_data_set(901, "Plain", PLAIN)
+        train(901, "Plain", "ExperimentPlanner", {"3d_fullres": (0, 1), "2d": (0,)}, [8, 16, 24], 9)
+    elif COMMAND == "train_regions":
+        write_data_set(902, "Regions", REGIONS)
+        train(902, "Regions", "nnUNetPlannerResEncM", {"3d_fullres": (0,)}, [8, 12, 16], 14)
+    else:
+        predict()
+
+
+if __name__ == "__main__":  # nnU-Net's processes import this file
+    main()
