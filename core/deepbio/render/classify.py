@@ -12,7 +12,8 @@ from PIL import ImageDraw, ImageFont
 
 from deepbio.errors import OptionError
 from deepbio.image import RGB
-from deepbio.render.overlay import CLASS_COLORS, overlay, stretch
+from deepbio.render.overlay import overlay, stretch
+from deepbio.render.page import CLASS_COLORS
 
 if TYPE_CHECKING:
     from deepbio.image import Image, Table

@@ -12,7 +12,8 @@ from PIL import ImageDraw, ImageFont
 from deepbio.errors import OptionError
 from deepbio.image import Image
 from deepbio.metrics.restoration import fit_intensity
-from deepbio.render.overlay import GAP, INK, PANEL, PAPER, STRIP, stretch
+from deepbio.render.overlay import PANEL, stretch
+from deepbio.render.page import GAP, INK, PAPER, STRIP
 
 if TYPE_CHECKING:
     from deepbio.library import ModelCard

@@ -6,7 +6,8 @@ import pytest
 from deepbio.image import RGB, Grid, Image, LabelMap
 from deepbio.io.lut import label_colours
 from deepbio.render import count_per_frame, outlines, overlay, stretch
-from deepbio.render.overlay import CLASS_COLORS, _frames
+from deepbio.render.overlay import _frames
+from deepbio.render.page import CLASS_COLORS
 
 YELLOW = (255, 221, 0)
 
@@ -168,3 +169,26 @@ def test_slices_of_a_volume_are_those_with_labels() -> None:
     captions = [frame.where["Z"] for frame in _frames(LabelMap(labels, "ZYX"))]
     assert captions == [30, 31, 32, 33]
     assert [frame.where["Z"] for frame in _frames(LabelMap(labels * 0, "ZYX"))] == [5, 15, 25, 35]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 0.8, 3.1), (1.0, 2.0, 1.0), (1.0, 1.0, 1.05)])
+def test_pixels_are_as_long_as_they_are_in_the_body(spacing) -> None:
+    shape = (2, 60, 8)
+    grid = Grid(shape, spacing, unit="millimeter")
+    labels = LabelMap(
+        np.zeros(shape, np.uint8),
+        "ZYX",
+        grid,
+        {1: "a class with a name that is wider than the whole picture is"},
+    )
+    labels.array[:, 10:20, 2:5] = 1
+    page = overlay(Image(np.arange(960).reshape(shape), "ZYX", grid), labels, title="narrow.nii.gz")
+    rows = np.asarray(page.convert("L"))
+    panel = rows[40:, 8:]  # under the strip with the title
+    width = int(np.argmax((panel[200] == 255) & (panel[210] == 255)))
+    height = int(np.argmax(panel[:, 2] == 255))
+    assert width / height == pytest.approx(
+        8 * spacing[2] / (60 * spacing[1]), rel=0.05 if spacing[2] != 1.05 else 0.1
+    )
+    assert page.width >= 400  # room for the legend
+    assert (rows[-20:, -20:] == 255).all()

@@ -6,7 +6,7 @@ import pytest
 from deepbio.errors import OptionError
 from deepbio.image import RGB, Image
 from deepbio.library import find_model
-from deepbio.render.overlay import GAP, STRIP
+from deepbio.render.page import GAP, STRIP
 from deepbio.render.restore import before_after, picture
 from deepbio.tasks import Result
 
