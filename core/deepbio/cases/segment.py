@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepbio import io
+from deepbio.cases.decathlon import files_of, is_decathlon
 from deepbio.cases.table import first_of, image_files, is_image, name_of, read_rows, same_names
 from deepbio.errors import ImageError, InputMismatch
 from deepbio.image import RGB, Grid, Image, LabelMap
@@ -35,6 +36,8 @@ class Case:
     ----------
     image, labels : Path
         The files.
+    others : tuple of Path
+        Files of the second and further channels, where each channel has its own.
     group : str
         What kind of image it is (stain, scanner); scores are told per group and training
         draws the groups evenly.
@@ -49,6 +52,12 @@ class Case:
     group: str = ""
     split: str = ""
     patient: str = ""
+    others: tuple[Path, ...] = ()
+
+    @property
+    def source(self) -> Path | tuple[Path, ...]:
+        """What :func:`deepbio.read` takes."""
+        return (self.image, *self.others) if self.others else self.image
 
     @property
     def name(self) -> str:
@@ -95,7 +104,8 @@ def read_cases(source: Path | str) -> list[Case]:
         Either a CSV file with columns ``image`` and ``label`` (paths relative to the CSV) and
         optionally ``split``, ``group`` (or ``kind``) and ``patient``; or a folder with ``images/``
         and ``labels/`` (or ``masks/``) that hold files of the same stem, optionally inside
-        ``train/`` and ``val/``; or a folder whose ``index.csv`` has the columns of the CSV, or
+        ``train/`` and ``val/``; or a folder with ``imagesTr`` and ``labelsTr`` as nnU-Net and the Decathlon have
+        them; or a folder whose ``index.csv`` has the columns of the CSV, or
         a column ``file`` (with suffix) or ``id`` (without) that names the files in ``images/``
         and ``labels/``.
 
@@ -112,7 +122,12 @@ def read_cases(source: Path | str) -> list[Case]:
     source = Path(source)
     if source.is_dir():
         index = source / "index.csv"
-        cases = _from_csv(index) if index.is_file() else _from_folder(source)
+        if index.is_file():
+            cases = _from_csv(index)
+        elif is_decathlon(source):
+            cases = [Case(files[0], labels, others=files[1:]) for files, labels in files_of(source)]
+        else:
+            cases = _from_folder(source)
     elif source.is_file():
         cases = _from_csv(source)
     else:
@@ -215,7 +230,7 @@ def load_sample(case: Case, channels: int | None = None) -> Sample:
     ImageError
         If a file cannot be read, or a label is above 16,777,215.
     """
-    image = io.read(case.image)
+    image = io.read(case.source)
     labels = io.read_labels(case.labels)
     if "T" in image.axes or "T" in labels.axes:
         raise InputMismatch(

@@ -103,8 +103,8 @@ def _score(
     decoder = decoder_of(model.card, options)
     if decoder is None:
         raise InputMismatch(f"The model {model.card.name!r} gives no labels to compare.")
-    files = with_channels(Input(case.image), channel_files(model.card))
-    image, truth = read(files.source), read_labels(case.labels)
+    files = Input(case.image) if case.others else with_channels(Input(case.image), channel_files(model.card))
+    image, truth = read(case.source if case.others else files.source), read_labels(case.labels)
     _check_places(case, image, truth)
     start = time.perf_counter()
     result = model.run(image, options, on_progress=listener)

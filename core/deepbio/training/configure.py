@@ -16,6 +16,7 @@ import numpy as np
 
 from deepbio.engine.geometry import GridSpec
 from deepbio.errors import OptionError
+from deepbio.image import RGB
 from deepbio.training.fingerprint import Fingerprint
 
 __all__ = [
@@ -353,6 +354,9 @@ def _flat(seen: Fingerprint, budget: Budget) -> Configuration:
 def normalisation(seen: Fingerprint, dims: int, modality: str) -> list[dict[str, Any]]:
     """BioImage.IO steps: CT by the foreground's statistics, all else by each image's percentiles.
 
+    Colours keep their proportions; channels of other images are measured one by one, as they may be of different
+    sequences or stains.
+
     CT numbers mean the same in every image: they are clipped to the 0.5th and 99.5th percentile of
     labelled voxels, then their mean is subtracted and they are divided by their deviation.
 
@@ -372,6 +376,7 @@ def normalisation(seen: Fingerprint, dims: int, modality: str) -> list[dict[str,
             {"id": "clip", "kwargs": {"min": told["low"], "max": told["high"]}},
             {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": told["mean"], "std": spread}},
         ]
-    axes = ["channel", *"zyx"[3 - dims :]]
+    alone = max(seen.channels) > 1 and (seen.dims == 3 or max(seen.channels) != len(RGB))
+    axes = [*([] if alone else ["channel"]), *"zyx"[3 - dims :]]
     kwargs = {"axes": axes, "min_percentile": 1.0, "max_percentile": 99.8}
     return [{"id": "scale_range", "kwargs": kwargs}]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from deepbio.cases.decathlon import is_decathlon, told_of
 from deepbio.errors import OptionError
 from deepbio.library.content import PackageContent, TensorContent, check_content
 from deepbio.library.spatial import check_sizes
 
-__all__ = ["Description", "check_description", "read_description", "title_of"]
+__all__ = ["Description", "check_description", "read_description", "title_of", "with_told"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Description:
         Instead of `class_names`: a name, or ``name`` with, where wanted, ``color`` ("#rrggbb") and the
         codes ``category``, ``type`` and ``modifier``, each with ``scheme``, ``value`` and
         ``meaning``. It goes to the card as it is; labels that are not listed are refused.
+    channels : sequence of str
+        Names of the input's channels; by default those of colours, or numbers.
+    channel_files : bool
+        Whether each channel comes in a file of its own, ``NAME_0000``, ``NAME_0001``...
     per_slice : bool
         A 2D model that is always run slice by slice on a stack, without asking.
     sizes : mapping
@@ -63,6 +68,8 @@ class Description:
     tags: Sequence[str] = ()
     class_names: Mapping[int, str] = field(default_factory=dict)
     classes: Mapping[int, Any] = field(default_factory=dict)
+    channels: Sequence[str] = ()
+    channel_files: bool = False
     per_slice: bool = False
     sizes: Mapping[str, Any] = field(default_factory=dict)
     version: str = "0.1.0"
@@ -164,6 +171,30 @@ def check_description(about: Description, task: str) -> None:
         **about.words, task=task, inputs=[tensor], outputs=[tensor], network="unet", safetensors=Path()
     )
     check_content(content)
+
+
+def with_told(about: Description, data: Path, files: int) -> Description:
+    """A description with what the data set's own ``dataset.json`` says, where it says nothing itself.
+
+    Parameters
+    ----------
+    about : Description
+        Of the user.
+    data : Path
+        The data set; nothing is added unless it is a folder as nnU-Net and the Decathlon have them.
+    files : int
+        How many files an image has.
+    """
+    if not is_decathlon(data):
+        return about
+    told = told_of(data)
+    return replace(
+        about,
+        classes=about.classes or ({} if about.class_names else told.classes),
+        channels=about.channels or (told.channels if files > 1 else ()),
+        channel_files=about.channel_files or files > 1,
+        training_data=about.training_data or told.name,
+    )
 
 
 def read_description(path: Path) -> Description:

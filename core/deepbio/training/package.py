@@ -67,7 +67,9 @@ def package_content(
         inputs = TensorContent(
             test=raw[None],
             sample=raw[None],
-            channels=input_names(raw.shape[0]),
+            channels=tuple(about.channels)
+            if len(about.channels) == raw.shape[0]
+            else input_names(raw.shape[0]),
             minimum=network.divisor,
             step=network.divisor,
             steps=steps,
@@ -129,9 +131,11 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
         config["mirror"] = list(plan.augmentation.mirror)
     if plan.per_slice or about.per_slice:
         config["per_slice"] = True
+    if about.channel_files:
+        config["channel_files"] = True
     if about.sizes:
         config["sizes"] = dict(about.sizes)
-    if plan.channels == 3:
+    if plan.channels == 3 and not about.channels:  # colours
         config["grey"] = "repeat"
     return config
 

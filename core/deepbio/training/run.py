@@ -18,7 +18,7 @@ from deepbio.library.package import check_place, write_package
 from deepbio.networks.unet import UNet
 from deepbio.predict import load_model
 from deepbio.training.calibrate import Calibration, choose_decoder, choose_largest
-from deepbio.training.description import Description, check_description, title_of
+from deepbio.training.description import Description, check_description, title_of, with_told
 from deepbio.training.facts import CaseFacts, check_labels, gaps_told, write_facts
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
@@ -69,7 +69,10 @@ def propose_plan(
     ImageError, InputMismatch
         If the data cannot be trained on.
     """
-    planner = _Planner(Path(data), read_cases(data), about, on_progress)
+    cases = read_cases(data)
+    if about is not None:
+        about = with_told(about, Path(data), files=1 + len(cases[0].others))
+    planner = _Planner(Path(data), cases, about, on_progress)
     plan, seen = planner.make(wishes)
     if save is not None:
         planner.write(save, plan, seen)
@@ -215,8 +218,9 @@ def train(
     work = output.with_name(f"{output.name}.training")
     about = about or Description(title=title_of(output))
     check_place(output)
-    check_description(about, "segment")
     cases = read_cases(data)
+    about = with_told(about, Path(data), files=1 + len(cases[0].others))
+    check_description(about, "segment")
     path = work / "plan.yaml"
     settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about, on_progress))
     on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))

@@ -152,7 +152,7 @@ class Volumes:
     def _files(self, case: Case, folder: Path) -> tuple[Path, Path]:
         """Names that change with the files and with the grid."""
         told: list[Any] = [asdict(self._spec), self._plan.channels]
-        for path in (case.image, case.labels):
+        for path in (case.image, *case.others, case.labels):
             stat = path.stat()
             told += [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
         key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
