@@ -248,7 +248,7 @@ macros = {
     "rois": f'run("DeepBio Segment", "{words} output=rois"); print("went on");',
     "variable": 'a = 1;\\nb = c;\\nprint("went on");',
     "image": 'selectWindow("b.tif"); print("went on");',
-    "command": 'run("No Such"); print("went on");',
+    "command": 'a = 1;\\nfor (i = 0; i < 2; i++) {\\n  run("No Such"); print("went on");\\n}',
     "dialog": 'Dialog.create("a"); Dialog.show(); print("went on");',
     "nested": 'eval("run(\\'DeepBio Segment\\', \\'model=none\\');"); print("went on");',
     "exit": 'exit("enough"); print("went on");',
@@ -272,7 +272,8 @@ told["after"] = session.run_macro(f'run("DeepBio Segment", "{words} output=label
     )
     assert 'No window with the title "b.tif" found.' in told["printed"]
     assert told["dialog"] == "The macro was aborted: it opens a window, and there is no screen."
-    assert "No Such" in told["command"]
+    assert told["command"] == 'The macro was aborted: Unrecognized command: "No Such" (line 3).'
+    assert [line for line in told["printed"] if "HeadlessException" in line] == []
     assert "'none'" in told["nested"]
     assert told["exit"] == "nothing"  # a macro's own decision; what it said is printed
     assert any("enough" in line for line in told["printed"])
