@@ -253,7 +253,7 @@ def read_macro(macro: str | Path) -> str:
     if isinstance(macro, str) and ("\n" in macro or ";" in macro or not macro.endswith((".ijm", ".txt"))):
         return macro
     try:
-        return Path(macro).read_text(encoding="utf-8")
+        return Path(macro).read_text(encoding="utf-8-sig")  # editors of Windows begin it with a mark
     except OSError as error:
         raise MacroError(
             f"The macro '{macro}' cannot be read: {error.strerror or error}.", "Check the path."

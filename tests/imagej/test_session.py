@@ -83,7 +83,8 @@ def test_macros_are_texts_or_files(tmp_path: Path) -> None:
     path = tmp_path / "a b.ijm"
     path.write_text("// µ\nrun('Invert');\n", encoding="utf-8")
     assert read_macro(path) == read_macro(str(path)) == "// µ\nrun('Invert');\n"
-    assert read_macro("run('Invert');") == "run('Invert');"
+    path.write_text("run('Invert');", encoding="utf-8-sig")
+    assert read_macro(path) == read_macro("run('Invert');") == "run('Invert');"
     assert read_macro("return 'a.ijm'\n") == "return 'a.ijm'\n"
 
 
@@ -330,6 +331,11 @@ def test_a_macro_that_fails_on_the_command_line(command: Any) -> None:
     assert "No image is open" in done.err
     assert "Traceback" not in done.err
     assert "went on" not in done.out
+
+
+def test_a_macro_that_ends_java(command: Any) -> None:
+    done = command('call("java.lang.System.exit", "0");', display=True)
+    assert (done.code, done.err) == (0, "")
 
 
 @pytest.mark.skipif("DEEPBIO_FIJI" not in os.environ, reason="no Fiji here: DEEPBIO_FIJI names no folder")
