@@ -151,6 +151,8 @@ def _add_to_manager(rois: list[Any], labels: Any, placed: Placed) -> list[str]:
 def append_rows(table: Table, title: str) -> None:
     """Append measurements to ImageJ's Results, with the image they are of and their unit of length."""
     results = java("ij.measure.ResultsTable").getResultsTable()
+    if not results.size():
+        results.setDefaultHeadings()  # without them Analyze > Measure takes our rows away and begins anew
     _fill(results, table, first_columns(table, title))
     if not is_headless():
         results.show("Results")
