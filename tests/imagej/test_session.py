@@ -214,6 +214,10 @@ labels = java("ij.WindowManager").getCurrentImage()
 told["foreground"] = bool(((planes(labels) > 0) == (before > 1000)).all())
 told["overlays"] = [int(one.getOverlay().size()) for one in (image, labels)]
 told["rows"] = int(results().size())
+session.run_macro('selectWindow("cells.tif");' + segment("output=labels,rois frames=2-3 slices=4"))
+part = java("ij.WindowManager").getCurrentImage()
+told["part"] = [int(roi.getPosition()) for roi in part.getOverlay().toArray()]
+part.close()
 told["unchanged"] = bool((planes(image) == before).all())
 told["loop"] = session.run_macro(
     'n = 0; for (i = 0; i < 3; i++) { selectWindow("cells.tif");' + segment("output=labels") + "n += nImages; } s = d2s(n, 0); return s;")
@@ -231,6 +235,7 @@ told["saved"] = session.run_macro(f'''selectWindow("cells.tif");
     assert told["unchanged"]
     assert told["overlays"] == [30, 30]
     assert told["rows"] == 30
+    assert told["part"] == [1, 1, 2, 2]  # as the planes of the labels, which are a movie of two frames
     assert any("no ROI Manager" in line and "overlay of the labels" in line for line in told["printed"])
     assert told["loop"] == str(3 + 4 + 5)
     assert told["ext"] == "2"
