@@ -18,10 +18,15 @@ from imagej_bridge.desk import ImageJDesk
 from imagej_bridge.java import is_headless, java, write_private
 from imagej_bridge.options import NoOptions, TableOptions, format_words, parse_words
 
-__all__ = ["Bridge"]
+__all__ = ["Bridge", "MacroError"]
 
 _PREFIX = "DeepBio "
+_NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
 _FOREIGN = "DeepImageJ Run"  # taken over where DeepImageJ itself is not installed
+
+
+class MacroError(DeepBioError, RuntimeError):
+    """A macro was aborted by ImageJ itself: a mistake in it, or a command that failed."""
 
 
 class Bridge:
@@ -69,11 +74,24 @@ class Bridge:
         """Carry a command out if it is ours; say whether it was."""
         name = _PREFIX + command if command == _FOREIGN and not _is_installed(command) else command
         if not name.startswith(_PREFIX):
-            return False
+            return self._refuse(command)
         text = java("ij.Macro").getOptions()
         if text is None and name in COMMANDS and self._asks(name):
             return self._ask(name)
         self.carry_out(name, "" if text is None else str(text))
+        return True
+
+    def _refuse(self, command: str) -> bool:
+        """End a macro that calls a command of ImageJ where it has none; say whether it did.
+
+        ImageJ's own error would open a window, fail at that and be replaced by that of the line it cannot go on with.
+        """
+        interpreter = java("ij.macro.Interpreter").getInstance()
+        if interpreter is None or not is_headless() or java("ij.Menus").getCommands():
+            return False
+        why = f'Unrecognized command: "{command}" (line {int(interpreter.getLineNumber())}).'
+        error = MacroError(f"The macro was aborted: {why}", _NO_MENU)
+        self._abort(error, f"{error.message} {error.hint}")
         return True
 
     def _asks(self, name: str) -> bool:

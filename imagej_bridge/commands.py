@@ -22,6 +22,7 @@ from deepbio.inputs import labels_of, names_labels
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
+from deepbio.tasks import Result
 from imagej_bridge.choosing import card_named, fitting_card, only_card, path_or_name
 from imagej_bridge.exchange import Desk, Placed, Taken
 from imagej_bridge.files import make_folder, save_outputs, stem_of
@@ -155,10 +156,24 @@ def _run_card(
     if card.ndim == 2 and "per_slice" not in given:
         core = core.replace(per_slice=True)  # ImageJ's users expect all planes of a stack
     result = desk.models.get(card).run(taken.image, core, on_progress=desk.listener)
+    _tell_missing(desk, card, result, options.output)
     saved: Mapping[str, Path] = {}
     if options.output_dir:
         saved = save_outputs(options.output_dir, taken.title, taken.image, result, wanted, card)
     desk.place(taken, Placed(result, card, wanted, options.title, saved))
+
+
+def _tell_missing(desk: Desk, card: ModelCard, result: Result, output: tuple[str, ...]) -> None:
+    """Tell what was asked for by name and did not come, as labels of an image that was classified as a whole."""
+    missing = [
+        kind for kind in output if kind != "auto" and getattr(result, _computed((kind,))[0], None) is None
+    ]
+    if not missing:
+        return
+    text = f"The model '{card.name}' gives no {', '.join(missing)} of this image with these options."
+    if len(missing) == len(output):
+        raise InputMismatch(text, f"Leave 'output' out: then it gives {', '.join(auto(card.task))}.")
+    desk.listener(Notice(text, "warning"))
 
 
 def _get_ready(desk: Desk, wanted: tuple[str, ...], options: ImageOptions) -> None:

@@ -140,7 +140,8 @@ def _facts(placed: Placed, titles: dict[str, str]) -> dict[str, str]:
         objects = len(result.table)
     else:
         objects = sum(count_per_frame(result.labels)) if result.labels is not None else 0
-    plural = "" if objects == 1 else "s"
+    counted = placed.card.task in ("", "segment") and (result.table is not None or result.labels is not None)
+    did = f"found {objects} object{'' if objects == 1 else 's'} in" if counted else "took"
     seconds = f"{record.get('seconds_total', 0):.2f}"
     return {
         "title": next(reversed(titles.values()), ""),
@@ -153,5 +154,5 @@ def _facts(placed: Placed, titles: dict[str, str]) -> dict[str, str]:
         "device": str(record.get("device", "")),
         "runtime": str(record.get("runtime", "")),
         "record": json.dumps(dict(record), default=str),
-        "summary": f"DeepBio: {placed.card.name} found {objects} object{plural} in {seconds} s",
+        "summary": f"DeepBio: {placed.card.name} {did} {seconds} s",
     }

@@ -11,7 +11,7 @@ from deepbio.errors import OutputError
 from deepbio.image import Table
 from deepbio.inputs import RECORD, split_suffix
 from deepbio.io.units import parse_length
-from deepbio.records import Record
+from deepbio.records import Record, check_lengths
 from deepbio.saving import save_result
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def save_outputs(
     }
     facts = {"source": title, "model": card.name, "run": dict(result.record)}
     record = Record(target / f"{stem}{RECORD}", facts)
+    check_lengths((record.path, *paths.values()))
     save_result(result, image, paths, record=record, title=title, card=card)
     return paths
 

@@ -39,7 +39,7 @@ def place(taken: Taken, placed: Placed) -> tuple[dict[str, str], list[str]]:
             made[kind] = _window(part, kind, taken, placed)
     rois = []
     if {"rois", "overlay"} & set(placed.outputs) and result.labels is not None:
-        rois = list(_rois(result.labels, taken))
+        rois = list(_rois(result.labels, source, taken.first_slice, taken.first_frame))
     if "overlay" in placed.outputs:
         _add_overlay(source, rois)
     if "rois" in placed.outputs:
@@ -110,12 +110,11 @@ def _range(scores: Any) -> tuple[float, float]:
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, max(high, low + 1e-6))
 
 
-def _rois(labels: LabelMap, taken: Taken) -> Iterator[Any]:
-    """Selections around the objects, at their places in the image they were found in."""
+def _rois(labels: LabelMap, image: Any, first_slice: int = 0, first_frame: int = 0) -> Iterator[Any]:
+    """Selections around the objects, at their places in an image that the labels are a part of."""
     decode = java("ij.io.RoiDecoder").openFromByteArray
-    source = taken.handle
-    sizes = (int(source.getNChannels()), int(source.getNSlices()), int(source.getNFrames()))
-    for _, roi in selections(labels, Place(*sizes, taken.first_slice, taken.first_frame)):
+    sizes = (int(image.getNChannels()), int(image.getNSlices()), int(image.getNFrames()))
+    for _, roi in selections(labels, Place(*sizes, first_slice, first_frame)):
         yield decode(to_java(np.frombuffer(roi, np.uint8)))
 
 
@@ -133,7 +132,7 @@ def _add_to_manager(rois: list[Any], labels: Any, placed: Placed) -> list[str]:
     """Append selections to the ROI Manager; without a screen there is none."""
     if is_headless():
         if labels is not None:
-            _add_overlay(labels, rois)
+            _add_overlay(labels, list(_rois(placed.result.labels, labels)))  # at the places that these have
         where = [f"in {placed.saved['rois']}"] if "rois" in placed.saved else []
         where += ["in the overlay of the labels"] if labels is not None else []
         return [f"Without a screen there is no ROI Manager: the ROIs are {' and '.join(where)}."]
@@ -151,6 +150,8 @@ def _add_to_manager(rois: list[Any], labels: Any, placed: Placed) -> list[str]:
 def append_rows(table: Table, title: str) -> None:
     """Append measurements to ImageJ's Results, with the image they are of and their unit of length."""
     results = java("ij.measure.ResultsTable").getResultsTable()
+    if not results.size():
+        results.setDefaultHeadings()  # without them Analyze > Measure takes our rows away and begins anew
     _fill(results, table, first_columns(table, title))
     if not is_headless():
         results.show("Results")

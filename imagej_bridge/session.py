@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from deepbio.errors import DeepBioError, ImageError, MissingPackage
+from deepbio.errors import ImageError, MissingPackage
 from deepbio.image import Image, LabelMap
-from imagej_bridge.bridge import Bridge
+from imagej_bridge.bridge import Bridge, MacroError
 from imagej_bridge.commands import COMMANDS
 from imagej_bridge.convert import to_image, to_imageplus
 from imagej_bridge.dialog import add_menu
@@ -25,12 +26,8 @@ __all__ = ["MacroError", "Session", "start"]
 _LOOK = 0.2  # seconds between two looks whether the window is still there
 _MACRO = "_Macro$"  # the end of the names of threads that run macros
 _ENDED = ("Macro Error ", "Macro ")  # the titles of ImageJ's own errors, and of what exit(text) says
-_NO_MENU = "A bare ImageJ has no menu commands without a screen: use Fiji, or start it with xvfb-run."
+_MISTAKE = re.compile(r"Macro Error (.+?) in line (\d+)(?: |$)")  # as ImageJ's window of an error tells it
 _sessions: list[Session] = []  # at most one: a process has one JVM
-
-
-class MacroError(DeepBioError, RuntimeError):
-    """A macro was aborted by ImageJ itself: a mistake in it, or a command that failed."""
 
 
 class Session:
@@ -96,8 +93,7 @@ class Session:
             raise self.bridge.errors[before]
         why = _why(interpreter, watchdog, failure)
         if why:
-            lacks = why.startswith("Unrecognized command") and self.kind == "ij.jar" and is_headless()
-            raise MacroError(f"The macro was aborted: {why}", _NO_MENU if lacks else "")
+            raise MacroError(f"The macro was aborted: {why}")
         for text in watchdog.told:
             java("java.lang.System").out.println(text)  # as ImageJ does without a screen
         return "" if result is None else str(result)
@@ -201,16 +197,19 @@ def _keep_windows_closed() -> None:
 
 def _why(interpreter: Any, watchdog: Watchdog, failure: Any) -> str:
     """Why ImageJ aborted a macro, or empty if it did not."""
+    first = watchdog.asked[0] if watchdog.asked else ""
+    mistake = _MISTAKE.match(first)
+    if mistake is not None:  # the interpreter keeps the last one: often that it could not go on
+        return f"{mistake[1]} (line {mistake[2]})."
     told = interpreter.getErrorMessage()
     if told is not None:
         line = read_private("ij.macro.Interpreter", "lineNumber", interpreter)
         if line is None:
             line = interpreter.getLineNumber()  # that of the next line
         return f"{' '.join(str(told).split())} (line {line})."
-    if watchdog.asked:
-        text = watchdog.asked[0].removeprefix(_ENDED[0])
-        asked = text == watchdog.asked[0]
-        return f"ImageJ asked something while nobody was there: {text}" if asked else text
+    if first:
+        text = first.removeprefix(_ENDED[0])
+        return f"ImageJ asked something while nobody was there: {text}" if text == first else text
     if failure is None:
         return "ImageJ does not say why." if interpreter.wasError() else ""
     if "HeadlessException" in str(failure):
@@ -254,7 +253,7 @@ def read_macro(macro: str | Path) -> str:
     if isinstance(macro, str) and ("\n" in macro or ";" in macro or not macro.endswith((".ijm", ".txt"))):
         return macro
     try:
-        return Path(macro).read_text(encoding="utf-8")
+        return Path(macro).read_text(encoding="utf-8-sig")  # editors of Windows begin it with a mark
     except OSError as error:
         raise MacroError(
             f"The macro '{macro}' cannot be read: {error.strerror or error}.", "Check the path."

@@ -39,17 +39,27 @@ class Watchdog:
         self._thread.join()
 
     def _watch(self) -> None:
+        from jpype import JVMNotRunning
+
         seen: dict[int, int] = {}
         while not self._stop.wait(_LOOK):
-            waiting = {int(java("java.lang.System").identityHashCode(one)): one for one in _dialogs()}
-            seen = {key: seen.get(key, 0) + 1 for key in waiting}
-            for key, dialog in waiting.items():
-                if seen[key] == _LOOKS:
-                    kept = self.told if _only_tells(dialog) else self.asked
-                    kept.append(" ".join(_texts(dialog)))
-                    _close(dialog)
-                elif seen[key] > _LOOKS:
-                    dialog.dispose()
+            try:
+                seen = self._look(seen)
+            except JVMNotRunning:  # the macro has ended Java, as those for servers do
+                return
+
+    def _look(self, seen: dict[int, int]) -> dict[int, int]:
+        """Close what waits for long; how often each dialog that is open was seen, after how often it had been."""
+        waiting = {int(java("java.lang.System").identityHashCode(one)): one for one in _dialogs()}
+        seen = {key: seen.get(key, 0) + 1 for key in waiting}
+        for key, dialog in waiting.items():
+            if seen[key] == _LOOKS:
+                kept = self.told if _only_tells(dialog) else self.asked
+                kept.append(" ".join(_texts(dialog)))
+                _close(dialog)
+            elif seen[key] > _LOOKS:
+                dialog.dispose()
+        return seen
 
 
 def _close(dialog: Any) -> None:

@@ -61,6 +61,7 @@ from deepbio.saving import asked_for, check_seg, join_tables, needed_for, save_r
 
 if TYPE_CHECKING:
     from deepbio.predict import Model
+    from deepbio.tasks import Result
 
 __all__ = ["Row", "run_many"]
 
@@ -265,9 +266,7 @@ class _Job:
             earlier = tell_earlier(found, wanted, paths, on_progress)
             options = self.options.replace(output=needed_for(self.save, self.model.card.task))
             result = self.model.run(image, options, on_progress=on_progress)
-            objects = None
-            if result.labels is not None and not result.labels.names:  # classes are no objects
-                objects = sum(count_per_frame(result.labels))
+            objects = self._count(result)
             seconds = round(time.perf_counter() - start, 3)
             facts = {**wanted, "seconds": seconds, "objects": objects, "run": result.record}
             facts |= {key: words for key, words in (("notes", notes), ("earlier", earlier)) if words}
@@ -293,6 +292,14 @@ class _Job:
     def _read(self, file: Input) -> Image:
         image = read(file.source, lazy=True, series=file.series)
         return replace(image, channels=self.model.card.input.channels) if file.channels else image
+
+    def _count(self, result: Result) -> int | None:
+        """How many objects were found, by the labels or, where those are not wanted, by the rows that measure them."""
+        card = self.model.card
+        if result.labels is not None:  # classes are no objects
+            return None if result.labels.names else sum(count_per_frame(result.labels))
+        is_counted = result.table is not None and card.task in ("", "segment") and not card.classes
+        return len(result.table or ()) if is_counted else None
 
     @contextmanager
     def _turn(self, file: Input, outputs: Mapping[str, Path], record: Path) -> Iterator[None]:

@@ -358,6 +358,8 @@ def test_frames_are_counted_together(model: Model, tmp_path: Path) -> None:
     (row,) = run_many(model, [tmp_path / "time.tif"], tmp_path / "out", OPTIONS)
     assert row.objects == 7
     assert read_labels(row.outputs["labels"]).axes == "TYX"
+    (row,) = run_many(model, [tmp_path / "time.tif"], tmp_path / "tables", OPTIONS, save=("table",))
+    assert row.objects == 7  # by their rows, where labels are not wanted
 
 
 def test_summary_is_saved_while_the_batch_runs(

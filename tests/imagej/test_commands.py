@@ -163,6 +163,13 @@ def test_a_folder_that_cannot_be_made(
     assert int(results().size()) == 0
 
 
+def test_a_title_that_is_too_long_for_files(session: Any, model: str, tmp_path: Path) -> None:
+    spots(title="a" * 300)
+    told = refused(session, "DeepBio Segment", f"{model} output_dir=[{tmp_path}/out]")
+    assert "is too long for the file system" in told
+    assert left_in(tmp_path / "out") == []
+
+
 # -- batch
 
 

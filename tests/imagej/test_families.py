@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import deepbio
 from deepbio.errors import DeepBioError
 from deepbio.options import RunOptions
-from tests.imagej.images import column, java, planes, results, titles
+from tests.imagej.images import column, java, log_lines, planes, results, titles
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -46,6 +47,28 @@ def test_restore_shows_the_image_in_its_own_units(session: Any) -> None:
     ).image
     assert expected is not None
     np.testing.assert_allclose(planes(shown)[0], expected.numpy(), atol=1e-3)
+
+
+def test_the_status_bar_tells_of_objects_only_where_some_are_looked_for(session: Any) -> None:
+    opened("noisy_mitochondria.png")
+    session.run_macro('run("DeepBio Restore", "model=denoise runtime=onnx");')
+    assert re.fullmatch(r"DeepBio: denoise took [\d.]+ s", session.bridge.desk.last["summary"])
+    session.run_macro(
+        'run("DeepBio Segment", "model=nuclei runtime=onnx output=labels input=noisy_mitochondria.png");'
+    )
+    assert re.fullmatch(
+        r"DeepBio: nuclei found \d+ objects? in [\d.]+ s", session.bridge.desk.last["summary"]
+    )
+
+
+def test_an_output_that_is_not_there_is_told_of(session: Any) -> None:
+    opened("blood_cells/neutrophil.jpg")
+    with pytest.raises(DeepBioError, match="'blood-cells' gives no labels of this image"):
+        session.run_macro('run("DeepBio Classify", "model=blood-cells output=labels");')
+    assert int(results().size()) == 0
+    session.run_macro('run("DeepBio Classify", "model=blood-cells output=labels,table");')
+    assert list(column("class")) == ["neutrophil"]
+    assert any("'blood-cells' gives no labels of this image" in line for line in log_lines())
 
 
 def test_features_are_a_table_of_their_own(session: Any) -> None:

@@ -272,6 +272,16 @@ def test_results_are_appended(session: Any, model: str) -> None:
     assert "area" in [str(name) for name in results().getHeadings()]
 
 
+def test_imagej_measures_below_our_rows(session: Any, model: str) -> None:
+    image = spots()
+    run(session, f"{model} output=table")
+    assert "Area" not in [str(one) for one in results().getHeadings()]
+    image.setRoi(1, 1, 4, 4)
+    session.run_macro('run("Set Measurements...", "area mean redirect=None decimal=3"); run("Measure");')
+    assert int(results().size()) == 3
+    assert (column("area")[:2], column("Area")[2]) == ([20, 80], 16)
+
+
 def test_results_of_a_time_lapse_have_frames(session: Any, model: str) -> None:
     spots("TYX")
     run(session, f"{model} output=table")

@@ -83,7 +83,8 @@ def test_macros_are_texts_or_files(tmp_path: Path) -> None:
     path = tmp_path / "a b.ijm"
     path.write_text("// µ\nrun('Invert');\n", encoding="utf-8")
     assert read_macro(path) == read_macro(str(path)) == "// µ\nrun('Invert');\n"
-    assert read_macro("run('Invert');") == "run('Invert');"
+    path.write_text("run('Invert');", encoding="utf-8-sig")
+    assert read_macro(path) == read_macro("run('Invert');") == "run('Invert');"
     assert read_macro("return 'a.ijm'\n") == "return 'a.ijm'\n"
 
 
@@ -213,6 +214,10 @@ labels = java("ij.WindowManager").getCurrentImage()
 told["foreground"] = bool(((planes(labels) > 0) == (before > 1000)).all())
 told["overlays"] = [int(one.getOverlay().size()) for one in (image, labels)]
 told["rows"] = int(results().size())
+session.run_macro('selectWindow("cells.tif");' + segment("output=labels,rois frames=2-3 slices=4"))
+part = java("ij.WindowManager").getCurrentImage()
+told["part"] = [int(roi.getPosition()) for roi in part.getOverlay().toArray()]
+part.close()
 told["unchanged"] = bool((planes(image) == before).all())
 told["loop"] = session.run_macro(
     'n = 0; for (i = 0; i < 3; i++) { selectWindow("cells.tif");' + segment("output=labels") + "n += nImages; } s = d2s(n, 0); return s;")
@@ -230,6 +235,7 @@ told["saved"] = session.run_macro(f'''selectWindow("cells.tif");
     assert told["unchanged"]
     assert told["overlays"] == [30, 30]
     assert told["rows"] == 30
+    assert told["part"] == [1, 1, 2, 2]  # as the planes of the labels, which are a movie of two frames
     assert any("no ROI Manager" in line and "overlay of the labels" in line for line in told["printed"])
     assert told["loop"] == str(3 + 4 + 5)
     assert told["ext"] == "2"
@@ -248,7 +254,7 @@ macros = {
     "rois": f'run("DeepBio Segment", "{words} output=rois"); print("went on");',
     "variable": 'a = 1;\\nb = c;\\nprint("went on");',
     "image": 'selectWindow("b.tif"); print("went on");',
-    "command": 'run("No Such"); print("went on");',
+    "command": 'a = 1;\\nfor (i = 0; i < 2; i++) {\\n  run("No Such"); print("went on");\\n}',
     "dialog": 'Dialog.create("a"); Dialog.show(); print("went on");',
     "nested": 'eval("run(\\'DeepBio Segment\\', \\'model=none\\');"); print("went on");',
     "exit": 'exit("enough"); print("went on");',
@@ -272,7 +278,8 @@ told["after"] = session.run_macro(f'run("DeepBio Segment", "{words} output=label
     )
     assert 'No window with the title "b.tif" found.' in told["printed"]
     assert told["dialog"] == "The macro was aborted: it opens a window, and there is no screen."
-    assert "No Such" in told["command"]
+    assert told["command"] == 'The macro was aborted: Unrecognized command: "No Such" (line 3).'
+    assert [line for line in told["printed"] if "HeadlessException" in line] == []
     assert "'none'" in told["nested"]
     assert told["exit"] == "nothing"  # a macro's own decision; what it said is printed
     assert any("enough" in line for line in told["printed"])
@@ -329,6 +336,11 @@ def test_a_macro_that_fails_on_the_command_line(command: Any) -> None:
     assert "No image is open" in done.err
     assert "Traceback" not in done.err
     assert "went on" not in done.out
+
+
+def test_a_macro_that_ends_java(command: Any) -> None:
+    done = command('call("java.lang.System.exit", "0");', display=True)
+    assert (done.code, done.err) == (0, "")
 
 
 @pytest.mark.skipif("DEEPBIO_FIJI" not in os.environ, reason="no Fiji here: DEEPBIO_FIJI names no folder")

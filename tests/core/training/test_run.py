@@ -1,6 +1,7 @@
 """From a folder of cases to a model that segments: plan, fit, resume, package, self-test."""
 
 import csv
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from deepbio.cases import read_cases, split_cases  # noqa: E402
 from deepbio.engine.tensors import run_tensors  # noqa: E402
 from deepbio.errors import Cancelled, InputMismatch, OptionError, WeightsError  # noqa: E402
 from deepbio.events import Event, Notice, Progress  # noqa: E402
+from deepbio.image import Grid, Image, LabelMap  # noqa: E402
 from deepbio.library.check import check_package  # noqa: E402
 from deepbio.metrics import average_precision  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
@@ -280,3 +282,43 @@ def test_classes_with_gaps_are_told(discs: Path, tmp_path: Path) -> None:
     assert len(heard) == 1
     done = deepbio("train", tmp_path / "data", "-o", tmp_path / "mine", "--plan-only")
     assert "of which 5 have no pixel" in " ".join(done.err.split())
+
+
+def test_a_data_set_of_nnunet_is_learned_and_run_as_it_is(tmp_path: Path) -> None:
+    """Two channels of very different ranges, each in a file of its own; the second alone shows the object."""
+    folder = tmp_path / "Dataset007_Balls"
+    drawn = np.random.default_rng(0)
+    grid = Grid((12, 20, 24), (2.0, 1.0, 1.1), unit="millimeter")
+    places = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"))
+    for number in range(8):
+        centre = drawn.uniform((4, 6, 7), (8, 14, 17)).reshape(3, 1, 1, 1)
+        ball = (((places - centre) * np.array([2, 1, 1.1]).reshape(3, 1, 1, 1)) ** 2).sum(0) < 30
+        for k, pixels in enumerate(
+            (drawn.normal(9000, 500, ball.shape), drawn.normal(10, 1, ball.shape) + 8 * ball)
+        ):
+            path = folder / "imagesTr" / f"ball_{number}_{k:04d}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            io.write(path, Image(pixels.astype(np.float32), "ZYX", grid))
+        (folder / "labelsTr").mkdir(exist_ok=True)
+        io.write(folder / "labelsTr" / f"ball_{number}.nii.gz", LabelMap(ball.astype(np.uint8), "ZYX", grid))
+    about = {"name": "Balls", "channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "ball": 1}}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    plan = propose_plan(folder)
+    assert plan.normalisation[0]["kwargs"]["axes"] == ["z", "y", "x"]
+    package = train(
+        folder, tmp_path / "balls", plan=_tiny(plan, steps=120, validate_every=60, ema=0.9), device="cpu"
+    )
+    card = load_model(package).card
+    assert (card.classes, card.input.channels, card.training_data) == ({1: "ball"}, ("T1", "T2"), "Balls")
+    assert card.deepbio["channel_files"] is True
+    assert "grey" not in card.deepbio
+    done = deepbio(
+        "run", package, folder / "imagesTr", "-o", tmp_path / "out", "--save", "labels", "--device", "cpu"
+    )
+    assert done.code == 0
+    assert len(list((tmp_path / "out").glob("*-labels.nii.gz"))) == 8
+    found = io.read_labels(tmp_path / "out" / "ball_3-labels.nii.gz").numpy()
+    truth = io.read_labels(folder / "labelsTr" / "ball_3.nii.gz").numpy()
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
+    scored = deepbio("evaluate", package, folder, "-o", tmp_path / "scores.csv", "--device", "cpu")
+    assert scored.code == 0
