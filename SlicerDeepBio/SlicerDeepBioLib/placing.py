@@ -306,6 +306,19 @@ class Placing:
                 results.set_provenance(node, self.outputs["record"], self.entry.name)
                 if self.entry.anchor is not None:
                     results.put_beside(node, self.entry.anchor)
+        for node in filter(None, spatial):
+            _tell_frames(node)
+
+
+def _tell_frames(node):
+    """Have what is said of a node said by all its frames: with each, Slicer puts its attributes in their place."""
+    played = sequences.sequence_of(node)
+    if played is None:
+        return
+    names = [name for name in node.GetAttributeNames() if name.startswith("DeepBio.")]
+    for at in range(played[1].GetNumberOfDataNodes()):
+        for name in names:
+            played[1].GetNthDataNode(at).SetAttribute(name, node.GetAttribute(name))
 
 
 def _detach_earlier(change, browser, proxy):

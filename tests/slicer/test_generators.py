@@ -14,6 +14,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 import deepbio
 from SlicerDeepBioLib import results
+from SlicerDeepBioLib.answers import PART
 from SlicerDeepBioLib.client import WorkerClient, WorkerError
 from SlicerDeepBioLib.logic import DeepBioLogic
 from SlicerDeepBioLib.scene import SceneError
@@ -85,6 +86,7 @@ def test_images_of_classes_become_a_sequence(shades: Any) -> None:
     assert browser.GetProxyNode(browser.GetMasterSequenceNode()) is volume
     for at in (0, 3, 1, 2):
         browser.SetSelectedItemNumber(at)
+        assert (volume.GetAttribute(PART), volume.GetAttribute("DeepBio.Model")) == ("image", "shades")
         shown = np.moveaxis(pixels_of(volume)[0], -1, 0)
         np.testing.assert_array_equal(shown, expected.numpy()[at])
     np.testing.assert_allclose(matrix_of(volume), np.diag([-1.0, -1.0, 1.0, 1.0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.groups import ModelArgument, QuietOption
 from deepbio.cli.listeners import listening
-from deepbio.cli.options import with_run_options
+from deepbio.cli.options import with_options, with_run_options
 from deepbio.cli.report import evaluate_family
 from deepbio.errors import OptionError, OutputError
 from deepbio.options import RunOptions
@@ -35,7 +35,29 @@ DataArgument = Annotated[
 MANY = 12  # images, beyond which only the worst are printed
 
 
+@dataclass(frozen=True)
+class LimitOptions:
+    """What still counts as agreement."""
+
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="MM",
+            help="Distance of surfaces that counts as agreement, in the unit of the images; "
+            "default: 1, or 2 pixels where no unit is known.",
+        ),
+    ] = None
+    division_tolerance: Annotated[
+        int,
+        typer.Option(
+            "--division-tolerance", metavar="FRAMES", help="With --track: how far off a division may be."
+        ),
+    ] = 1
+
+
 @command
+@with_options("limits", LimitOptions)
 @with_run_options
 def evaluate(
     model: ModelArgument,
@@ -47,16 +69,8 @@ def evaluate(
             "--output", "-o", help="CSV file for the scores; of classes also a box plot (PNG) beside it."
         ),
     ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            metavar="MM",
-            help="Distance of surfaces that counts as agreement, in the unit of the images; "
-            "default: 1, or 2 pixels where no unit is known.",
-        ),
-    ] = None,
     *,
+    limits: LimitOptions,
     json: JsonOption = False,
     quiet: QuietOption = False,
     options: RunOptions,
@@ -68,6 +82,7 @@ def evaluate(
 
     Of models of objects: AP is the average precision, TP / (TP + FP + FN), one prediction to one
     object, as in the 2018 Data Science Bowl: at intersection over union 0.5, and its mean from 0.5 to 0.9.
+    With --track also precision and recall of the links between frames and of divisions.
 
     Models of other tasks have measures of their own: see the documentation of each.
     """
@@ -80,13 +95,13 @@ def evaluate(
         _check_output(output)
     loaded = load_model(model, device=options.device)
     if loaded.card.task not in ("", "segment"):
-        if tolerance is not None:
+        if limits.tolerance is not None:
             raise OptionError("--tolerance is for models that segment.", "Leave it out.")
         evaluate_family(loaded, data, split, options, output, json=json, quiet=quiet)
         return
     cases = choose_split(read_cases(data), split)
     with listening(json=json, quiet=quiet) as listener:
-        scores = score(loaded, cases, options, tolerance=tolerance, on_progress=listener)
+        scores = score(loaded, cases, options, **asdict(limits), on_progress=listener)
     written = []
     if output is not None:
         title = f"{loaded.card.name} on {data.name}, {split}: {_counted(len(scores), 'image')}"
@@ -148,12 +163,13 @@ def _class_name(label: int, name: str) -> str:
 
 
 def _print_json(scores: Sequence[CaseScore]) -> None:
-    from deepbio.evaluation import class_means, group_scores
+    from deepbio.evaluation import class_means, group_scores, track_scores
 
     for one in scores:
         print_json({"event": "score", **one.row(), "classes": [row.row() for row in one.classes]})
     told = {"groups": [asdict(group) for group in group_scores(scores)]}
     told["classes"] = [mean.row() for mean in class_means(scores)]
+    told["tracks"] = [{"group": group, **one.row()} for group, one in track_scores(scores).items()]
     print_json({"event": "summary", **told})
 
 
@@ -165,6 +181,7 @@ def _print_tables(scores: Sequence[CaseScore]) -> None:
     _print_groups(group_scores(scores), by_class=bool(means))
     if means:
         _print_classes(means)
+    _print_tracks(scores)
 
 
 def _print_images(scores: Sequence[CaseScore], *, by_class: bool) -> None:
@@ -196,6 +213,23 @@ def _print_classes(means: Sequence[ClassMean]) -> None:
         within = f"{mean.tolerance:g} {mean.unit}"
         name = _class_name(mean.label, mean.name)
         table.add_row(mean.group, name, str(mean.images), *numbers, within, str(mean.missed))
+    out.print(table, soft_wrap=False)
+
+
+def _print_tracks(scores: Sequence[CaseScore]) -> None:
+    from deepbio.evaluation import track_scores
+
+    groups = track_scores(scores)
+    if not groups:
+        return
+    title = f"Tracks; divisions within {_counted(groups['all'].tolerance, 'frame')}"
+    table = _table(title, ("group", "of"), ("true", "found", "right", "precision", "recall", "F1"))
+    for group, one in groups.items():
+        for name, counts in (("links", one.links), ("divisions", one.divisions)):
+            if counts is not None:
+                numbers = map(str, (counts.true, counts.found, counts.right))
+                parts = (f"{part:.3f}" for part in (counts.precision, counts.recall, counts.f1))
+                table.add_row(group, name, *numbers, *parts)
     out.print(table, soft_wrap=False)
 
 

@@ -10,6 +10,7 @@ from deepbio.evaluation.scores import (
     card_rows,
     class_means,
     group_scores,
+    track_scores,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "evaluate",
     "group_scores",
     "score_row",
+    "track_scores",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,14 +17,17 @@ from deepbio.events import Listener, Notice, Progress, silent
 from deepbio.image import Grid, Image, LabelMap
 from deepbio.inputs import Input, channel_files, with_channels
 from deepbio.io import read, read_labels
-from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice, surface_distances
+from deepbio.io.ctc import is_ctc, read_ctc
+from deepbio.metrics import IOU_THRESHOLDS, dice, match_objects, surface_distances
 from deepbio.metrics.overlap import present_labels
+from deepbio.metrics.tracks import TrackScore, score_tracks
 from deepbio.options import RunOptions
 from deepbio.tasks.decode import decoder_of
 
 if TYPE_CHECKING:
     from deepbio.cases import Case
     from deepbio.predict import Model
+    from deepbio.tasks import Result
 
 __all__ = ["TOLERANCES", "choose_split", "evaluate"]
 
@@ -56,6 +61,7 @@ def evaluate(
     options: RunOptions | None = None,
     *,
     tolerance: float | None = None,
+    division_tolerance: int = 1,
     on_progress: Listener = silent,
 ) -> list[CaseScore]:
     """Run a model on cases and compare with their labels.
@@ -70,6 +76,8 @@ def evaluate(
         How it is run.
     tolerance : float, optional
         Of the normalised surface distance, in the unit of the images; by default `TOLERANCES`.
+    division_tolerance : int
+        With `track`: frames by which a division may be early or late.
     on_progress : Listener
         Hears the stage ``"files"`` and those of each run.
 
@@ -80,46 +88,61 @@ def evaluate(
     InputMismatch
         If the labels of a case do not lie on its image's grid, or the model gives no labels.
     OptionError
-        If the tolerance is negative.
+        If a tolerance is negative.
     """
     if tolerance is not None and not 0 <= tolerance < float("inf"):
         raise OptionError(f"The tolerance is {tolerance}; expected a distance from 0.")
+    if division_tolerance < 0:
+        raise OptionError(f"The tolerance of divisions is {division_tolerance} frames; expected 0 or more.")
     cases = list(cases)
-    options = (options or RunOptions()).replace(output=("labels",))
+    options = options or RunOptions()
+    options = options.replace(output=("labels", "table") if options.track else ("labels",))
+    allowed = _Allowed(tolerance, division_tolerance)
     model.many = model.many or len(cases) > 1
     scores = []
     start = time.perf_counter()
     for number, case in enumerate(cases):
         eta = (time.perf_counter() - start) / number * (len(cases) - number) if number else None
         on_progress(Progress("files", number, len(cases), eta, case.image.name))
-        scores.append(_score(model, case, options, tolerance, on_progress))
+        scores.append(_score(model, case, options, allowed, on_progress))
     on_progress(Progress("files", len(cases), len(cases), 0.0))
     return scores
 
 
-def _score(
-    model: Model, case: Case, options: RunOptions, tolerance: float | None, listener: Listener
-) -> CaseScore:
+@dataclass(frozen=True)
+class _Allowed:
+    """What still counts as agreement: a distance of surfaces (None: by the unit), and frames of a division."""
+
+    distance: float | None
+    frames: int
+
+
+def _score(model: Model, case: Case, options: RunOptions, allowed: _Allowed, listener: Listener) -> CaseScore:
     decoder = decoder_of(model.card, options)
     if decoder is None:
         raise InputMismatch(f"The model {model.card.name!r} gives no labels to compare.")
-    files = Input(case.image) if case.others else with_channels(Input(case.image), channel_files(model.card))
-    image, truth = read(case.source if case.others else files.source), read_labels(case.labels)
+    image, (truth, parents) = _image_of(case, model), _truth(case.labels)
     _check_places(case, image, truth)
     start = time.perf_counter()
     result = model.run(image, options, on_progress=listener)
     seconds = round(time.perf_counter() - start, 3)
     assert result.labels is not None, "a card that says how to decode gives labels"  # noqa: S101
     true, found = truth.numpy(), result.labels.numpy()
+    tracks, counts = None, [len(present_labels(one)) for one in (true, found)]
     if decoder.instances:
         classes: tuple[ClassScore, ...] = ()
-        precision = average_precision(true, found, IOU_THRESHOLDS)
+        # the objects of a movie are those of each frame, whatever their numbers in the others
+        frames = list(zip(true, found, strict=True)) if "T" in truth.axes else [(true, found)]
+        precision = _precision(frames)
+        counts = [sum(len(present_labels(frame)) for frame in one) for one in zip(*frames, strict=True)]
+        if options.track:
+            tracks = _follow(case, (true, parents), result, allowed.frames, listener)
         overlap = dice((true > 0).astype(np.uint8), (found > 0).astype(np.uint8), [1])[1]
     else:
         grid = truth.grid if image.grid.unit == "pixel" else image.grid
         names = dict(model.card.classes) or dict.fromkeys(present_labels(true, found), "")
         _tell_strangers(case, set(present_labels(true)) - set(names), listener)
-        classes = tuple(_class_scores(case, truth, result.labels, names, grid, tolerance))
+        classes = tuple(_class_scores(case, truth, result.labels, names, grid, allowed.distance))
         precision = np.full(1, np.nan)
         overlap = mean_of(one.dice for one in classes)
     return CaseScore(
@@ -129,11 +152,51 @@ def _score(
         ap50=float(precision[0]),
         ap=float(precision.mean()),
         dice=overlap,
-        objects=len(present_labels(true)),
-        found=len(present_labels(found)),
+        objects=counts[0],
+        found=counts[1],
         seconds=seconds,
         classes=classes,
+        tracks=tracks,
     )
+
+
+def _truth(path: Path) -> tuple[LabelMap, dict[int, int] | None]:
+    """True labels and, where they are tracks of the Cell Tracking Challenge, what comes from what."""
+    return read_ctc(path) if is_ctc(path) else (read_labels(path), None)
+
+
+def _precision(frames: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Average precision at each threshold, the objects of all frames counted together."""
+    first, *others = (match_objects(true, found, IOU_THRESHOLDS) for true, found in frames)
+    for other in others:
+        first = [one + more for one, more in zip(first, other, strict=True)]
+    return np.array([one.precision for one in first])
+
+
+def _follow(
+    case: Case,
+    truth: tuple[np.ndarray, dict[int, int] | None],
+    result: Result,
+    tolerance: int,
+    listener: Listener,
+) -> TrackScore:
+    """Compare the tracks of a result with the true ones."""
+    assert result.labels is not None, "a movie was followed"  # noqa: S101
+    assert result.table is not None, "its table was asked for"  # noqa: S101
+    true, parents = truth
+    if parents is None:
+        listener(
+            Notice(
+                f"'{case.labels}' does not say which objects divide: divisions are not scored. Expected a folder as "
+                "the Cell Tracking Challenge has it, with man_track.txt.",
+                "warning",
+            )
+        )
+    found = None
+    if "parent" in result.table.columns:
+        pairs = zip(result.table["track"].tolist(), result.table["parent"].tolist(), strict=True)
+        found = {track: parent for track, parent in pairs if parent}
+    return score_tracks(true, result.labels.numpy(), parents, found, tolerance)
 
 
 def _check_places(case: Case, image: Image, truth: LabelMap) -> None:

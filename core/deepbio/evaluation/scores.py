@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from deepbio.metrics.tracks import TrackScore
+
 __all__ = [
     "CaseScore",
     "ClassMean",
@@ -16,6 +18,7 @@ __all__ = [
     "class_means",
     "group_scores",
     "mean_of",
+    "track_scores",
 ]
 
 
@@ -120,11 +123,13 @@ class CaseScore:
         Dice coefficient: of the foreground for objects, the mean over classes for classes; NaN
         where both images are empty.
     objects, found : int
-        Different labels in the truth and in the result.
+        Different labels in the truth and in the result; objects of a movie are those of all its frames.
     seconds : float
         Wall time of the model.
     classes : tuple of ClassScore
         Class by class; empty for models of objects.
+    tracks : TrackScore or None
+        Of a movie whose objects were followed.
     """
 
     image: str
@@ -137,10 +142,12 @@ class CaseScore:
     found: int
     seconds: float
     classes: tuple[ClassScore, ...] = ()
+    tracks: TrackScore | None = None
 
     def row(self) -> dict[str, Any]:
         """Plain values for a table or JSON, without those of the classes."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("classes", "tracks")}
+        return own if self.tracks is None else own | self.tracks.row()
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,19 @@ def _group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
         key: sum(getattr(s, key) for s in scores) for key in ("objects", "found", "seconds")
     }
     return GroupScore(group=name, images=len(scores), **means, **sums)
+
+
+def track_scores(scores: Sequence[CaseScore]) -> dict[str, TrackScore]:
+    """Tracks of the movies of each group and, last, of all, counted together; empty where none were followed."""
+    found = [(one.group or "(none)", one.tracks) for one in scores if one.tracks is not None]
+    groups: dict[str, TrackScore] = {}
+    for name in sorted({group for group, _ in found}):
+        members = [tracks for group, tracks in found if group == name]
+        groups[name] = sum(members[1:], members[0])
+    if not groups:
+        return {}
+    whole = list(groups.values())
+    return {**(groups if len(groups) > 1 else {}), "all": sum(whole[1:], whole[0])}
 
 
 def card_rows(scores: Sequence[CaseScore], split: str, command: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ last frame that show it (from 0), and the label of its parent, 0 where there is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import tifffile
 from deepbio.errors import ImageError
 from deepbio.image import LabelMap
 
-__all__ = ["write_ctc"]
+__all__ = ["is_ctc", "read_ctc", "write_ctc"]
 
+_TABLES = ("man_track.txt", "res_track.txt")
+_MASK = re.compile(r"(?:man_track|mask)(\d+)\.tiff?")
 _LARGEST = np.iinfo(np.uint16).max
 
 
@@ -84,3 +87,60 @@ def _without_gaps(tracks: np.ndarray, parents: Mapping[int, int]) -> tuple[np.nd
     for at, mother in loose:
         lines[at][3] = last[mother]
     return masks, np.array(sorted(lines), np.int64).reshape(-1, 4)
+
+
+def is_ctc(path: Path) -> bool:
+    """Whether a folder holds tracks in this format: truth (``man_track.txt``) or a result (``res_track.txt``)."""
+    return any((path / name).is_file() for name in _TABLES)
+
+
+def read_ctc(folder: Path) -> tuple[LabelMap, dict[int, int]]:
+    """Read the tracks of a folder.
+
+    Returns
+    -------
+    (LabelMap, dict of int to int)
+        Labels with T, in pixels, and the parent of each track that has one. A track that goes on after a gap has
+        the part before it as its parent.
+
+    Raises
+    ------
+    ImageError
+        If there are no masks, one is missing or of another size, or the text has other lines than ``L B E P``.
+    """
+    table = next(folder / name for name in _TABLES if (folder / name).is_file())
+    found = {
+        int(match[1]): path for path in folder.iterdir() if (match := _MASK.fullmatch(path.name.lower()))
+    }
+    frames = sorted(found)
+    if not frames or frames != list(range(len(frames))):
+        missing = sorted(set(range(max(frames, default=0))) - set(frames))
+        what = f"no mask of frame {missing[0]}" if missing else "no masks"
+        raise ImageError(
+            f"The folder '{folder}' has {what}.",
+            f"Expected mask000.tif, mask001.tif, ... beside {table.name}.",
+        )
+    masks = [tifffile.imread(found[t]) for t in frames]
+    odd = next((t for t in frames if masks[t].shape != masks[0].shape), None)
+    if odd is not None or masks[0].ndim not in (2, 3):
+        raise ImageError(
+            f"The mask '{found[odd or 0]}' has the shape {masks[odd or 0].shape}; "
+            f"{f'that of frame 0 is {masks[0].shape}' if odd else 'expected 2 or 3 axes'}."
+        )
+    return LabelMap(np.stack(masks), "TYX" if masks[0].ndim == 2 else "TZYX"), _parents(table)
+
+
+def _parents(table: Path) -> dict[int, int]:
+    parents = {}
+    for number, line in enumerate(table.read_text(encoding="ascii", errors="replace").splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 4 or not all(word.isdigit() for word in words):
+            raise ImageError(
+                f"Line {number} of '{table}' is {line!r}; expected four whole numbers: label, first frame, last "
+                "frame, parent."
+            )
+        if int(words[3]):
+            parents[int(words[0])] = int(words[3])
+    return parents

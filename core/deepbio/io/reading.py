@@ -14,6 +14,7 @@ from deepbio.errors import DeepBioError, ImageError, OptionError
 from deepbio.image import Image, LabelMap
 from deepbio.io.arrays import iter_blocks
 from deepbio.io.channels import join_channels
+from deepbio.io.ctc import is_ctc, read_ctc
 from deepbio.io.dicom_files import is_dicom, is_dicom_folder
 from deepbio.io.files import check_file
 from deepbio.io.formats import FORMATS, Format, find_format
@@ -70,7 +71,8 @@ def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:
     ----------
     path : str or Path
         As for :func:`read`. The indices of a palette PNG are the labels; so are the segment numbers of
-        a DICOM segmentation, whose names are read, too.
+        a DICOM segmentation, whose names are read, too. A folder with tracks as the Cell Tracking Challenge
+        has them is a movie.
     lazy : bool
         Leave the pixels in the file, as for :func:`read`; the file must then hold integers.
 
@@ -85,6 +87,8 @@ def read_labels(path: str | Path, *, lazy: bool = False) -> LabelMap:
         from 0 on.
     """
     path = Path(path)
+    if is_ctc(path):
+        return read_ctc(path)[0]
     return _as_labels(_read(path, lazy=lazy, labels=True), path)
 
 

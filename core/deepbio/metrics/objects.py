@@ -39,6 +39,14 @@ class Matching:
         total = self.true_positive + self.false_positive + self.false_negative
         return self.true_positive / total if total else 1.0
 
+    def __add__(self, other: Matching) -> Matching:
+        return Matching(
+            self.threshold,
+            self.true_positive + other.true_positive,
+            self.false_positive + other.false_positive,
+            self.false_negative + other.false_negative,
+        )
+
 
 def overlap_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Intersection over union of every true with every predicted object.

@@ -8,7 +8,8 @@ import tifffile
 
 from deepbio.errors import ImageError
 from deepbio.image import LabelMap
-from deepbio.io.ctc import write_ctc
+from deepbio.io import read_labels
+from deepbio.io.ctc import is_ctc, read_ctc, write_ctc
 
 
 def _lines(folder):
@@ -73,3 +74,44 @@ def test_what_the_format_cannot_hold(tmp_path):
     with pytest.raises(ImageError, match=r"up to the number 70000; .* ends at 65535"):
         write_ctc(tmp_path / "a", LabelMap(many, "TYX"), {})
     assert not (tmp_path / "a").exists()
+
+
+def test_tracks_come_back(tmp_path):
+    assert not is_ctc(tmp_path)
+    write_ctc(tmp_path / "a", LabelMap(_movie(), "TYX"), {7: 5, 8: 5})
+    labels, parents = read_ctc(tmp_path / "a")
+    assert (labels.axes, parents) == ("TYX", {7: 5, 8: 5, 9: 2})
+    expected = _movie()
+    expected[3:][expected[3:] == 2] = 9
+    np.testing.assert_array_equal(labels.numpy(), expected)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a").numpy(), expected)
+
+
+def test_the_truth_of_the_challenge_is_read(tmp_path):
+    for t in range(3):
+        tifffile.imwrite(tmp_path / f"man_track{t:03d}.tif", np.full((2, 5, 7), t + 1, np.uint16))
+    (tmp_path / "man_track.txt").write_text("1 0 0 0\r\n2 1 1 1\r\n\r\n3 2 2 0\r\n")
+    labels, parents = read_ctc(tmp_path)
+    assert (labels.axes, labels.shape, parents) == ("TZYX", (3, 2, 5, 7), {2: 1})
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda folder: (folder / "mask001.tif").unlink(), "has no mask of frame 1"),
+        (lambda folder: [path.unlink() for path in folder.glob("*.tif")], "has no masks"),
+        (
+            lambda folder: tifffile.imwrite(folder / "mask002.tif", np.zeros((5, 6), np.uint16)),
+            r"shape \(5, 6\); that of frame 0 is \(5, 7\)",
+        ),
+        (
+            lambda folder: (folder / "res_track.txt").write_text("1 0 5\n"),
+            "Line 1 of .* is '1 0 5'; expected four whole numbers",
+        ),
+    ],
+)
+def test_what_is_no_folder_of_tracks(tmp_path, break_it, message):
+    write_ctc(tmp_path / "a", LabelMap(_movie(), "TYX"), {})
+    break_it(tmp_path / "a")
+    with pytest.raises(ImageError, match=message):
+        read_ctc(tmp_path / "a")
