@@ -117,6 +117,13 @@ class _Allowed:
     frames: int
 
 
+def _image_of(case: Case, model: Model) -> Image:
+    """The image of a case, from all files of its channels."""
+    if case.others:
+        return read(case.source)
+    return read(with_channels(Input(case.image), channel_files(model.card)).source)
+
+
 def _score(model: Model, case: Case, options: RunOptions, allowed: _Allowed, listener: Listener) -> CaseScore:
     decoder = decoder_of(model.card, options)
     if decoder is None:

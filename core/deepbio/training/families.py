@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import yaml
 
+from deepbio.cases.decathlon import is_decathlon
 from deepbio.engine.device import Device, choose_device
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice, silent
@@ -100,6 +101,8 @@ def wishes_of(task: str, texts: Mapping[str, str]) -> Any:
 
 def guess_task(data: Path | str) -> str:
     """Which family a data set is for, by its columns or folders; segmentation where nothing else fits."""
+    if is_decathlon(Path(data)):
+        return "segment"
     for name in _others():
         if trainer_of(name).matches(Path(data)):
             return name
