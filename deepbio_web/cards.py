@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from SlicerDeepBioLib.inputs import is_imageless
 from SlicerDeepBioLib.option_rules import COMPUTING, UNSET, is_for, relevant
 
 __all__ = ["as_choice", "as_options", "changed", "outputs_for", "show_for"]
 
-# The page chooses what it shows, makes one image of each mask, and always makes surfaces of a volume.
-_HIDDEN = ("output", "count", "classes", "surface")
+# The page chooses what it shows, and always makes surfaces of a volume.
+_HIDDEN = ("output", "surface")
 
 
-def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str, Any]:
+def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "", *, flat: bool = False) -> dict[str, Any]:
     """One line of the model picker, and what is shown of a model below it.
 
     Parameters
@@ -24,10 +25,16 @@ def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "") -> dict[str
         Why the model does not take the image; "" when it does.
     doubt : str
         Why its result may be worthless although it takes the image; "" when nothing speaks against it.
+    flat : bool
+        Whether the page shows planes, as the images are that a generator of classes makes.
     """
     title = card.get("title") or card["name"]
-    if card.get("takes") == ["nothing"]:
-        reason = f"Makes images of its own, on the command line: deepbio run {card['name']} -o FOLDER"
+    if is_imageless(card):
+        reason = (
+            ""
+            if flat
+            else f"Makes images of its own, on the command line: deepbio run {card['name']} -o FOLDER"
+        )
     facts = [["Name", f"{card['name']} {card.get('version', '')}".strip()]]
     facts += [
         [label, text]
@@ -89,13 +96,29 @@ def show_for(
     image : mapping of str to int
         ``slices``, ``channels`` and ``frames``.
     """
-    return [
+    shown = [
         {
             **one,
             "shown": one["name"] == "device" or (is_for(one, card) and relevant(one["name"], card, image)),
         }
         for one in fields
     ]
+    return [_of_made(one, card) if one["name"] in ("classes", "count") else one for one in shown]
+
+
+def _of_made(field: dict[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A field that only a generator of classes has: of each mask the page makes one image.
+
+    The class is one of those on the card, so it is chosen, not typed.
+    """
+    if card is None or not is_imageless(card):
+        return {**field, "shown": False}
+    if field["name"] != "classes":
+        return field
+    names = [one["name"] for one in (card.get("classes") or {}).values()]
+    choices = [{"title": "all, in turn", "value": ""}, *({"title": name, "value": name} for name in names)]
+    value = field["value"] if field["value"] in names else ""
+    return {**field, "label": "Class", "kind": "choice", "choices": choices, "value": value}
 
 
 def changed(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:

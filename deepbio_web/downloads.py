@@ -16,6 +16,7 @@ from aiohttp import web
 import deepbio
 from deepbio_web.labels import labels_of
 from deepbio_web.layers import IMAGES, image_of, part_title
+from deepbio_web.made import is_made
 from deepbio_web.results import read_table
 from SlicerDeepBioLib.answers import of_part
 
@@ -36,7 +37,8 @@ def available(page: Page) -> list[dict[str, str]]:
         links.append(("segmentation", "Segmentation", "With names and colours, for 3D Slicer (.seg.nrrd)"))
     for part in IMAGES:
         if of_part(run.volumes, part):
-            title = f"Numbers as they are, on the grid of the image ({_suffix(page)})"
+            where = "" if is_made(run) else "on the grid of the image "
+            title = f"Numbers as they are, {where}({_suffix(page)})"
             links.append((part, part_title(run.model, part), title))
     for part, word in (("table", "Table"), ("features", "Features")):
         if of_part(run.tables, part):
@@ -88,13 +90,18 @@ def _write_labels(page: Page, folder: Path) -> Path | None:
 
 def _suffix(page: Page) -> str:
     """Format of labels and images: TIFF for planes, NIfTI for volumes."""
-    return ".nii.gz" if "Z" in page.loaded.image.axes else ".tif"
+    return ".nii.gz" if "Z" in page.loaded.image.axes and not is_made(page.shown) else ".tif"
+
+
+def _stem(page: Page) -> str:
+    """What files are called after: the image or, where none was given, the model."""
+    return str(page.shown.model["name"]) if is_made(page.shown) else page.loaded.stem
 
 
 def _write_image(part: str, page: Page, folder: Path) -> Path | None:
     if not of_part(page.shown.volumes, part):
         return None
-    path = folder / f"{page.loaded.stem}-{part}{_suffix(page)}"
+    path = folder / f"{_stem(page)}-{part}{_suffix(page)}"
     deepbio.write(path, image_of(page.shown, part, page.loaded))
     return path
 
@@ -119,7 +126,7 @@ def _write_table(part: str, page: Page, folder: Path) -> Path | None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
-    path = folder / f"{page.loaded.stem}-{part}.csv"
+    path = folder / f"{_stem(page)}-{part}.csv"
     path.write_text(text.getvalue(), encoding="utf-8")
     return path
 

@@ -71,6 +71,7 @@ def initial_state() -> dict[str, Any]:
         "space_hint": "",
         "frame": 0,
         "frames": 1,
+        "frame_names": [],  # of made images: their classes
         "big": "",
     }
 
@@ -353,7 +354,7 @@ def _view_cells(views: Views) -> None:
 
 def _frame_bar() -> None:
     with html.Div(v_if=("frames > 1",), classes="frame-bar", id="frames"):
-        html.Span("Frame")
+        html.Span("{{ frame_names.length ? 'Image' : 'Frame' }}")
         html.Span("{{ frame + 1 }} of {{ frames }}", style="min-width: 70px")
         v.VSlider(
             v_model=("frame",),
@@ -365,7 +366,7 @@ def _frame_bar() -> None:
             thumb_size=14,
             track_size=2,
         )
-        html.Span("")
+        html.Span("{{ frame_names[frame] }}", id="frame-name")
 
 
 def _table_sheet() -> None:

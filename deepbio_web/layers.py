@@ -10,6 +10,8 @@ import vtk
 from vtk.util import numpy_support
 
 import deepbio
+from deepbio_web.made import image_of as made_images
+from deepbio_web.made import is_made
 from deepbio_web.reading import MILLIMETRES, Loaded
 from SlicerDeepBioLib.answers import CHANNEL, PART, class_answers, is_map, of_part
 from SlicerDeepBioLib.sequences import sequence_of
@@ -50,7 +52,8 @@ def layers(run: Any, loaded: Loaded) -> list[Layer]:
     if not run.volumes:
         return []
     labels = run.segmentation is not None or run.label_map is not None
-    title = "Labels" if labels else _GIVEN.get(run.model.get("task", ""), "Image")
+    given = "Image" if is_made(run) else _GIVEN.get(run.model.get("task", ""), "Image")
+    title = "Labels" if labels else given
     found = [Layer(INPUT, title, loaded.shown, over=False)]
     for node in run.volumes:
         part, channel = node.GetAttribute(PART), node.GetAttribute(CHANNEL)
@@ -95,13 +98,17 @@ def image_of(run: Any, part: str, loaded: Loaded) -> deepbio.Image:
         On the grid of the input, or on its own where it has other pixels.
     """
     nodes = of_part(run.volumes, part)
-    flat = loaded.is_flat and "Z" not in loaded.image.axes
+    flat = is_made(run) or (loaded.is_flat and "Z" not in loaded.image.axes)
     frames = [
         np.stack(channels, axis=0) for channels in zip(*[_frames(node, flat) for node in nodes], strict=True)
     ]
     colour = bool(nodes[0].IsA("vtkMRMLVectorVolumeNode"))
     if colour:
         frames = [np.moveaxis(frame[0], -1, 0) for frame in frames]
+    if is_made(run):
+        return made_images(
+            [frame if colour or len(nodes) > 1 else frame[0] for frame in frames], colour=colour
+        )
     names = tuple(node.GetAttribute(CHANNEL) for node in nodes)
     named = len(nodes) > 1 or bool(names[0])
     axes = ("C" if named or colour else "") + ("YX" if flat else "ZYX")

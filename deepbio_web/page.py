@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trame.app import get_server
 from trame_slicer.core import SlicerApp
 
-from deepbio_web import downloads, results
+from deepbio_web import downloads, made, results
 from deepbio_web.cards import as_choice, as_options, changed, outputs_for, show_for
 from deepbio_web.form import build, initial_state
 from deepbio_web.labels import labels_of
-from deepbio_web.layers import Layer, first_layer, layers
+from deepbio_web.layers import INPUT, Layer, first_layer, layers
 from deepbio_web.reading import Loaded, load
 from deepbio_web.style import ICON
 from deepbio_web.views import Views, install_logics
 from SlicerDeepBioLib.client import WorkerClient
+from SlicerDeepBioLib.inputs import is_imageless
 from SlicerDeepBioLib.logic import SCENE_OPTIONS, DeepBioLogic
 from SlicerDeepBioLib.process import ThreadProcess
 
@@ -31,7 +33,7 @@ _DECIDE_FITS = ("channel", "per_slice", "link_slices")  # options by which a mod
 _HINT = "Surfaces appear here after {verb}"
 _OF_A_RESULT = (
     *("segments", "answers", "layers", "layer", "summary", "notes", "curve", "downloads"),
-    *("tables", "table_at", "table_open", "has_overlay"),
+    *("tables", "table_at", "table_open", "has_overlay", "frame_names"),
 )  # of the state
 
 
@@ -113,7 +115,7 @@ class Page:
     def _show_image(self) -> None:
         state, loaded = self.state, self.loaded
         state.image_name, state.image_facts = loaded.name, loaded.facts
-        state.frames = loaded.frames
+        self._play(loaded.node if loaded.frames > 1 else None, loaded.frames)
         self.views.show(loaded.shown)
         self.views.show_slices_in_space(True)
         self._show_window(loaded.shown)
@@ -152,9 +154,16 @@ class Page:
             self._look(self.state.layer)
 
     def _on_frame(self, frame: int, **_: Any) -> None:
-        if self.loaded.frames > 1:
-            self.loaded.node.SetSelectedItemNumber(int(frame))
+        if self._player is not None:
+            self._player.SetSelectedItemNumber(int(frame))
             self.views.render()
+
+    def _play(self, player: Any, frames: int, names: Sequence[str] = ()) -> None:
+        """Let the slider go through the frames of a browser; they may have names."""
+        self._player = player
+        state = self.state
+        state.frames, state.frame_names = frames, list(names)
+        state.frame = player.GetSelectedItemNumber() if player is not None else 0
 
     # What the worker tells.
 
@@ -188,12 +197,13 @@ class Page:
                 return
             reasons, doubts = outputs["fits"], outputs.get("doubts", {})
             choices = [
-                as_choice(card, reasons.get(name, ""), doubts.get(name, ""))
+                as_choice(card, reasons.get(name, ""), doubts.get(name, ""), flat=self.loaded.is_flat)
                 for name, card in self.cards.items()
             ]
             first = not state.models
             state.models = sorted(choices, key=self._rank)
-            fitting = [choice["name"] for choice in state.models if not choice["reason"]]
+            takers = (one["name"] for one in state.models if not one["reason"])
+            fitting = [name for name in takers if not is_imageless(self.cards[name])]
             if first:  # what to look for is the user's to say, unless there is no choice
                 state.model = self.wanted or (fitting[0] if len(fitting) == 1 else None)
             if first and not fitting:
@@ -204,10 +214,11 @@ class Page:
                 )
         self._on_model(self.state.model)
 
-    def _rank(self, choice: dict[str, Any]) -> tuple[bool, bool, bool]:
+    def _rank(self, choice: dict[str, Any]) -> tuple[bool, bool, bool, bool]:
         """Sort key of the picker: what fits comes first, and made for volumes (or planes) as this image is."""
-        flat = self.cards[choice["name"]].get("ndim") == 2
-        return bool(choice["reason"]), bool(choice["doubt"]), flat != self.loaded.is_flat
+        card = self.cards[choice["name"]]
+        other = (card.get("ndim") == 2) != self.loaded.is_flat
+        return bool(choice["reason"]), is_imageless(card), bool(choice["doubt"]), other
 
     def _on_model(self, model: str | None, **_: Any) -> None:
         with self.state as state:
@@ -222,9 +233,10 @@ class Page:
             state.why_not = reason if reason else "" if model or not state.models else "Choose a model."
 
     def _show_options(self) -> None:
-        image = self.loaded.image
+        image, card = self.loaded.image, self.cards.get(self.state.model or "")
         sizes = {"slices": image.size("Z"), "channels": image.size("C"), "frames": image.size("T")}
-        self.state.options = show_for(self.state.options, self.cards.get(self.state.model or ""), sizes)
+        given = {} if card is not None and is_imageless(card) else sizes
+        self.state.options = show_for(self.state.options, card, given)
 
     # What the user does.
 
@@ -245,7 +257,7 @@ class Page:
             options.setdefault("as", "labels")
         state.busy, state.stopping, state.progress, state.progress_text = True, False, 0, "Starting"
         self.run = self.logic.segment(
-            self.loaded.node,
+            None if is_imageless(card) else self.loaded.node,
             card,
             options=options,
             on_progress=self._on_progress,
@@ -255,7 +267,7 @@ class Page:
     def remove(self) -> None:
         """Take the result back."""
         if self.shown is not None:
-            self.shown.undo()
+            self._take_back(self.shown)
             self._forget()
 
     def dismiss(self, number: int) -> None:
@@ -275,6 +287,16 @@ class Page:
             state.layer = layer
             self._look(layer)
             self._show_window(self._background)
+            if made.is_made(self.shown):
+                self._go_to(images=layer != INPUT)
+
+    def _go_to(self, *, images: bool) -> None:
+        """Show made images, which lie somewhere else, or the image of the page again, whole."""
+        if images:
+            self._play(*made.player(self.shown), made.names(self.shown))
+        else:
+            self._play(self.loaded.node if self.loaded.frames > 1 else None, self.loaded.frames)
+        self.views.fit()
 
     def _look(self, layer: str) -> None:
         """Bring the views to a layer: a map takes the place of the labels."""
@@ -315,7 +337,7 @@ class Page:
             else:
                 before, self.shown = self.shown, run
                 if before is not None:
-                    before.undo()
+                    self._take_back(before)
                 self._show_result(run, first=before is None)
 
     def _show_result(self, run: Any, *, first: bool) -> None:
@@ -347,6 +369,12 @@ class Page:
         if first:
             self.state.slices_in_space = False  # they would hide the surfaces
             self.views.show_slices_in_space(False)
+
+    def _take_back(self, run: Any) -> None:
+        run.undo()
+        if made.is_made(run):
+            self.views.look_at(self.loaded.shown)
+            self._go_to(images=False)
 
     def _forget(self) -> None:
         self.shown, self._layers = None, []

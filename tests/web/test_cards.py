@@ -47,7 +47,28 @@ def test_one_image_is_not_images() -> None:
     ]
 
 
-def test_a_generator_of_classes_is_for_the_command_line() -> None:
+def test_a_generator_of_classes_is_for_pages_of_planes() -> None:
+    card = {"name": "my-cells", "takes": ["nothing"], "task": "generate", "classes": {"1": {"name": "round"}}}
+    assert as_choice(card, "found an image", flat=True)["reason"] == ""
+    fields = as_options(
+        [
+            {"name": "classes", "kind": "list", "default": [], "tasks": ["generate"]},
+            {"name": "count", "kind": "int", "default": None, "tasks": ["generate"]},
+        ]
+    )
+    mask = {**card, "takes": ["labels", "nothing"]}
+    assert [one["shown"] for one in show_for(fields, mask, PLANE)] == [False, False]
+    named, count = show_for(fields, card, PLANE)
+    assert (named["shown"], count["shown"], named["label"], named["kind"]) == (True, True, "Class", "choice")
+    assert [one["value"] for one in named["choices"]] == ["", "round"]
+    other = {**card, "classes": {"1": {"name": "long"}}}
+    (kept, _), (gone, _) = (
+        show_for([{**named, "value": "round"}, count], one, PLANE) for one in (card, other)
+    )
+    assert (kept["value"], gone["value"]) == ("round", "")  # of another model's classes none stays
+
+
+def test_a_generator_of_classes_is_for_the_command_line_where_there_are_volumes() -> None:
     choice = as_choice({"name": "my-cells", "takes": ["nothing"]}, "found an image")
     assert choice["reason"] == "Makes images of its own, on the command line: deepbio run my-cells -o FOLDER"
     assert choice["props"]["disabled"]

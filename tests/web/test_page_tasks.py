@@ -168,6 +168,61 @@ def test_an_image_from_a_mask(open_tab: Callable[..., Tab], tmp_path: Path) -> N
     )
 
 
+def _small(pixels: np.ndarray) -> np.ndarray:
+    """The same in a size of its own: a slider below the view takes some of it."""
+    return np.asarray(Picture.fromarray(pixels.astype(np.uint8)).resize((64, 64)), float)
+
+
+def _wait_for(tab: Tab, before: np.ndarray, *, same: bool) -> np.ndarray:
+    """What the view shows once it is (or is not) what it was; the page says so before it is drawn."""
+    for _ in range(60):
+        now = _small(seen(tab))
+        apart = float(np.abs(now - before).mean())
+        if apart < 2 if same else apart > 5:
+            return now
+        tab.page.wait_for_timeout(500)
+    raise AssertionError(f"the view is {apart:.1f} away from what it was")
+
+
+def test_images_of_classes(open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    tab = open_tab(CELL, "cells-synth")
+    assert tab.options() == ["Device", "Count", "Class", "Seed", "Precision", "Runtime"]
+    given = _small(seen(tab))
+    tab.type("count", "3")
+    tab.type("seed", "4")
+    press(tab, "Generate")
+    expected = deepbio.generate("cells-synth", OPTIONS.replace(count=3, seed=4, output=("image", "table")))
+    assert expected.image is not None
+    assert expected.table is not None
+    assert layers(tab) == ["Image", "Made image"]
+    assert tab.text("#frames").split("\n")[:2] == ["Image", "1 of 3"]
+    first = _wait_for(tab, given, same=False)
+    name = tab.text("#frame-name")
+    assert name == expected.table["class"][0]
+    tab.page.locator("#frames .v-slider-thumb").focus()
+    tab.page.keyboard.press("ArrowRight")
+    _wait_for(tab, first, same=False)
+    assert tab.text("#frame-name") == expected.table["class"][1]
+    assert downloads(tab) == ["Made image", "Table"]
+    saved = tab.download("Made image", tmp_path)
+    assert saved.name == "cells-synth-image.tif"
+    image = deepbio.read(saved)
+    assert (image.axes, image.channels) == (expected.image.axes, expected.image.channels)
+    np.testing.assert_array_equal(image.numpy(), expected.image.numpy())
+    assert tab.download("Table", tmp_path).name == "cells-synth-table.csv"
+    look_at(tab, "Image")
+    _wait_for(tab, given, same=True)
+    assert not tab.page.locator("#frames").count()
+
+    tab.choose("class", "platelet")
+    tab.type("count", "")
+    press(tab, "Generate")
+    tab.page.wait_for_function("!document.querySelector('#frames')")  # a single image
+    tab.page.click("#remove")
+    tab.page.wait_for_selector("#results", state="detached")
+    _wait_for(tab, given, same=True)
+
+
 def test_a_map_takes_the_place_of_the_labels(open_tab: Callable[..., Tab], tmp_path: Path) -> None:
     path = EXAMPLES / "hippocampus" / "hippocampus_311.nii.gz"
     tab = open_tab(path, "hippocampus")
@@ -201,6 +256,9 @@ def test_frames_of_a_restored_movie(open_tab: Callable[..., Tab], tmp_path: Path
     press(tab, "Restore")
     expected = deepbio.run(path, "denoise", OPTIONS).image
     assert expected is not None
+    tab.page.locator("#frames .v-slider-thumb").focus()
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.wait_for_timeout(1000)
     image = deepbio.read(tab.download("Restored", tmp_path))
     assert image.axes == expected.axes
     np.testing.assert_allclose(image.numpy(), expected.numpy(), rtol=1e-5, atol=1e-2)
