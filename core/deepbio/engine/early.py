@@ -21,7 +21,9 @@ from deepbio.engine.steps import Normaliser, prepare
 from deepbio.image import ArrayLike, Grid
 from deepbio.library.card import SPATIAL, Step
 
-__all__ = ["EarlyNormalised", "early_statistics", "early_working"]
+__all__ = ["EarlyNormalised", "Limits", "early_limits", "early_statistics", "early_working"]
+
+Limits = tuple[np.ndarray, np.ndarray]
 
 
 class EarlyNormalised:
@@ -76,7 +78,9 @@ def early_statistics(
     return prepare(boxed, _names(boxed), steps, inside=spec.inside == "nonzero")
 
 
-def early_working(array: ArrayLike, placement: Placement, normalise: Transform) -> Working:
+def early_working(
+    array: ArrayLike, placement: Placement, normalise: Transform, limits: Limits | None = None
+) -> Working:
     """The image on the working grid, normalised on its own pixels.
 
     Parameters
@@ -87,14 +91,18 @@ def early_working(array: ArrayLike, placement: Placement, normalise: Transform) 
         Where the working grid lies.
     normalise : callable
         From :func:`early_statistics`.
+    limits : tuple of ndarray, optional
+        From :func:`early_limits` of the stack that a slice is of; by default those of the image.
 
     Returns
     -------
     Working
         float32; each channel within the values that it has in the box, which splines could leave.
     """
-    ready = EarlyNormalised(array, normalise)
-    return Working(ready, placement, limits=None if placement.exact else _limits(ready, placement))
+    if placement.exact:
+        return Working(EarlyNormalised(array, normalise), placement)
+    found = limits or early_limits(array, placement, normalise)
+    return Working(EarlyNormalised(array, normalise), placement, limits=found)
 
 
 def _names(array: ArrayLike) -> tuple[str, ...]:
@@ -106,12 +114,20 @@ def _boxed(array: ArrayLike, placement: Placement) -> Working:
     return Working(array, replace(placement, grid=Grid(placement.box_shape)))
 
 
-def _limits(ready: EarlyNormalised, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+def early_limits(array: ArrayLike, placement: Placement, normalise: Transform) -> Limits:
     """Smallest and largest value in the box of each channel, or of the slice that a thick one is taken from.
 
-    Their axes are those of the working image; those along which there is one limit have size 1.
+    Parameters
+    ----------
+    array, placement, normalise : array-like, Placement, callable
+        As for :func:`early_working`.
+
+    Returns
+    -------
+    low, high : ndarray of float32
+        Their axes are those of the working image; those along which there is one limit have size 1.
     """
-    boxed = _boxed(ready, placement)
+    boxed = _boxed(EarlyNormalised(array, normalise), placement)
     thick = placement.thick
     parts: list[ArrayLike] = [boxed]
     if thick is not None:
@@ -127,7 +143,7 @@ def _limits(ready: EarlyNormalised, placement: Placement) -> tuple[np.ndarray, n
     return low.reshape(shape), high.reshape(shape)
 
 
-def _limits_of(array: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _limits_of(array: ArrayLike) -> Limits:
     low = np.full(array.shape[0], np.inf, np.float32)
     high = -low
     for block in blocks(array, _names(array)):

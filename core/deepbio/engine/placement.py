@@ -273,7 +273,8 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
     if len(box) != len(whole) or any(not 0 <= a < b <= n for (a, b), (_, n) in zip(box, whole, strict=False)):
         raise ValueError(f"the box {box} does not lie in {whole}")
     sizes = [stop - start for start, stop in box]
-    counts = [max(1, math.floor(n * s / t + 0.5)) for n, s, t in zip(sizes, own, wanted, strict=True)]
+    rounded = _as_nnunet_rounds if spec.interpolation == "nnunet" else _rounded
+    counts = [max(1, rounded(n, s, t)) for n, s, t in zip(sizes, own, wanted, strict=True)]
     _check_size(grid, sizes, own, wanted)
     ratios = [n / count for n, count in zip(sizes, counts, strict=True)]
     first = np.zeros(grid.ndim)
@@ -289,6 +290,15 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
         grid.unit,
     )
     return Placement(grid, working, axes, flips, box, spec.interpolation)
+
+
+def _rounded(count: int, spacing: float, wanted: float) -> int:
+    return math.floor(count * spacing / wanted + 0.5)
+
+
+def _as_nnunet_rounds(count: int, spacing: float, wanted: float) -> int:
+    """Halves to the even number, and the operations in nnU-Net's order: one pixel more or less moves all others."""
+    return round(spacing / wanted * count)
 
 
 def _thick_axis(before: Sequence[float], after: Sequence[float]) -> int | None:

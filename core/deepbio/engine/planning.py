@@ -112,7 +112,9 @@ def plan_for(
         minimum=rung.tile if _keeps_tile(card) else [axis.minimum for axis in axes],
         fixed=[axis.size for axis in axes],
     )
-    return replace(plan, pad=_card_padding(card))
+    # padded as nnU-Net pads, blended as it blends
+    pad = _card_padding(card)
+    return replace(plan, pad=pad, off_centre=pad == "zero")
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:

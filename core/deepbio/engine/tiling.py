@@ -42,6 +42,9 @@ class TilePlan:
     pad : {"reflect", "zero"}
         What an image is padded with where it is smaller than the tile: itself, mirrored, or zeros (which
         come after the normalisation).
+    off_centre : bool
+        Whether the blending window is highest at pixel ``size // 2`` of the tile, as in nnU-Net, rather than in
+        its middle.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class TilePlan:
     batch: int = 1
     overlap: float = 0.0
     pad: str = "reflect"
+    off_centre: bool = False
 
     @property
     def count(self) -> int:
@@ -161,7 +165,7 @@ def _cut_axis(
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
     size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
-    return size, tuple((n - size) * i // (count - 1) for i in range(count))
+    return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
 
 
 def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
@@ -186,13 +190,14 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
     [1. 1. 0.982 0.018] [1. 1.]
     """
     axes = zip(plan.padded, plan.tile, plan.starts, strict=True)
-    return tuple(_axis_weights(n, size, starts) for n, size, starts in axes)
+    return tuple(_axis_weights(n, size, starts, plan.off_centre) for n, size, starts in axes)
 
 
-def _axis_weights(n: int, size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _axis_weights(n: int, size: int, starts: tuple[int, ...], off_centre: bool) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
-    position = (np.arange(size) - (size - 1) / 2) / (size / 8)
+    centre = size // 2 if off_centre else (size - 1) / 2
+    position = (np.arange(size) - centre) / (size / 8)
     window = np.exp(-0.5 * position**2)
     total = np.zeros(n)
     for start in starts:

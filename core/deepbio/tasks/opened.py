@@ -6,9 +6,11 @@ interpolation have it the other way round; slices of a stack then share the stat
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from deepbio.engine.early import early_statistics, early_working
+from deepbio.engine.early import Limits, early_limits, early_statistics, early_working
 from deepbio.engine.geometry import GridSpec, Placement, place, place_image
 from deepbio.engine.placement import Box
 from deepbio.engine.statistics import Transform
@@ -20,10 +22,30 @@ from deepbio.library.card import Step
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, stack_of
 from deepbio.tasks.placed import Placed, place_frame, settled
 
-__all__ = ["Stacks", "open_frame"]
+__all__ = ["Stack", "Stacks", "open_frame"]
 
-Stacks = dict[int | None, tuple[Box, Normaliser]]
-"""Box and normalisation of the stack of each frame in time."""
+
+@dataclass(frozen=True)
+class Stack:
+    """What the slices of a stack share.
+
+    Attributes
+    ----------
+    box : tuple of (int, int)
+        The part that is worked on.
+    normalise : Normaliser
+        With the statistics of the box.
+    limits : tuple of ndarray, optional
+        Smallest and largest values, where they are those of the whole box.
+    """
+
+    box: Box
+    normalise: Normaliser
+    limits: Limits | None = None
+
+
+Stacks = dict[int | None, Stack]
+"""Of each frame in time."""
 
 
 def open_frame(
@@ -70,8 +92,8 @@ def open_frame(
     if spec.interpolation != "nnunet":
         placed = place_frame(frame.view, frame_grid(image, frame), spec, listener)
         return placed, FrameSource(placed.view, card, normalise)
-    placement, own = _early(image, frame, card, spec, {} if stacks is None else stacks)
-    view = settled(early_working(frame.view, placement, own), placement, listener)
+    placement, own, limits = _early(image, frame, card, spec, {} if stacks is None else stacks)
+    view = settled(early_working(frame.view, placement, own, limits), placement, listener)
     as_it_is = prepare(
         np.zeros((1,) * len(view.shape), np.uint8), ("channel", *"zyx"[4 - len(view.shape) :]), ()
     )
@@ -80,21 +102,36 @@ def open_frame(
 
 def _early(
     image: Image, frame: Frame, card: ModelCard, spec: GridSpec, stacks: Stacks
-) -> tuple[Placement, Transform]:
-    """Where a frame lies, and its normalisation: a slice has the box and the statistics of its stack."""
-    grid, steps = frame_grid(image, frame), card.input.steps
+) -> tuple[Placement, Transform, Limits | None]:
+    """Where a frame lies, its normalisation and, of a slice, the limits of its stack."""
+    grid = frame_grid(image, frame)
     if frame.z is None:
         placement = place_image(frame.view, grid, spec)
-        return placement, early_statistics(frame.view, placement, spec, steps)
+        return placement, early_statistics(frame.view, placement, spec, card.input.steps), None
     if frame.t not in stacks:
-        stack = stack_of(image, frame)
-        whole = place_image(stack.view, frame_grid(image, stack), GridSpec(crop=spec.crop))
-        stacks[frame.t] = (
-            whole.box,
-            early_statistics(stack.view, whole, spec, [_of_stack(one) for one in steps]),
-        )
-    box, own = stacks[frame.t]
-    return place(grid, spec, box[1:]), lambda block: own(block[:, np.newaxis])[:, 0]
+        stacks[frame.t] = _stack(image, frame, card, spec)
+    stack = stacks[frame.t]
+    return (
+        place(grid, spec, stack.box[1:]),
+        lambda block: stack.normalise(block[:, np.newaxis])[:, 0],
+        stack.limits,
+    )
+
+
+def _stack(image: Image, frame: Frame, card: ModelCard, spec: GridSpec) -> Stack:
+    """What the slices of a stack share: nnU-Net prepares all of it as one volume."""
+    stack = stack_of(image, frame)
+    spacing = (None, *spec.spacing) if spec.spacing else ()
+    whole = place_image(
+        stack.view,
+        frame_grid(image, stack),
+        replace(spec, spacing=spacing, orientation=""),
+    )
+    normalise = early_statistics(stack.view, whole, spec, [_of_stack(one) for one in card.input.steps])
+    if whole.thick == 0:  # slices are interpolated one by one
+        return Stack(whole.box, normalise)
+    low, high = early_limits(stack.view, whole, normalise)
+    return Stack(whole.box, normalise, (low[:, 0], high[:, 0]))
 
 
 def _of_stack(step: Step) -> Step:

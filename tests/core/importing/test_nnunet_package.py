@@ -22,9 +22,9 @@ from deepbio.tasks.result import Result  # noqa: E402
 
 from .conftest import NNUNET  # noqa: E402
 
-PLAIN = ["asis", "fine", "coarse", "thick"]
-# labels of which that many pixels may differ, of those that are not background: where two classes are equally likely
-SAME = 2e-3
+PLAIN = ["asis", "fine", "coarse", "thick", "large"]
+# nnU-Net adds up its tiles in half precision, which alone changes up to so many of the labelled pixels
+HALF = 4e-3
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,14 @@ def _compare(result: Result, expected: str, *, regions: bool = False) -> None:
     scores = np.moveaxis(scores, result.scores.axes.index("C"), 0)
     assert labels.shape == told["labels"].shape
     assert (told["labels"] > 0).sum() > 300
-    differ = (labels != told["labels"]).sum() / (told["labels"] > 0).sum()
-    assert differ < SAME
+    # in single precision nnU-Net's labels are ours, but for rounding
+    assert (labels != told["exact"]).sum() <= 1
+    assert (labels != told["labels"]).sum() / (told["labels"] > 0).sum() < HALF
     found = expit(scores) if regions else softmax(scores, axis=0)[1:]
     computed = scores.any(axis=0)  # the rest was cropped away
-    np.testing.assert_allclose(found[:, computed], told["probabilities"][:, computed], atol=2e-3)
+    np.testing.assert_allclose(
+        found[:, computed], told["probabilities"][:, computed], atol=6e-4
+    )  # kept as float16
     assert not labels[~computed].any()
 
 

@@ -1,7 +1,7 @@
 """Makes what lies in this folder with the real nnU-Net v2 (2.8.1): small trainings, images, and what it predicts for them.
 
     pip install nnunetv2==2.8.1
-    python make.py HIPPOCAMPUS WORK train_plain | train_regions | predict
+    python make.py HIPPOCAMPUS WORK train_plain | train_2d | train_regions | predict
 
 HIPPOCAMPUS is a folder with images/ and labels/ of the Medical Segmentation Decathlon's Task04 (CC BY-SA 4.0), WORK one for
 what lies between. Two data sets are made of 12 of its training volumes: "Plain" as they are; "Regions" with thick slices along x,
@@ -13,6 +13,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -32,7 +34,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import (  # noqa: E402
     plan_experiments,
     preprocess,
 )
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor  # noqa: E402
+from nnunetv2.inference import predict_from_raw_data as inference  # noqa: E402
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer  # noqa: E402
 
 PLAIN = {
@@ -139,6 +141,9 @@ def write_cases(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     image = sitk.ReadImage(str(SOURCE / "images" / "hippocampus_316.nii.gz"))
     turned = sitk.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.3).GetMatrix()
+    whole = sitk.GetArrayFromImage(image)
+    doubled = np.pad(whole, [(0, n // 2) for n in whole.shape], mode="symmetric")[4:, 9:, 7:]
+    sitk.WriteImage(sitk.GetImageFromArray(doubled), str(folder / "large.nii.gz"))  # of several tiles
     grids = {"asis": None, "fine": (0.8, 1.3, 0.61), "coarse": (1.9, 1.3, 1.7), "thick": (0.9, 0.8, 3.6)}
     for name, spacing in grids.items():
         found = image if spacing is None else resampled(image, spacing)
@@ -186,11 +191,23 @@ def copy_models() -> None:
                 shutil.copyfile(file, target)
 
 
+@contextmanager
+def in_float32() -> Iterator[None]:
+    """nnU-Net adds up its tiles in half precision; here in single precision, all else as it is."""
+    half, gaussian = torch.half, inference.compute_gaussian
+    torch.half = torch.float32
+    inference.compute_gaussian = lambda *words, **more: gaussian(*words, **{**more, "dtype": torch.float32})
+    try:
+        yield
+    finally:
+        torch.half, inference.compute_gaussian = half, gaussian
+
+
 def predict() -> None:
     copy_models()
     write_cases(HERE / "cases")
     (HERE / "expected").mkdir(exist_ok=True)
-    plain = [[f"{name}.nii.gz"] for name in ("asis", "fine", "coarse", "thick")]
+    plain = [[f"{name}.nii.gz"] for name in ("asis", "fine", "coarse", "thick", "large")]
     masked = [[f"{name}_{k:04d}.nii.gz" for k in range(2)] for name in ("masked", "finer")]
     jobs = {
         "plain_3d": [(None, False, plain), ((1,), False, plain[1:2]), (None, True, plain[2:3])],
@@ -199,7 +216,7 @@ def predict() -> None:
     }
     for model, runs in jobs.items():
         for folds, mirrored, cases in runs:
-            predictor = nnUNetPredictor(
+            predictor = inference.nnUNetPredictor(
                 use_mirroring=mirrored,
                 device=torch.device("cpu"),
                 perform_everything_on_device=False,
@@ -209,13 +226,16 @@ def predict() -> None:
             for files in cases:
                 reader = predictor.plans_manager.image_reader_writer_class()
                 pixels, about = reader.read_images([str(HERE / "cases" / file) for file in files])
-                labels, scores = predictor.predict_single_npy_array(pixels, about, None, None, True)
+                labels = predictor.predict_single_npy_array(pixels, about)
+                with in_float32():
+                    exact, scores = predictor.predict_single_npy_array(pixels, about, None, None, True)
                 words = [model, files[0].split(".")[0].removesuffix("_0000")]
                 words += ["fold1"] if folds else []
                 words += ["mirrored"] if mirrored else []
                 np.savez_compressed(
                     HERE / "expected" / f"{'-'.join(words)}.npz",
                     labels=labels.astype(np.uint8),
+                    exact=exact.astype(np.uint8),
                     # outside of the box that is predicted nnU-Net says background
                     probabilities=np.round(scores[1:] if len(scores) == 3 else scores, 4).astype(np.float16),
                 )
@@ -225,7 +245,9 @@ def predict() -> None:
 def main() -> None:
     if COMMAND == "train_plain":
         write_data_set(901, "Plain", PLAIN)
-        train(901, "Plain", "ExperimentPlanner", {"3d_fullres": (0, 1), "2d": (0,)}, [8, 16, 24], 9)
+        train(901, "Plain", "ExperimentPlanner", {"3d_fullres": (0, 1)}, [8, 16, 24], 9)
+    elif COMMAND == "train_2d":  # after train_plain
+        train(901, "Plain", "ExperimentPlanner", {"2d": (0,)}, [8, 16, 24], 30)
     elif COMMAND == "train_regions":
         write_data_set(902, "Regions", REGIONS)
         train(902, "Regions", "nnUNetPlannerResEncM", {"3d_fullres": (0,)}, [8, 12, 16], 14)
