@@ -169,14 +169,15 @@ class _Reader:
             if plan.pad == "zero":
                 self._fill_with_zeros(slot, strip[..., low:high])
             else:
-                self._fill_by_reflection(slot, strip[..., low:high])
+                self._fill_by_repetition(slot, strip[..., low:high])
         return self._buffer[: len(tiles)]
 
-    def _fill_by_reflection(self, slot: np.ndarray, part: np.ndarray) -> None:
+    def _fill_by_repetition(self, slot: np.ndarray, part: np.ndarray) -> None:
         plan = self._plan
+        repeated = _reflected if plan.pad == "reflect" else _held
         for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
             if starts[0] < 0 or size > n:
-                part = part.take(_reflected(starts[0], size, n), axis=axis + 1)
+                part = part.take(repeated(starts[0], size, n), axis=axis + 1)
         slot[...] = part
 
     def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray) -> None:
@@ -305,6 +306,11 @@ def _reflected(start: int, size: int, n: int) -> np.ndarray:
     period = 2 * (n - 1)
     index = np.arange(start, start + size) % period
     return np.minimum(index, period - index)
+
+
+def _held(start: int, size: int, n: int) -> np.ndarray:
+    """Indices into ``n`` pixels for a tile that reaches beyond them; the last pixel goes on."""
+    return np.clip(np.arange(start, start + size), 0, n - 1)
 
 
 def _checked(scores: Any, count: int, plan: TilePlan) -> Any:

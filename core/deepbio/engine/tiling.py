@@ -17,9 +17,11 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["PADDINGS", "TilePlan", "blending_weights", "plan_tiles"]
+__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "plan_tiles"]
 
-PADDINGS = ("reflect", "zero")
+PADDINGS = ("reflect", "zero", "edge")
+BLENDS = ("gaussian", "constant")
+SPREADS = ("even", "stride")
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,11 @@ class TilePlan:
         Most tiles in a batch.
     overlap : float
         Least overlap of neighbours, as a fraction of the tile.
-    pad : {"reflect", "zero"}
-        What an image is padded with where it is smaller than the tile: itself, mirrored, or zeros (which
-        come after the normalisation).
+    pad : {"reflect", "zero", "edge"}
+        What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
+        come after the normalisation), or its last pixels.
+    blend : {"gaussian", "constant"}
+        How tiles are weighted where they overlap: less towards their edges, or all alike.
 
     Examples
     --------
@@ -56,6 +60,7 @@ class TilePlan:
     batch: int = 1
     overlap: float = 0.0
     pad: str = "reflect"
+    blend: str = "gaussian"
 
     @property
     def count(self) -> int:
@@ -88,6 +93,7 @@ def plan_tiles(
     multiple_of: Sequence[int] | None = None,
     minimum: Sequence[int] | None = None,
     fixed: Sequence[int | None] | None = None,
+    spread: str = "even",
 ) -> TilePlan:
     """Cut an image into tiles that cover it with the least work.
 
@@ -112,6 +118,8 @@ def plan_tiles(
         By default the step itself.
     fixed : sequence of (int or None), optional
         The only size that the network takes along an axis, or None.
+    spread : {"even", "stride"}
+        ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge.
 
     Returns
     -------
@@ -139,14 +147,14 @@ def plan_tiles(
             f"image {shape}, tile {tuple(tile)}, minimum {minima}."
         )
     cuts = [
-        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)))
+        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
         for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
     ]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
 def _cut_axis(
-    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int]
+    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], *, strides: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
     minimum, step = sizes
@@ -160,6 +168,8 @@ def _cut_axis(
         return size, (-((size - n) // 2),)
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
+    if strides:
+        return largest, tuple(min(stride * i, n - largest) for i in range(count))
     size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
     return size, tuple((n - size) * i // (count - 1) for i in range(count))
 
@@ -186,14 +196,14 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
     [1. 1. 0.982 0.018] [1. 1.]
     """
     axes = zip(plan.padded, plan.tile, plan.starts, strict=True)
-    return tuple(_axis_weights(n, size, starts) for n, size, starts in axes)
+    return tuple(_axis_weights(n, size, starts, plan.blend) for n, size, starts in axes)
 
 
-def _axis_weights(n: int, size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
     position = (np.arange(size) - (size - 1) / 2) / (size / 8)
-    window = np.exp(-0.5 * position**2)
+    window = np.exp(-0.5 * position**2) if blend == "gaussian" else np.ones(size)
     total = np.zeros(n)
     for start in starts:
         total[start : start + size] += window

@@ -6,8 +6,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from deepbio.errors import CardError
+from deepbio.errors import CardError, MissingPackage
 from deepbio.importing.choice import ImportChoice
+from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
 from deepbio.importing.nnunet import find_trainings, unpack_trainings
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
@@ -28,9 +29,10 @@ def add_model(
     Parameters
     ----------
     source : str or Path
-        A folder or a zip: a package in the BioImage.IO format, or what nnU-Net v2 trained (the folder with
-        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``). The latter becomes a
-        package first, which needs torch; nothing in it is executed.
+        A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
+        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), or a bundle of MONAI that
+        segments. The last two become a package first, which needs torch; nothing in them is executed, but for
+        the network itself where a bundle brings it as TorchScript.
     name : str, optional
         Name to give it; by default made from its own.
     replace : bool
@@ -52,7 +54,8 @@ def add_model(
     OutputError
         If the library cannot be written.
     MissingPackage
-        If a model of nnU-Net is added and torch is not installed.
+        If a model of nnU-Net is added and torch is not installed, or a bundle whose network MONAI has to build
+        and MONAI is not.
     """
     path = Path(source)
     if not _is_nnunet(path):
@@ -61,6 +64,8 @@ def add_model(
                 f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
                 "Leave these options out.",
             )
+        if is_bundle(path):
+            return _add_bundle(path, name=name, replace=replace)
         return add_package(source, name=name, replace=replace)
     from deepbio.importing.nnunet_package import write_nnunet_package
 
@@ -70,6 +75,24 @@ def add_model(
             folder = Path(scratch) / "unpacked"
             unpack_trainings(path, folder)
         card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice or ImportChoice())
+        return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _add_bundle(path: Path, *, name: str | None, replace: bool) -> ModelCard:
+    """Add a bundle of MONAI."""
+    try:
+        from deepbio.importing.monai_package import write_monai_package
+    except ImportError as error:
+        raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
+
+    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
+        folder = path
+        if path.is_file():
+            folder = Path(scratch) / "unpacked"
+            unpack_bundle(path, folder)
+        found = find_bundle(folder, path)
+        called = path.stem if found == folder and path.is_file() else found.resolve().name
+        card = write_monai_package(found, called, Path(scratch))
         return add_package(card.root, name=name or card.name, replace=replace)
 
 
