@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,11 +200,19 @@ def _built(name: str, arguments: dict[str, Any], component: Component) -> nn.Mod
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made: nn.Module = kind(**arguments)
+    except ImportError as error:
+        raise _missing(error, name) from error
     except Exception as error:
         raise CardError(
             f"MONAI does not build the bundle's {component.where} ({name}): {type(error).__name__} {error}."
         ) from error
     return made
+
+
+def _missing(error: ImportError, name: str) -> MissingPackage:
+    """The error for a package that MONAI wants for a network."""
+    found = re.search(r"No module named '(\w+)", str(error))
+    return MissingPackage(found[1] if found else "einops", f"The network {name} of a MONAI bundle")
 
 
 def _defaults(network: nn.Module) -> dict[str, Any]:
@@ -346,6 +355,8 @@ def _scores(network: nn.Module, image: np.ndarray) -> np.ndarray:
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return np.asarray(network(torch.from_numpy(image)).float().numpy())
+    except ImportError as error:
+        raise _missing(error, type(getattr(network, "network", network)).__name__) from error
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:
         told = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise WeightsError(

@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from deepbio.importing.monai_config import Config
 from tests.core.importing.orientations import stand_in
 
 NETWORK: dict[str, Any] = {
@@ -142,6 +143,11 @@ def metadata(
     }
 
 
+def config_of(network: dict[str, Any]) -> Config:
+    """A configuration that has nothing but a network."""
+    return Config({"network_def": network})
+
+
 def build(entry: dict[str, Any], seed: int = 0) -> torch.nn.Module:
     """The network of a configuration with drawn weights."""
     with warnings.catch_warnings():
@@ -159,20 +165,24 @@ def build(entry: dict[str, Any], seed: int = 0) -> torch.nn.Module:
     return network
 
 
-def taught(network: torch.nn.Module, steps: int = 60, seed: int = 0) -> torch.nn.Module:
+def taught(network: torch.nn.Module, steps: int = 30, seed: int = 0) -> torch.nn.Module:
     """A network that learned to find bright bodies, moved by some pixels that differ along x, y and z."""
     drawn = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
     network.train()
+    channels = next(iter(network.parameters())).shape[1]
     *_, last = network.parameters()
-    heads = last.shape[0]
     for _ in range(steps):
-        coarse = torch.rand(4, 1, 6, 6, 6, generator=drawn)
-        image = torch.nn.functional.interpolate(coarse, (24, 24, 24), mode="trilinear")
-        target = (torch.roll(image, (3, -2, 1), (2, 3, 4)) > 0.55).long()[:, 0]
-        target += (torch.roll(image, (0, 2, -2), (2, 3, 4)) > 0.65).long()[:, 0] * (heads - 2)
-        image = image + 0.05 * torch.randn(image.shape, generator=drawn)
-        loss = torch.nn.functional.cross_entropy(network(image), target)
+        coarse = torch.rand(2, channels, 6, 6, 6, generator=drawn)
+        image = torch.nn.functional.interpolate(coarse, (16, 16, 16), mode="trilinear")
+        bright = torch.roll(image[:, :1], (3, -2, 1), (2, 3, 4)) > 0.55
+        brighter = torch.roll(image[:, -1:], (0, 2, -2), (2, 3, 4)) > 0.65
+        scores = network(2 * image - 0.5 + 0.05 * torch.randn(image.shape, generator=drawn))
+        if len(last) == 1:
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, bright.float())
+        else:
+            target = torch.where(brighter, len(last) - 1, bright.long())[:, 0]
+            loss = torch.nn.functional.cross_entropy(scores, target)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -195,9 +205,15 @@ def write(folder: Path, inference: dict[str, Any], told: dict[str, Any], weights
 
 
 def scan(
-    path: Path, shape: tuple[int, ...] = (37, 43, 21), channels: int = 0, seed: int = 0, oblique: bool = True
+    path: Path,
+    shape: tuple[int, ...] = (37, 43, 21),
+    *,
+    channels: int = 0,
+    seed: int = 0,
+    oblique: bool = True,
+    zeros: bool = False,
 ) -> Path:
-    """An oblique, anisotropic, odd-sized volume that is stored as LPI, of bodies and noise."""
+    """An oblique, anisotropic, odd-sized volume that is stored as LPI, of bodies and noise; around them zeros."""
     drawn = np.random.default_rng(seed)
     spacing = np.array([0.8, 0.9, 3.1])
     a, b, c = np.deg2rad([11.0, -7.0, 14.0]) * oblique
@@ -215,8 +231,12 @@ def scan(
         for _ in range(6):
             at = middle * drawn.uniform(0.4, 1.6, 3)
             radius = drawn.uniform(4, 11)
-            pixels += (80 + 40 * k) * np.exp(-((((places - at) ** 2).sum(-1) / radius**2) ** 2))
+            pixels += (150 + 40 * k) * np.exp(-((((places - at) ** 2).sum(-1) / radius**2) ** 2))
         bodies.append(pixels)
+    if zeros:
+        bodies = [np.where(pixels > -100, pixels + 200, 0) for pixels in bodies]
+        for pixels in bodies:
+            pixels[:3] = pixels[:, -2:] = pixels[:, :, -1] = pixels[:, :, 0] = 0
     data = np.stack(bodies, -1) if channels else bodies[0]
     save(path, data.astype(np.float32), affine)
     return path
