@@ -152,7 +152,7 @@ def add(
         str,  # a Path would make one slash of the two of an address
         typer.Argument(
             metavar="SOURCE",
-            help="Folder or zip in the BioImage.IO format, or trained by nnU-Net v2.",
+            help="Folder or zip in the BioImage.IO format, trained by nnU-Net v2, or a bundle of MONAI.",
             show_default=False,
         ),
     ],
@@ -180,7 +180,7 @@ def add(
     ] = "",
     json: JsonOption = False,
 ) -> None:
-    """Add a model to your library: a package, or what nnU-Net v2 trained."""
+    """Add a model to your library: a package, what nnU-Net v2 trained, or a bundle of MONAI."""
     from deepbio.importing import ImportChoice, add_model
 
     choice = ImportChoice(tuple(fold or ()), checkpoint, orientation.upper())

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.tiling import TilePlan, blending_weights
+from deepbio.engine.tiling import TilePlan, blending_weights, floored_weights
 from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 
@@ -217,7 +217,7 @@ class _Band:
         self._on_device = not isinstance(scores, np.ndarray)
         if self._on_device and 4 * math.prod(shape) > runtime.device.free() // 2:
             self._on_device = False
-        weights = blending_weights(plan)
+        weights = () if plan.blend == "floored" else blending_weights(plan)
         self._band: Any
         self._weights: Any
         if self._on_device:
@@ -242,8 +242,11 @@ class _Band:
                 inner.append(slice(low - start, high - start))
                 offset = self.base if axis == 0 else 0
                 outer.append(slice(low - offset, high - offset))
-                if len(plan.starts[axis]) > 1:  # else the weight is one
+                if len(plan.starts[axis]) > 1 and self._weights:  # else the weight is one
                     weights.append(self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis)))
+            if plan.blend == "floored" and plan.count > 1:
+                own = floored_weights(plan, index)[tuple(inner[1:])]
+                weights.append(scores.new_tensor(own) if self._on_device else own)
             part, target = scores[n][tuple(inner)], self._band[tuple(outer)]
             _add_weighted(part, weights, target)
 

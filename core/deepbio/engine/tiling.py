@@ -4,10 +4,14 @@ The plan is made from sizes alone, so the same image always gets the same tiles.
 a Gaussian window per axis (standard deviation an eighth of the tile, as in nnU-Net and MONAI),
 divided by their sum along that axis. Because the tiles form a grid, the product over the axes is
 one at every pixel: weighted tiles are simply added, and no map of weights is kept.
+
+MONAI raises the products that are below a thousandth of the largest to that. Where an image has few tiles, as at its
+edges, that changes scores; cards of its networks can ask for it. Then each tile has a map of weights.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -17,11 +21,12 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "plan_tiles"]
+__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
 
 PADDINGS = ("reflect", "zero", "edge")
-BLENDS = ("gaussian", "constant")
+BLENDS = ("gaussian", "constant", "floored")
 SPREADS = ("even", "stride")
+_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,9 @@ class TilePlan:
     pad : {"reflect", "zero", "edge"}
         What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
         come after the normalisation), or its last pixels.
-    blend : {"gaussian", "constant"}
-        How tiles are weighted where they overlap: less towards their edges, or all alike.
+    blend : {"gaussian", "constant", "floored"}
+        How tiles are weighted where they overlap: less towards their edges, all alike, or less towards their
+        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`).
 
     Examples
     --------
@@ -202,9 +208,54 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
 def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
-    position = (np.arange(size) - (size - 1) / 2) / (size / 8)
-    window = np.exp(-0.5 * position**2) if blend == "gaussian" else np.ones(size)
+    window = _window(size) if blend == "gaussian" else np.ones(size)
     total = np.zeros(n)
     for start in starts:
         total[start : start + size] += window
     return tuple((window / total[start : start + size]).astype(np.float32) for start in starts)
+
+
+def _window(size: int) -> np.ndarray:
+    position = (np.arange(size) - (size - 1) / 2) / (size / 8)
+    return np.exp(-0.5 * position**2)
+
+
+def floored_weights(plan: TilePlan, index: tuple[int, ...]) -> np.ndarray:
+    """Weights of one tile of a plan whose blend is ``"floored"``.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        The tiles.
+    index : tuple of int
+        Which one: its number along each axis.
+
+    Returns
+    -------
+    ndarray of float32
+        Of the tile's shape; those of all tiles add up to one at every pixel. Not to be changed.
+
+    Examples
+    --------
+    >>> plan = plan_tiles((6,), tile=(4,), overlap=0.5)
+    >>> print(floored_weights(plan, (0,)).round(3))
+    [1.    1.    0.982 0.018]
+    """
+    offsets = []
+    for i, size, starts in zip(index, plan.tile, plan.starts, strict=True):
+        offsets.append(tuple(start - starts[i] for start in starts if abs(start - starts[i]) < size))
+    return _floored(plan.tile, tuple(offsets))
+
+
+@functools.lru_cache(maxsize=8)  # tiles in the middle of an image have the same neighbours
+def _floored(tile: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Weight of a tile over that of all that begin at some offsets from it."""
+    windows = [_window(size).astype(np.float32) for size in tile]
+    whole = functools.reduce(np.multiply.outer, windows)
+    whole = np.maximum(whole, max(float(whole.min()), _FLOOR))
+    total = np.zeros(tile, np.float32)
+    for offset in itertools.product(*offsets):
+        here = tuple(slice(max(d, 0), size + min(d, 0)) for d, size in zip(offset, tile, strict=True))
+        there = tuple(slice(max(-d, 0), size - max(d, 0)) for d, size in zip(offset, tile, strict=True))
+        total[here] += whole[there]
+    return np.divide(whole, total, out=total)

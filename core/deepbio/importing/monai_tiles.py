@@ -90,7 +90,7 @@ def read_tiles(component: Component, *, dims: int) -> Tiles:
         "overlap": float(each.pop()),
         "fixed": True,
         "pad": _PADDINGS[padding],
-        "blend": blend,
+        "blend": "floored" if blend == "gaussian" else blend,
         "spread": "stride",
     }
     return Tiles(size, card, fixed=True)

@@ -122,7 +122,7 @@ def test_references_choices_and_labels_decided_on_the_networks_grid(tmp_path: Pa
         "overlap": 0.25,
         "fixed": True,
         "pad": "edge",
-        "blend": "gaussian",
+        "blend": "floored",
         "spread": "stride",
     }
 
