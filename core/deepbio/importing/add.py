@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import zipfile
 from pathlib import Path
@@ -38,7 +39,7 @@ def add_model(
     replace : bool
         Whether a user model of this name may be replaced.
     choice : ImportChoice, optional
-        For nnU-Net: folds, checkpoint, orientation.
+        For nnU-Net: folds, checkpoint, orientation. For a bundle of MONAI: regions.
 
     Returns
     -------
@@ -57,15 +58,18 @@ def add_model(
         If a model of nnU-Net is added and torch is not installed, or a bundle whose network MONAI has to build
         and MONAI is not.
     """
-    path = Path(source)
+    path, choice = Path(source), choice or ImportChoice()
     if not _is_nnunet(path):
-        if choice is not None and choice != ImportChoice():
+        if dataclasses.replace(choice, regions=()) != ImportChoice():
             raise CardError(
                 f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
                 "Leave these options out.",
             )
         if is_bundle(path):
-            return _add_bundle(path, name=name, replace=replace)
+            return _add_bundle(path, choice, name=name, replace=replace)
+    if choice.regions:
+        raise CardError(f"'{source}' is no bundle of MONAI: it has no regions to choose.", "Leave them out.")
+    if not _is_nnunet(path):
         return add_package(source, name=name, replace=replace)
     from deepbio.importing.nnunet_package import write_nnunet_package
 
@@ -74,11 +78,11 @@ def add_model(
         if path.is_file():
             folder = Path(scratch) / "unpacked"
             unpack_trainings(path, folder)
-        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice or ImportChoice())
+        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
 
-def _add_bundle(path: Path, *, name: str | None, replace: bool) -> ModelCard:
+def _add_bundle(path: Path, choice: ImportChoice, *, name: str | None, replace: bool) -> ModelCard:
     """Add a bundle of MONAI."""
     try:
         from deepbio.importing.monai_package import write_monai_package
@@ -92,7 +96,7 @@ def _add_bundle(path: Path, *, name: str | None, replace: bool) -> ModelCard:
             unpack_bundle(path, folder)
         found = find_bundle(folder, path)
         called = path.stem if found == folder and path.is_file() else found.resolve().name
-        card = write_monai_package(found, called, Path(scratch))
+        card = write_monai_package(found, called, Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
 

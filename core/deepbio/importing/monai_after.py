@@ -38,6 +38,8 @@ class After:
         Classes of which only the largest component is kept.
     rounded : bool
         Whether the bundle interpolates its labels as if they were intensities.
+    regions : tuple of (int, int)
+        Channel and label of each region, where a user has said so; later ones lie over earlier ones.
     """
 
     channels: int
@@ -49,6 +51,12 @@ class After:
     early: bool = False
     largest: tuple[int, ...] = ()
     rounded: bool = False
+    regions: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The network's channels in the order of the card's; empty where nothing changes."""
+        return tuple(channel for channel, _ in self.regions)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -60,7 +68,8 @@ class After:
         """How a card says it."""
         if self.decision == "classes":
             return {"method": "classes", **({"largest": list(self.largest)} if self.largest else {})}
-        return {"method": "regions", "regions": [1], "threshold": self.threshold, "logits": False}
+        labels = [label for _, label in self.regions] or [1]
+        return {"method": "regions", "regions": labels, "threshold": self.threshold, "logits": False}
 
     @property
     def nearest(self) -> bool:
@@ -68,7 +77,7 @@ class After:
         return self.early or self.back != "linear"
 
 
-def read_after(component: Component, *, channels: int) -> After:
+def read_after(component: Component, *, channels: int, regions: tuple[tuple[int, int], ...] = ()) -> After:
     """Read the post-processing.
 
     Parameters
@@ -77,14 +86,18 @@ def read_after(component: Component, *, channels: int) -> After:
         Compose with dictionary transforms.
     channels : int
         That the network gives.
+    regions : tuple of (int, int)
+        As of `After`.
 
     Raises
     ------
     CardError
         If a transform or an argument is not known, or they make no labels.
     """
-    found = After(channels)
+    found = After(channels, regions=regions)
     for one in flat(component):
+        if regions and found.decision and one.name not in ("Invertd", "SaveImaged"):
+            continue  # the user has said what becomes of the binary channels
         if one.name not in _KNOWN:
             raise CardError(
                 f"The bundle's {one.where} is the transform {one.name!r}, which is not known here; known after the "
@@ -112,10 +125,16 @@ def _check(found: After, component: Component) -> None:
             f"The bundle's {component.where} makes no labels: there is no AsDiscreted with argmax or threshold.",
             "Only segmentation is known here.",
         )
-    if found.decision == "threshold" and found.channels > 1:
+    if found.regions and found.decision != "threshold":
+        raise CardError(
+            f"The bundle's {component.where} takes the strongest channel (argmax); regions are of binary channels.",
+            "Leave them out.",
+        )
+    if found.decision == "threshold" and found.channels > 1 and not found.regions:
         raise CardError(
             f"The bundle's {component.where} gives {found.channels} binary channels (threshold), which may lie "
-            "over each other; a label image cannot hold that."
+            "over each other; a label image cannot hold that.",
+            "Say which label each channel gets, the ones on top last: --region 1=2 --region 0=1 --region 2=4",
         )
     if found.decision == "classes" and found.channels < 2:
         raise CardError(

@@ -26,7 +26,7 @@ from deepbio.importing.checkpoint import read_checkpoint
 from deepbio.importing.monai_config import Component
 from deepbio.training.export import export_onnx
 
-__all__ = ["NETWORKS", "Exported", "Shapes", "build_network", "export_network", "read_script"]
+__all__ = ["NETWORKS", "Exported", "Shapes", "Turned", "build_network", "export_network", "read_script"]
 
 _SAME = 1e-4  # largest difference of scores, relative to the largest score or 1
 _HOLDERS = ("model", "state_dict", "network", "net", "model_state_dict")
@@ -79,18 +79,35 @@ class Exported:
 
 
 class Turned(nn.Module):
-    """A network of MONAI, whose arrays are (batch, channel, x, y, z), on ours."""
+    """A network of MONAI, whose arrays are (batch, channel, x, y, z), on ours.
+
+    Parameters
+    ----------
+    network : nn.Module
+        As MONAI has it.
+    dims : int
+        Spatial axes.
+
+    Attributes
+    ----------
+    channels : list of int
+        Of the scores, in this order; empty for all of them as they are.
+    """
 
     def __init__(self, network: nn.Module, dims: int) -> None:
         super().__init__()
         self.network = network
+        self.channels: list[int] = []
         self._order = (0, 1, *range(dims + 1, 1, -1))
+        self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of an image."""
         scores = self.network(x.permute(self._order))
         if isinstance(scores, (list, tuple)):
             scores = scores[0]
+        if self.channels:
+            scores = scores[:, self.channels]
         return scores.permute(self._order).contiguous()
 
 
@@ -125,7 +142,7 @@ NETWORKS: dict[str, Callable[[Mapping[str, Any], int], list[int]]] = {
 _ALIASES = {"Unet": "UNet", "BasicUnet": "BasicUNet", "DynUnet": "DynUNet", "AttentionUNet": "AttentionUnet"}
 
 
-def build_network(component: Component, weights: Path, dims: int) -> tuple[nn.Module, tuple[int, ...]]:
+def build_network(component: Component, weights: Path, dims: int) -> tuple[Turned, tuple[int, ...]]:
     """Let MONAI build a network, and load its weights.
 
     Parameters
@@ -139,7 +156,7 @@ def build_network(component: Component, weights: Path, dims: int) -> tuple[nn.Mo
 
     Returns
     -------
-    network : nn.Module
+    network : Turned
         In evaluation mode, on arrays in our order of axes.
     step : tuple of int
         What sizes along z, y and x are multiples of; empty where they are tied to one.
@@ -176,7 +193,7 @@ def build_network(component: Component, weights: Path, dims: int) -> tuple[nn.Mo
         step = NETWORKS[name](full, dims)
     except (KeyError, TypeError, IndexError) as error:
         raise CardError(f"The bundle's {component.where} ({name}) lacks the argument {error}.") from error
-    return Turned(network.float().eval(), dims), tuple(reversed(step)) if all(step) else ()
+    return Turned(network.float(), dims), tuple(reversed(step)) if all(step) else ()
 
 
 def _built(name: str, arguments: dict[str, Any], component: Component) -> nn.Module:
@@ -238,7 +255,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def read_script(path: Path, dims: int) -> nn.Module:
+def read_script(path: Path, dims: int) -> Turned:
     """A network in TorchScript, on arrays in our order of axes.
 
     Raises
@@ -250,7 +267,7 @@ def read_script(path: Path, dims: int) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Turned(load(str(path), map_location="cpu").eval().float(), dims).eval()
+            return Turned(load(str(path), map_location="cpu").eval().float(), dims)
     except (RuntimeError, ValueError, OSError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(

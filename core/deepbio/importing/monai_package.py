@@ -12,6 +12,7 @@ import numpy as np
 
 from deepbio.engine.steps import apply_output_steps, apply_steps
 from deepbio.errors import CardError
+from deepbio.importing.choice import ImportChoice
 from deepbio.importing.monai import Bundle, read_bundle
 from deepbio.importing.monai_after import After, read_after
 from deepbio.importing.monai_before import Before, read_before
@@ -40,7 +41,9 @@ class _Parts:
     classes: Mapping[int, str]
 
 
-def write_monai_package(folder: Path, name: str, target: Path) -> ModelCard:
+def write_monai_package(
+    folder: Path, name: str, target: Path, choice: ImportChoice | None = None
+) -> ModelCard:
     """Write the package of a bundle.
 
     Parameters
@@ -51,6 +54,8 @@ def write_monai_package(folder: Path, name: str, target: Path) -> ModelCard:
         What the bundle is called; the package's name is made of it.
     target : Path
         An existing folder, in which the package's own is made.
+    choice : ImportChoice, optional
+        Regions.
 
     Returns
     -------
@@ -67,14 +72,14 @@ def write_monai_package(folder: Path, name: str, target: Path) -> ModelCard:
         If the network has to be built and MONAI is not installed.
     """
     bundle = read_bundle(folder, name)
-    parts = _read(bundle)
+    parts = _read(bundle, choice or ImportChoice())
     scratch = target / "network"
     scratch.mkdir()
     exported = _exported(parts, scratch)
     return write_package(target / "package" / _slug(bundle.name), _content(parts, exported))
 
 
-def _read(bundle: Bundle) -> _Parts:
+def _read(bundle: Bundle, choice: ImportChoice) -> _Parts:
     inputs, outputs = (_tensor(bundle, group) for group in ("inputs", "outputs"))
     channels, heads = _count(inputs, "inputs"), _count(outputs, "outputs")
     dims = _dims(inputs)
@@ -83,16 +88,38 @@ def _read(bundle: Bundle) -> _Parts:
     before = config.component(config.named("dataset", "transform", "preprocessing"), "preprocessing")
     after = config.component(config.named("evaluator", "postprocessing", "postprocessing"), "postprocessing")
     named = _names(outputs, heads)
-    decided = read_after(after, channels=heads)
-    first = 0 if decided.decision == "threshold" else 1
+    regions = _regions(choice, named)
+    decided = read_after(after, channels=heads, regions=regions)
+    classes = {label: named[channel] for channel, label in regions} or {
+        k + 1: label for k, label in enumerate(named[0 if decided.decision == "threshold" else 1 :])
+    }
     return _Parts(
         bundle,
         read_before(before, dims=dims, channels=channels),
         read_tiles(inferer, dims=dims),
         decided,
         tuple(_names(inputs, channels)),
-        {k + 1: label for k, label in enumerate(named[first:])},
+        classes,
     )
+
+
+def _regions(choice: ImportChoice, named: list[str]) -> tuple[tuple[int, int], ...]:
+    """Channel and label of each region that the user named."""
+    found = []
+    for region in choice.regions:
+        channel, _, label = region.rpartition("=")
+        if channel.isdecimal() and int(channel) < len(named):
+            found.append((int(channel), int(label)))
+        elif named.count(channel) == 1:
+            found.append((named.index(channel), int(label)))
+        else:
+            told = ", ".join(f"{k} ({name})" for k, name in enumerate(named))
+            raise CardError(f"The bundle has no channel {channel!r}; it has {told}.")
+    if len({label for _, label in found}) != len(found) or len({channel for channel, _ in found}) != len(
+        found
+    ):
+        raise CardError(f"The regions {', '.join(choice.regions)} name a channel or a label twice.")
+    return tuple(found)
 
 
 def _tensor(bundle: Bundle, group: str) -> Mapping[str, Any]:
@@ -137,14 +164,16 @@ def _exported(parts: _Parts, folder: Path) -> Exported:
     bundle, dims = parts.bundle, parts.before.dims
     told = _tensor(bundle, "inputs")["spatial_shape"]
     if bundle.scripted:
-        network, step = read_script(bundle.weights, dims), _step_of(told)
+        network = read_script(bundle.weights, dims)
+        step = _step_of(told)
     else:
         role = next((one for one in ("network_def", "network", "net") if one in bundle.config), "network_def")
         network, step = build_network(bundle.config.component(f"@{role}", role), bundle.weights, dims)
+    network.channels = list(parts.after.order)
     size = parts.tiles.size
     if not parts.tiles.fixed:
         size = tuple(4 * s for s in step) if step else _fixed_size(told)
-    shapes = Shapes(parts.before.channels, parts.after.channels, step, size)
+    shapes = Shapes(parts.before.channels, len(network.channels) or parts.after.channels, step, size)
     return export_network(network, shapes, folder, scripted=bundle.scripted)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from deepbio.errors import CardError, DeepBioError, WeightsError
+from deepbio.errors import CardError, DeepBioError, OptionError, WeightsError
 from deepbio.importing import ImportChoice, add_model
 from deepbio.importing.monai import find_bundle, is_bundle, read_bundle
 from deepbio.library.store import user_folder
@@ -299,3 +299,16 @@ def test_a_bundle_is_found_in_a_folder_and_in_a_zip(tmp_path: Path) -> None:
 def test_choices_for_nnunet_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CardError, match="no model of nnU-Net"):
         add_model(bundle(tmp_path / "b"), choice=ImportChoice(("0",)))
+
+
+@pytest.mark.parametrize("region", ["1", "=2", "a=0", "a=b", "a=70000"])
+def test_regions_are_a_channel_and_a_label(region: str) -> None:
+    with pytest.raises(OptionError, match="expected a channel and a label"):
+        ImportChoice(regions=(region,))
+
+
+def test_regions_are_for_bundles_with_binary_channels(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match="regions are of binary channels"):
+        add_model(bundle(tmp_path / "b"), choice=ImportChoice(regions=("1=2",)))
+    with pytest.raises(CardError, match="no bundle of MONAI"):
+        add_model(tmp_path / "none", choice=ImportChoice(regions=("1=2",)))

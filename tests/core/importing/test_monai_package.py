@@ -13,8 +13,8 @@ import torch
 import deepbio
 from deepbio.engine.runtime import open_runtime
 from deepbio.engine.steps import apply_output_steps, apply_steps
-from deepbio.errors import MissingPackage
-from deepbio.importing import add_model
+from deepbio.errors import CardError, MissingPackage
+from deepbio.importing import ImportChoice, add_model
 from deepbio.importing import monai_network as network_of
 from deepbio.library import ModelCard
 from tests.core.importing import bundles
@@ -209,6 +209,39 @@ def test_an_image_as_a_whole(tmp_path: Path) -> None:
     told["network_data_format"]["inputs"]["image"]["spatial_shape"] = ["4*n"] * 3
     found, expected = both(tmp_path / "b", image, config, told, taught(2))
     assert np.count_nonzero(expected) > 300
+    assert np.count_nonzero(found != expected) == 0
+
+
+def test_binary_channels_are_regions_in_the_order_that_the_user_says(tmp_path: Path) -> None:
+    # as of the brain tumour bundle, whose last transform is code
+    code = "$lambda x: torch.where(x[[2]] > 0, 4, torch.where(x[[0]] > 0, 1, torch.where(x[[1]] > 0, 2, 0)))"
+    after = [
+        {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+        INVERT,
+        {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5},
+        {"_target_": "Lambdad", "keys": "pred", "func": code},
+    ]
+    config = bundles.config(network=entry(3), after=after)
+    told = bundles.metadata(classes=("core", "whole", "enhancing"))
+    folder = bundles.write(tmp_path / "brats", config, told, taught(3))
+    with pytest.raises(CardError, match="'Lambdad', which is not known"):
+        add_model(folder)
+    with pytest.raises(CardError, match=r"no channel 'edema'; it has 0 \(core\), 1 \(whole\), 2"):
+        add_model(folder, choice=ImportChoice(regions=("edema=2",)))
+    with pytest.raises(CardError, match="twice"):
+        add_model(folder, choice=ImportChoice(regions=("0=2", "core=1")))
+    card = add_model(folder, choice=ImportChoice(regions=("whole=2", "0=1", "2=4")))
+    assert card.deepbio["decode"] == {
+        "method": "regions",
+        "regions": [2, 1, 4],
+        "threshold": 0.5,
+        "logits": False,
+    }
+    assert dict(card.classes) == {2: "whole", 1: "core", 4: "enhancing"}
+    image = bundles.scan(tmp_path / "mr.nii.gz")
+    found = np.asarray(deepbio.load_model("brats").run(deepbio.read(image)).labels.array)
+    expected = bundles.labels_by_monai(folder, image)
+    assert len(np.unique(expected)) > 2
     assert np.count_nonzero(found != expected) == 0
 
 
