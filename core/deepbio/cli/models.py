@@ -152,7 +152,7 @@ def add(
         str,  # a Path would make one slash of the two of an address
         typer.Argument(
             metavar="SOURCE",
-            help="Folder or zip in the BioImage.IO format, or trained by nnU-Net v2.",
+            help="Folder or zip in the BioImage.IO format, trained by nnU-Net v2, or a bundle of MONAI.",
             show_default=False,
         ),
     ],
@@ -178,12 +178,20 @@ def add(
             "Default: as they are stored.",
         ),
     ] = "",
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--region",
+            help="MONAI bundle with binary channels: a channel and its label, such as 1=2; may be repeated, those on "
+            "top last.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Add a model to your library: a package, or what nnU-Net v2 trained."""
+    """Add a model to your library: a package, what nnU-Net v2 trained, or a bundle of MONAI."""
     from deepbio.importing import ImportChoice, add_model
 
-    choice = ImportChoice(tuple(fold or ()), checkpoint, orientation.upper())
+    choice = ImportChoice(tuple(fold or ()), checkpoint, orientation.upper(), tuple(region or ()))
     card = add_model(source, name=name, replace=replace, choice=choice)
     if json:
         print_json(card.summary())

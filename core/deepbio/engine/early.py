@@ -2,7 +2,8 @@
 
 Networks of ours learn from pixels that are interpolated first and normalised then, tile by tile. nnU-Net's
 learn from the other order, with statistics of the image's own pixels; at the edge of what was set to 0 that is
-not the same.
+not the same. Some of MONAI's normalise the pixels of each channel that are not 0 after the interpolation, before all
+other steps.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.engine.geometry import Working
+from deepbio.engine.operators import reads_image
 from deepbio.engine.placement import GridSpec, Placement
 from deepbio.engine.resample import nearest
 from deepbio.engine.statistics import Transform, blocks
@@ -21,7 +23,7 @@ from deepbio.engine.steps import Normaliser, prepare
 from deepbio.image import ArrayLike, Grid
 from deepbio.library.card import SPATIAL, Step
 
-__all__ = ["EarlyNormalised", "Limits", "early_limits", "early_statistics", "early_working"]
+__all__ = ["EachInside", "EarlyNormalised", "Limits", "early_limits", "early_statistics", "early_working"]
 
 Limits = tuple[np.ndarray, np.ndarray]
 
@@ -56,6 +58,62 @@ class EarlyNormalised:
         # all channels: which pixels are outside is seen in all of them together
         ready: np.ndarray = self._normalise(np.asarray(self._array[(slice(None), *keys[1:])]))[keys[0]]
         return ready
+
+
+class EachInside:
+    """An array-like of shape (C, [z,] y, x) over another: each channel normalised by its pixels that are not 0.
+
+    The other pixels stay 0.
+
+    Parameters
+    ----------
+    array : array-like, shape (C, [z,] y, x)
+        Raw pixels.
+    steps : sequence of Step
+        The card's; those up to the first that needs statistics are done here.
+
+    Attributes
+    ----------
+    rest : tuple of Step
+        Those that come after them.
+
+    Examples
+    --------
+    >>> raw = np.array([[[0.0, 2.0], [4.0, 6.0]], [[5.0, 0.0], [0.0, 7.0]]])
+    >>> view = EachInside(raw, [Step("zero_mean_unit_variance", {"axes": ["y", "x"], "eps": 1e-8})])
+    >>> [[round(float(v), 3) for v in channel.ravel()] for channel in view[:, 0:2, 1:2]]
+    [[-1.225, 1.225], [0.0, 1.0]]
+    """
+
+    def __init__(self, array: ArrayLike, steps: Sequence[Step]) -> None:
+        count = next((k + 1 for k, step in enumerate(steps) if reads_image(step)), len(steps))
+        self.rest = tuple(steps[count:])
+        self.shape, self.dtype = tuple(array.shape), np.dtype(np.float32)
+        self._array = array
+        self._normalisers = [
+            prepare(_Channel(array, k), _names(array), steps[:count], inside=True)
+            for k in range(self.shape[0])
+        ]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        keys = key if isinstance(key, tuple) else (key,)
+        block = np.asarray(self._array[(slice(None), *keys[1:])])
+        ready = [own(block[k : k + 1]) for k, own in enumerate(self._normalisers)]
+        normalised: np.ndarray = np.concatenate(ready)[keys[0]]
+        return normalised
+
+
+class _Channel:
+    """One channel of an array-like, as one."""
+
+    def __init__(self, array: ArrayLike, channel: int) -> None:
+        self._array, self._channel = array, channel
+        self.shape, self.dtype = (1, *array.shape[1:]), np.dtype(array.dtype)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        keys = key if isinstance(key, tuple) else (key,)
+        own = slice(self._channel, self._channel + 1)
+        return np.asarray(self._array[(own, *keys[1:])])[keys[0]]
 
 
 def early_statistics(

@@ -86,13 +86,15 @@ def _spans(key: Any, shape: tuple[int, ...]) -> tuple[list[tuple[int, int]], tup
     return spans, tuple(rest)
 
 
-def nonzero_box(view: ArrayLike) -> Box:
+def nonzero_box(view: ArrayLike, *, positive: bool = False) -> Box:
     """Bounding box of the pixels that are not 0 in any channel, read band by band.
 
     Parameters
     ----------
     view : array-like, shape (C, [z,] y, x)
         The image in canonical axes.
+    positive : bool
+        Only pixels above 0 count.
 
     Returns
     -------
@@ -110,7 +112,8 @@ def nonzero_box(view: ArrayLike) -> Box:
     seen = [np.zeros(n, bool) for n in sizes]
     rows = max(1, _CHUNK // max(1, math.prod(view.shape) // sizes[0]))
     for start in range(0, sizes[0], rows):
-        band = (np.asarray(view[:, start : start + rows]) != 0).any(axis=0)
+        pixels = np.asarray(view[:, start : start + rows])
+        band = np.any(pixels > 0 if positive else pixels != 0, axis=0)
         for axis, flags in enumerate(seen):
             found = band.any(axis=tuple(k for k in range(band.ndim) if k != axis))
             flags[slice(start, start + rows) if axis == 0 else slice(None)] |= found
@@ -133,9 +136,9 @@ def place_image(array: ArrayLike, grid: Grid, spec: GridSpec) -> Placement:
         What the card asks for.
     """
     placement = place(grid, spec)
-    if spec.crop != "nonzero":
+    if not spec.crop:
         return placement
-    return place(grid, spec, nonzero_box(CanonicalView(array, placement)))
+    return place(grid, spec, nonzero_box(CanonicalView(array, placement), positive=spec.crop == "positive"))
 
 
 class Working:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from deepbio.engine.resample import AxisMap
+from deepbio.engine.spacing import Line, counts_and_steps, inverse, lines_of, maps_along
 from deepbio.errors import InputMismatch
 from deepbio.image import Grid
 from deepbio.library.spatial import check_grid
@@ -46,15 +47,21 @@ class GridSpec:
     orientation : str
         3D only: where z, y and x of the array point as their index grows, such as ``"SAR"`` (Left,
         Right, Posterior, Anterior, Superior, Inferior); empty for the image's own.
-    crop : {"", "nonzero"}
-        ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed.
-    interpolation : {"", "nnunet"}
+    crop : {"", "nonzero", "positive"}
+        ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed; ``"positive"``: that of
+        those above 0.
+    interpolation : {"", "nnunet", "monai"}
         ``"nnunet"``: as nnU-Net's preprocessing, for networks that learned from it. Pixels are normalised before
         they are interpolated, with the statistics of the box; kernels are cubic splines, and along slices more
-        than 3 times as thick the nearest pixel; none is widened.
+        than 3 times as thick the nearest pixel; none is widened. ``"monai"``: as MONAI's Spacingd
+        (:mod:`deepbio.engine.spacing`). The spacing is exactly the card's, kernels are linear and never widened.
     inside : {"", "nonzero"}
-        ``"nonzero"``, only with that interpolation: statistics are those of pixels that are not 0 in all channels,
-        and the others stay 0.
+        Only with one of these. ``"nonzero"`` with nnU-Net's: statistics are those of pixels that are not 0 in all
+        channels, and the others stay 0. With MONAI's: so for the first step that needs statistics, in each channel
+        by itself.
+    back : {"", "nearest"}
+        Only with MONAI's: ``"nearest"`` brings scores back by the nearest pixel, for networks whose labels are
+        decided on the working grid.
     zoom : float
         How much finer than all this the grid is along every axis, so that objects have the size that the
         network knows. Never on a card: it belongs to one image.
@@ -71,6 +78,7 @@ class GridSpec:
     crop: str = ""
     interpolation: str = ""
     inside: str = ""
+    back: str = ""
     zoom: float = 1.0
 
     @classmethod
@@ -93,6 +101,7 @@ class GridSpec:
             entries.get("crop") or "",
             entries.get("interpolation") or "",
             entries.get("inside") or "",
+            entries.get("back") or "",
         )
 
     def to_card(self) -> dict[str, Any]:
@@ -100,7 +109,7 @@ class GridSpec:
         entries: dict[str, Any] = {}
         if self.spacing:
             entries = {"spacing": list(self.spacing), "unit": self.unit}
-        for name in ("orientation", "crop", "interpolation", "inside"):
+        for name in ("orientation", "crop", "interpolation", "inside", "back"):
             if getattr(self, name):
                 entries[name] = getattr(self, name)
         return entries
@@ -122,7 +131,7 @@ class Placement:
         Whether a canonical axis runs backwards in the source.
     box : tuple of (int, int)
         First pixel and one past the last, along each canonical axis, of what is worked on.
-    interpolation : {"", "nnunet"}
+    interpolation, back : str
         As of the `GridSpec`.
     """
 
@@ -132,6 +141,7 @@ class Placement:
     flips: tuple[bool, ...]
     box: Box
     interpolation: str = ""
+    back: str = ""
 
     @property
     def box_shape(self) -> tuple[int, ...]:
@@ -146,7 +156,19 @@ class Placement:
     @property
     def exact(self) -> bool:
         """Whether no value is interpolated."""
-        return self.box_shape == self.grid.shape
+        same = self.box_shape == self.grid.shape
+        return same and (self.interpolation != "monai" or all(line == (0.0, 1.0) for line in self.lines))
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """Pixel of the box where the first place lies, and pixels from place to place, along each canonical axis."""
+        sizes, counts = self.box_shape, self.grid.shape
+        if self.interpolation != "monai":
+            ratios = [n / count for n, count in zip(sizes, counts, strict=True)]
+            return tuple((0.5 * ratio - 0.5, ratio) for ratio in ratios)
+        own = (self.source.spacing[axis] for axis in self.axes)
+        steps = [new / old for new, old in zip(self.grid.spacing, own, strict=True)]
+        return tuple(lines_of(self.source, sizes, counts, steps))
 
     @property
     def identity(self) -> bool:
@@ -163,6 +185,8 @@ class Placement:
     def maps(self) -> tuple[AxisMap, ...]:
         """From the box to the working grid, for images: cubic, linear along thick axes."""
         before = [self.source.spacing[axis] for axis in self.axes]
+        if self.interpolation == "monai":
+            return maps_along(self.box_shape, self.grid.shape, self.lines, "linear")
         if self.interpolation == "nnunet":
             return self._as_nnunet(self.box_shape, self.grid.shape, (before, self.grid.spacing), "spline")
         thick = [
@@ -177,11 +201,16 @@ class Placement:
     @cached_property
     def linear_maps(self) -> tuple[AxisMap, ...]:
         """From the box to the working grid, for labels."""
+        if self.interpolation == "monai":
+            return self.maps
         return tuple(AxisMap(n, count) for n, count in zip(self.box_shape, self.grid.shape, strict=True))
 
     @cached_property
     def back_maps(self) -> tuple[AxisMap, ...]:
-        """From the working grid to the box, for scores: linear."""
+        """From the working grid to the box, for scores: linear, or as `back` says."""
+        if self.interpolation == "monai":
+            back = [inverse(line) for line in self.lines]
+            return maps_along(self.grid.shape, self.box_shape, back, self.back or "linear")
         if self.interpolation == "nnunet":
             after = [self.source.spacing[axis] for axis in self.axes]
             return self._as_nnunet(self.grid.shape, self.box_shape, (self.grid.spacing, after), "linear")
@@ -209,8 +238,8 @@ class Placement:
 
     def to_source(self, places: np.ndarray) -> np.ndarray:
         """Index on the image's own grid of places (n, axes) on the working grid, both of centres."""
-        ratios = np.array(self.box_shape) / self.grid.shape
-        found = (np.asarray(places, float) + 0.5) * ratios - 0.5 + [start for start, _ in self.box]
+        first, ratios = np.array(self.lines).T
+        found = np.asarray(places, float) * ratios + first + [start for start, _ in self.box]
         own = np.empty_like(found)
         for k, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
             own[:, axis] = self.source.shape[axis] - 1 - found[:, k] if flip else found[:, k]
@@ -223,9 +252,9 @@ class Placement:
         turned = [
             self.source.shape[axis] - 1 - own[:, axis] if flip else own[:, axis] for axis, flip in sizes
         ]
-        ratios = np.array(self.box_shape) / self.grid.shape
+        first, ratios = np.array(self.lines).T
         within = np.stack(turned, axis=1) - [start for start, _ in self.box]
-        return np.asarray((within + 0.5) / ratios - 0.5)
+        return np.asarray((within - first) / ratios)
 
     def canonical(self, array: np.ndarray) -> np.ndarray:
         """View of an array, whose last axes are the source's, with canonical axes; may be written to."""
@@ -273,13 +302,18 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
     if len(box) != len(whole) or any(not 0 <= a < b <= n for (a, b), (_, n) in zip(box, whole, strict=False)):
         raise ValueError(f"the box {box} does not lie in {whole}")
     sizes = [stop - start for start, stop in box]
-    rounded = _as_nnunet_rounds if spec.interpolation == "nnunet" else _rounded
-    counts = [max(1, rounded(n, s, t)) for n, s, t in zip(sizes, own, wanted, strict=True)]
     _check_size(grid, sizes, own, wanted)
-    ratios = [n / count for n, count in zip(sizes, counts, strict=True)]
+    if spec.interpolation == "monai":
+        counts, ratios = counts_and_steps(sizes, own, wanted)
+        offsets = [first for first, _ in lines_of(grid, sizes, counts, ratios)]
+    else:
+        rounded = _as_nnunet_rounds if spec.interpolation == "nnunet" else _rounded
+        counts = [max(1, rounded(n, s, t)) for n, s, t in zip(sizes, own, wanted, strict=True)]
+        ratios = [n / count for n, count in zip(sizes, counts, strict=True)]
+        offsets = [0.5 * ratio - 0.5 for ratio in ratios]
     first = np.zeros(grid.ndim)
     for k, axis in enumerate(axes):
-        at = box[k][0] + 0.5 * ratios[k] - 0.5
+        at = box[k][0] + offsets[k]
         first[axis] = grid.shape[axis] - 1 - at if flips[k] else at
     signs = np.where(flips, -1.0, 1.0)
     working = Grid(
@@ -289,7 +323,7 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
         grid.direction[:, list(axes)] * signs,
         grid.unit,
     )
-    return Placement(grid, working, axes, flips, box, spec.interpolation)
+    return Placement(grid, working, axes, flips, box, spec.interpolation, spec.back)
 
 
 def _rounded(count: int, spacing: float, wanted: float) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from deepbio.engine.device import Device
 from deepbio.engine.ladder import Rung, make_rungs
 from deepbio.engine.memory import tile_bytes
-from deepbio.engine.tiling import PADDINGS, TilePlan, plan_tiles
+from deepbio.engine.tiling import BLENDS, PADDINGS, SPREADS, TilePlan, plan_tiles
 from deepbio.errors import CardError
 from deepbio.library.card import ModelCard
 
@@ -111,10 +111,9 @@ def plan_for(
         multiple_of=[axis.step or 1 for axis in axes],
         minimum=rung.tile if _keeps_tile(card) else [axis.minimum for axis in axes],
         fixed=[axis.size for axis in axes],
+        spread=_card_word(card, "spread", SPREADS),
     )
-    # padded as nnU-Net pads, blended as it blends
-    pad = _card_padding(card)
-    return replace(plan, pad=pad, off_centre=pad == "zero")
+    return replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
@@ -139,14 +138,14 @@ def _keeps_tile(card: ModelCard) -> bool:
     return kept
 
 
-def _card_padding(card: ModelCard) -> str:
-    """What the card wants small images padded with."""
-    pad = card.deepbio.get("tile", {}).get("pad", PADDINGS[0])
-    if pad not in PADDINGS:
+def _card_word(card: ModelCard, name: str, known: Sequence[str]) -> str:
+    """What the card says of its tiles in a word; the first that is known where it says nothing."""
+    word = card.deepbio.get("tile", {}).get(name, known[0])
+    if word not in known:
         raise CardError(
-            f"The card '{card.name}' has a tile with pad {pad!r}; expected one of {', '.join(PADDINGS)}."
+            f"The card '{card.name}' has a tile with {name} {word!r}; expected one of {', '.join(known)}."
         )
-    return str(pad)
+    return str(word)
 
 
 def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float:

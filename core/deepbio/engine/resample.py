@@ -8,7 +8,8 @@ exact. Beyond the edge the last pixel goes on.
 
 For networks that learned from what other programs interpolate there are also kernels that are never
 widened: the nearest pixel, and the cubic spline through all pixels (Unser, 1999, doi:10.1109/79.799930), whose
-cardinal kernel is cut off where it is below 1e-7.
+cardinal kernel is cut off where it is below 1e-7. With a `line` of such programs the grids need not cover the
+same extent: place ``i`` lies at pixel ``first + i * step``.
 
 A block of places needs a short span of pixels, so each block is one small matrix product.
 """
@@ -38,6 +39,8 @@ class AxisMap:
         How values between pixels come about.
     widen : bool
         Whether linear and cubic kernels are widened where the new grid is coarser.
+    line : (float, float), optional
+        Pixel of the first place, and pixels from place to place; by default those of grids with the same extent.
 
     Examples
     --------
@@ -46,13 +49,25 @@ class AxisMap:
     ((0, 2), [[1.0, 0.0], [0.75, 0.25]])
     """
 
-    def __init__(self, size: int, count: int, *, kernel: str = "linear", widen: bool = True) -> None:
+    def __init__(
+        self,
+        size: int,
+        count: int,
+        *,
+        kernel: str = "linear",
+        widen: bool = True,
+        line: tuple[float, float] | None = None,
+    ) -> None:
         self.size, self.count = size, count
-        self.identity = size == count
+        self.identity = size == count and line in (None, (0.0, 1.0))
         ratio = size / count
         centre = (np.arange(count) + 0.5) * ratio - 0.5
+        if line is not None:
+            ratio = line[1]
+            centre = np.clip(line[0] + np.arange(count) * ratio, 0, size - 1)
         if kernel == "nearest":
-            index = np.floor(centre + 0.5).astype(np.int64)[:, None]
+            # halves: up, or along a line to the even pixel, as torch does
+            index = (np.floor(centre + 0.5) if line is None else np.rint(centre)).astype(np.int64)[:, None]
             self._weights = np.ones(index.shape)
         else:
             shape, width = _KERNELS[kernel]

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.tiling import TilePlan, blending_weights
+from deepbio.engine.tiling import TilePlan, blending_weights, floored_weights
 from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 
@@ -169,14 +169,15 @@ class _Reader:
             if plan.pad == "zero":
                 self._fill_with_zeros(slot, strip[..., low:high])
             else:
-                self._fill_by_reflection(slot, strip[..., low:high])
+                self._fill_by_repetition(slot, strip[..., low:high])
         return self._buffer[: len(tiles)]
 
-    def _fill_by_reflection(self, slot: np.ndarray, part: np.ndarray) -> None:
+    def _fill_by_repetition(self, slot: np.ndarray, part: np.ndarray) -> None:
         plan = self._plan
+        repeated = _reflected if plan.pad == "reflect" else _held
         for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
             if starts[0] < 0 or size > n:
-                part = part.take(_reflected(starts[0], size, n), axis=axis + 1)
+                part = part.take(repeated(starts[0], size, n), axis=axis + 1)
         slot[...] = part
 
     def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray) -> None:
@@ -216,7 +217,7 @@ class _Band:
         self._on_device = not isinstance(scores, np.ndarray)
         if self._on_device and 4 * math.prod(shape) > runtime.device.free() // 2:
             self._on_device = False
-        weights = blending_weights(plan)
+        weights = () if plan.blend == "floored" else blending_weights(plan)
         self._band: Any
         self._weights: Any
         if self._on_device:
@@ -241,8 +242,11 @@ class _Band:
                 inner.append(slice(low - start, high - start))
                 offset = self.base if axis == 0 else 0
                 outer.append(slice(low - offset, high - offset))
-                if len(plan.starts[axis]) > 1:  # else the weight is one
+                if len(plan.starts[axis]) > 1 and self._weights:  # else the weight is one
                     weights.append(self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis)))
+            if plan.blend == "floored" and plan.count > 1:
+                own = floored_weights(plan, index)[tuple(inner[1:])]
+                weights.append(scores.new_tensor(own) if self._on_device else own)
             part, target = scores[n][tuple(inner)], self._band[tuple(outer)]
             _add_weighted(part, weights, target)
 
@@ -305,6 +309,11 @@ def _reflected(start: int, size: int, n: int) -> np.ndarray:
     period = 2 * (n - 1)
     index = np.arange(start, start + size) % period
     return np.minimum(index, period - index)
+
+
+def _held(start: int, size: int, n: int) -> np.ndarray:
+    """Indices into ``n`` pixels for a tile that reaches beyond them; the last pixel goes on."""
+    return np.clip(np.arange(start, start + size), 0, n - 1)
 
 
 def _checked(scores: Any, count: int, plan: TilePlan) -> Any:

@@ -4,10 +4,14 @@ The plan is made from sizes alone, so the same image always gets the same tiles.
 a Gaussian window per axis (standard deviation an eighth of the tile, as in nnU-Net and MONAI),
 divided by their sum along that axis. Because the tiles form a grid, the product over the axes is
 one at every pixel: weighted tiles are simply added, and no map of weights is kept.
+
+MONAI raises the products that are below a thousandth of the largest to that. Where an image has few tiles, as at its
+edges, that changes scores; cards of its networks can ask for it. Then each tile has a map of weights.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -17,9 +21,12 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["PADDINGS", "TilePlan", "blending_weights", "plan_tiles"]
+__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
 
-PADDINGS = ("reflect", "zero")
+PADDINGS = ("reflect", "zero", "edge")
+BLENDS = ("gaussian", "constant", "floored", "nnunet")
+SPREADS = ("even", "stride")
+_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,13 @@ class TilePlan:
         Most tiles in a batch.
     overlap : float
         Least overlap of neighbours, as a fraction of the tile.
-    pad : {"reflect", "zero"}
-        What an image is padded with where it is smaller than the tile: itself, mirrored, or zeros (which
-        come after the normalisation).
-    off_centre : bool
-        Whether the blending window is highest at pixel ``size // 2`` of the tile, as in nnU-Net, rather than in
-        its middle.
+    pad : {"reflect", "zero", "edge"}
+        What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
+        come after the normalisation), or its last pixels.
+    blend : {"gaussian", "constant", "floored", "nnunet"}
+        How tiles are weighted where they overlap: less towards their edges, all alike, less towards their
+        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), or as the first but
+        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does.
 
     Examples
     --------
@@ -59,7 +67,7 @@ class TilePlan:
     batch: int = 1
     overlap: float = 0.0
     pad: str = "reflect"
-    off_centre: bool = False
+    blend: str = "gaussian"
 
     @property
     def count(self) -> int:
@@ -92,6 +100,7 @@ def plan_tiles(
     multiple_of: Sequence[int] | None = None,
     minimum: Sequence[int] | None = None,
     fixed: Sequence[int | None] | None = None,
+    spread: str = "even",
 ) -> TilePlan:
     """Cut an image into tiles that cover it with the least work.
 
@@ -116,6 +125,8 @@ def plan_tiles(
         By default the step itself.
     fixed : sequence of (int or None), optional
         The only size that the network takes along an axis, or None.
+    spread : {"even", "stride"}
+        ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge.
 
     Returns
     -------
@@ -143,14 +154,14 @@ def plan_tiles(
             f"image {shape}, tile {tuple(tile)}, minimum {minima}."
         )
     cuts = [
-        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)))
+        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
         for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
     ]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
 def _cut_axis(
-    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int]
+    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], *, strides: bool = False
 ) -> tuple[int, tuple[int, ...]]:
     """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
     minimum, step = sizes
@@ -164,6 +175,8 @@ def _cut_axis(
         return size, (-((size - n) // 2),)
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
+    if strides:
+        return largest, tuple(min(stride * i, n - largest) for i in range(count))
     size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
     return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
 
@@ -190,16 +203,63 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
     [1. 1. 0.982 0.018] [1. 1.]
     """
     axes = zip(plan.padded, plan.tile, plan.starts, strict=True)
-    return tuple(_axis_weights(n, size, starts, plan.off_centre) for n, size, starts in axes)
+    return tuple(_axis_weights(n, size, starts, plan.blend) for n, size, starts in axes)
 
 
-def _axis_weights(n: int, size: int, starts: tuple[int, ...], off_centre: bool) -> tuple[np.ndarray, ...]:
+def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
-    centre = size // 2 if off_centre else (size - 1) / 2
-    position = (np.arange(size) - centre) / (size / 8)
-    window = np.exp(-0.5 * position**2)
+    window = _window(size) if blend == "gaussian" else np.ones(size)
+    if blend == "nnunet":
+        window = _window(size, size // 2)
     total = np.zeros(n)
     for start in starts:
         total[start : start + size] += window
     return tuple((window / total[start : start + size]).astype(np.float32) for start in starts)
+
+
+def _window(size: int, centre: float | None = None) -> np.ndarray:
+    """A Gaussian that is highest at `centre`, by default in the middle."""
+    position = (np.arange(size) - ((size - 1) / 2 if centre is None else centre)) / (size / 8)
+    return np.exp(-0.5 * position**2)
+
+
+def floored_weights(plan: TilePlan, index: tuple[int, ...]) -> np.ndarray:
+    """Weights of one tile of a plan whose blend is ``"floored"``.
+
+    Parameters
+    ----------
+    plan : TilePlan
+        The tiles.
+    index : tuple of int
+        Which one: its number along each axis.
+
+    Returns
+    -------
+    ndarray of float32
+        Of the tile's shape; those of all tiles add up to one at every pixel. Not to be changed.
+
+    Examples
+    --------
+    >>> plan = plan_tiles((6,), tile=(4,), overlap=0.5)
+    >>> print(floored_weights(plan, (0,)).round(3))
+    [1.    1.    0.982 0.018]
+    """
+    offsets = []
+    for i, size, starts in zip(index, plan.tile, plan.starts, strict=True):
+        offsets.append(tuple(start - starts[i] for start in starts if abs(start - starts[i]) < size))
+    return _floored(plan.tile, tuple(offsets))
+
+
+@functools.lru_cache(maxsize=8)  # tiles in the middle of an image have the same neighbours
+def _floored(tile: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Weight of a tile over that of all that begin at some offsets from it."""
+    windows = [_window(size).astype(np.float32) for size in tile]
+    whole = functools.reduce(np.multiply.outer, windows)
+    whole = np.maximum(whole, max(float(whole.min()), _FLOOR))
+    total = np.zeros(tile, np.float32)
+    for offset in itertools.product(*offsets):
+        here = tuple(slice(max(d, 0), size + min(d, 0)) for d, size in zip(offset, tile, strict=True))
+        there = tuple(slice(max(-d, 0), size - max(d, 0)) for d, size in zip(offset, tile, strict=True))
+        total[here] += whole[there]
+    return np.divide(whole, total, out=total)

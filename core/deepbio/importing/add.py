@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import zipfile
 from pathlib import Path
 
-from deepbio.errors import CardError
+from deepbio.errors import CardError, MissingPackage
 from deepbio.importing.choice import ImportChoice
+from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
 from deepbio.importing.nnunet import find_trainings, unpack_trainings
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
@@ -28,15 +30,16 @@ def add_model(
     Parameters
     ----------
     source : str or Path
-        A folder or a zip: a package in the BioImage.IO format, or what nnU-Net v2 trained (the folder with
-        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``). The latter becomes a
-        package first, which needs torch; nothing in it is executed.
+        A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
+        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), or a bundle of MONAI that
+        segments. The last two become a package first, which needs torch; nothing in them is executed, but for
+        the network itself where a bundle brings it as TorchScript.
     name : str, optional
         Name to give it; by default made from its own.
     replace : bool
         Whether a user model of this name may be replaced.
     choice : ImportChoice, optional
-        For nnU-Net: folds, checkpoint, orientation.
+        For nnU-Net: folds, checkpoint, orientation. For a bundle of MONAI: regions.
 
     Returns
     -------
@@ -52,15 +55,21 @@ def add_model(
     OutputError
         If the library cannot be written.
     MissingPackage
-        If a model of nnU-Net is added and torch is not installed.
+        If a model of nnU-Net is added and torch is not installed, or a bundle whose network MONAI has to build
+        and MONAI is not.
     """
-    path = Path(source)
+    path, choice = Path(source), choice or ImportChoice()
     if not _is_nnunet(path):
-        if choice is not None and choice != ImportChoice():
+        if dataclasses.replace(choice, regions=()) != ImportChoice():
             raise CardError(
                 f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
                 "Leave these options out.",
             )
+        if is_bundle(path):
+            return _add_bundle(path, choice, name=name, replace=replace)
+    if choice.regions:
+        raise CardError(f"'{source}' is no bundle of MONAI: it has no regions to choose.", "Leave them out.")
+    if not _is_nnunet(path):
         return add_package(source, name=name, replace=replace)
     from deepbio.importing.nnunet_package import write_nnunet_package
 
@@ -69,7 +78,25 @@ def add_model(
         if path.is_file():
             folder = Path(scratch) / "unpacked"
             unpack_trainings(path, folder)
-        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice or ImportChoice())
+        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice)
+        return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _add_bundle(path: Path, choice: ImportChoice, *, name: str | None, replace: bool) -> ModelCard:
+    """Add a bundle of MONAI."""
+    try:
+        from deepbio.importing.monai_package import write_monai_package
+    except ImportError as error:
+        raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
+
+    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
+        folder = path
+        if path.is_file():
+            folder = Path(scratch) / "unpacked"
+            unpack_bundle(path, folder)
+        found = find_bundle(folder, path)
+        called = path.stem if found == folder and path.is_file() else found.resolve().name
+        card = write_monai_package(found, called, Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
 

@@ -10,6 +10,7 @@ from deepbio.library.spatial import check_grid
 __all__ = ["CHECKPOINTS", "ImportChoice"]
 
 CHECKPOINTS = ("final", "best")
+_LABELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,21 @@ class ImportChoice:
     orientation : str
         Where the axes z, y and x of the training images point, such as ``"SAR"``; images are brought to it. Empty
         leaves them as they are stored, as nnU-Net does.
+    regions : tuple of str
+        For a bundle of MONAI that gives binary channels: the channel (its name, or its number from 0) and the label
+        of each region, such as ``("1=2", "0=1", "2=4")``; later ones lie over earlier ones. What the bundle
+        itself does with the binary channels, in code, is then left out.
 
     Raises
     ------
     OptionError
-        If the checkpoint is unknown or the orientation is none.
+        If the checkpoint is unknown, the orientation is none, or a region is not a channel and a label.
     """
 
     folds: tuple[str, ...] = ()
     checkpoint: str = CHECKPOINTS[0]
     orientation: str = ""
+    regions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.checkpoint not in CHECKPOINTS:
@@ -44,3 +50,9 @@ class ImportChoice:
             )
         if self.orientation:
             check_grid({"orientation": self.orientation}, 3)
+        for region in self.regions:
+            channel, _, label = region.rpartition("=")
+            if not channel or not label.isdecimal() or not 0 < int(label) < _LABELS:
+                raise OptionError(
+                    f"The region {region!r} is none; expected a channel and a label, such as '1=2'."
+                )

@@ -179,7 +179,7 @@ def _config(
     decode = {"method": "regions", "regions": list(facts.regions)} if facts.regions else {"method": "classes"}
     config: dict[str, Any] = {
         "decode": decode,
-        "tile": {"size": list(facts.patch), "overlap": 0.5, "fixed": True, "pad": "zero"},
+        "tile": {"size": list(facts.patch), "overlap": 0.5, "fixed": True, "pad": "zero", "blend": "nnunet"},
         "grid": grid,
         "classes": {label: {"name": name} for label, name in facts.labels.items()},
         "origin": {

@@ -16,7 +16,7 @@ from deepbio.library.card import Step
 __all__ = ["PackageContent", "TensorContent", "check_content"]
 
 _TITLE = re.compile(r"[A-Za-z0-9_+\- ()]{5,128}")
-_RESERVED = ("bioimageio.yaml", "README.md", "weights.safetensors", "weights.onnx")
+_RESERVED = ("bioimageio.yaml", "README.md", "weights.safetensors", "weights.onnx", "weights.ts")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ class PackageContent:
     network, arguments : str, mapping
         Key of ``deepbio.networks.NETWORKS`` and its arguments, for `safetensors`.
     safetensors, onnx : Path, optional
-        Files of weights; at least one. `onnx` is the same network with the same weights.
+        Files of weights; at least one of them or `torchscript`. `onnx` is the same network with the same weights.
+    torchscript : Path, optional
+        The network as TorchScript, for those that ONNX cannot say; alone.
     opset : int
         Of the ONNX file.
     documentation : str
@@ -123,6 +125,7 @@ class PackageContent:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     safetensors: Path | None = None
     onnx: Path | None = None
+    torchscript: Path | None = None
     opset: int = 17
     documentation: str = ""
     citations: Sequence[Mapping[str, str]] = ()
@@ -150,8 +153,8 @@ def check_content(content: PackageContent) -> None:
         )
     if not content.inputs or not content.outputs or not content.authors:
         raise CardError("A model package needs inputs, outputs and authors.")
-    if content.safetensors is None and content.onnx is None:
-        raise CardError("A model package needs weights: safetensors, ONNX or both.")
+    if content.safetensors is None and content.onnx is None and content.torchscript is None:
+        raise CardError("A model package needs weights: safetensors, ONNX or both, or TorchScript.")
     if content.safetensors is not None and not content.network:
         raise CardError("Weights as safetensors need the name of their network.")
     for entry in content.citations:

@@ -232,6 +232,9 @@ def _weights(folder: Path, content: PackageContent) -> tuple[dict[str, Any], dic
     if content.onnx is not None:
         shutil.copyfile(content.onnx, folder / "weights.onnx")
         weights["onnx"] = {**_file(folder, "weights.onnx"), "opset_version": content.opset}
+    elif content.torchscript is not None:
+        shutil.copyfile(content.torchscript, folder / "weights.ts")
+        weights["torchscript"] = {**_file(folder, "weights.ts"), "pytorch_version": "2.10"}
     else:
         call = {"name": content.network, "arguments": content.arguments}
         weights["pytorch_state_dict"] = {

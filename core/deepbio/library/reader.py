@@ -25,7 +25,7 @@ from deepbio.library.spatial import check_grid, check_mirror, check_per_slice, c
 from deepbio.library.tensors import read_tensors
 from deepbio.networks import NETWORKS
 
-__all__ = ["card_of_folder"]
+__all__ = ["card_of_folder", "parsed_yaml"]
 
 MAX_BYTES = 2 * 1024**2
 MAX_NODES = 100_000
@@ -60,7 +60,7 @@ def _load(file: Path) -> Any:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise CardError(f"the file has {file.stat().st_size} bytes; expected at most {MAX_BYTES}.")
-        return copy.deepcopy(_parsed(file.read_bytes()))
+        return copy.deepcopy(parsed_yaml(file.read_bytes()))
     except OSError as error:
         raise CardError(f"it cannot be read: {error.strerror or error}.") from error
     except RecursionError as error:
@@ -68,7 +68,14 @@ def _load(file: Path) -> Any:
 
 
 @lru_cache(maxsize=16)  # a macro in a loop names its model at every turn
-def _parsed(text: bytes) -> Any:
+def parsed_yaml(text: bytes) -> Any:
+    """What a small file of YAML holds; the same object for the same text, so it is not to be changed.
+
+    Raises
+    ------
+    CardError
+        If it is not YAML, or endless.
+    """
     try:
         content = yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:

@@ -15,8 +15,13 @@ from deepbio.errors import CardError
 __all__ = ["GRID_UNITS", "check_grid", "check_mirror", "check_per_slice", "check_sizes"]
 
 GRID_UNITS = ("millimeter", "micrometer")
-_KNOWN = ("spacing", "unit", "orientation", "crop", "interpolation", "inside")
-_WORDS = {"crop": "nonzero", "interpolation": "nnunet", "inside": "nonzero"}  # what each entry may say
+_KNOWN = ("spacing", "unit", "orientation", "crop", "interpolation", "inside", "back")
+_WORDS = {  # what each entry may say
+    "crop": ("nonzero", "positive"),
+    "interpolation": ("nnunet", "monai"),
+    "inside": ("nonzero",),
+    "back": ("nearest",),
+}
 _PAIRS = ("LR", "PA", "SI")
 _SIZES = ("typical", "target", "zoom", "auto")
 
@@ -56,12 +61,18 @@ def check_grid(entries: Mapping[str, Any], ndim: int | None = None) -> None:
         raise CardError(f"The card's grid has the unit {unit!r}; expected one of {', '.join(GRID_UNITS)}.")
     axes = ndim if ndim is not None else len(spacing) or None
     _check_orientation(entries.get("orientation") or "", axes)
-    for name, word in _WORDS.items():
+    for name, words in _WORDS.items():
         said = entries.get(name) or ""
-        if said not in ("", word):
-            raise CardError(f"The card's grid has {name} {said!r}; expected {word!r} or nothing.")
+        if said not in ("", *words):
+            raise CardError(
+                f"The card's grid has {name} {said!r}; expected {' or '.join(map(repr, words))} or nothing."
+            )
     if entries.get("inside") and not entries.get("interpolation"):
-        raise CardError("The card's grid has inside, which needs interpolation 'nnunet'; it has none.")
+        raise CardError(
+            "The card's grid has inside, which needs interpolation 'nnunet' or 'monai'; it has none."
+        )
+    if entries.get("back") and entries.get("interpolation") != "monai":
+        raise CardError("The card's grid has back, which needs interpolation 'monai'.")
 
 
 def _checked_spacing(value: Any, ndim: int | None) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 Most cards have their pixels interpolated first and normalised then, tile by tile. Those whose grid asks for nnU-Net's
 interpolation have it the other way round; slices of a stack then share the statistics and the box of the stack.
+Those that ask for MONAI's may normalise the pixels that are not 0 alone, in each channel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepbio.engine.early import Limits, early_limits, early_statistics, early_working
+from deepbio.engine.early import EachInside, Limits, early_limits, early_statistics, early_working
 from deepbio.engine.geometry import GridSpec, Placement, place, place_image
 from deepbio.engine.placement import Box
 from deepbio.engine.statistics import Transform
@@ -91,13 +92,18 @@ def open_frame(
     """
     if spec.interpolation != "nnunet":
         placed = place_frame(frame.view, frame_grid(image, frame), spec, listener)
+        if spec.inside:
+            each = EachInside(placed.view, card.input.steps)
+            return placed, FrameSource(each, card, prepare(each, _axes(each.shape), each.rest))
         return placed, FrameSource(placed.view, card, normalise)
     placement, own, limits = _early(image, frame, card, spec, {} if stacks is None else stacks)
     view = settled(early_working(frame.view, placement, own, limits), placement, listener)
-    as_it_is = prepare(
-        np.zeros((1,) * len(view.shape), np.uint8), ("channel", *"zyx"[4 - len(view.shape) :]), ()
-    )
+    as_it_is = prepare(np.zeros((1,) * len(view.shape), np.uint8), _axes(view.shape), ())
     return Placed(view, placement), FrameSource(view, card, as_it_is)
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[str, ...]:
+    return ("channel", *"zyx"[4 - len(shape) :])
 
 
 def _early(

@@ -21,7 +21,9 @@ OPSET = 18
 """Of the ONNX files."""
 
 
-def export_onnx(network: nn.Module, shape: Sequence[int], path: Path, fixed: Sequence[int] = ()) -> None:
+def export_onnx(
+    network: nn.Module, shape: Sequence[int], path: Path, fixed: Sequence[int] = (), *, half: bool = True
+) -> None:
     """Write a network as ONNX for any image size, its weights in float16.
 
     The weights are stored as float16 and cast to float32 at their use, so a network whose
@@ -37,6 +39,8 @@ def export_onnx(network: nn.Module, shape: Sequence[int], path: Path, fixed: Seq
         File to write.
     fixed : sequence of int
         Axes of `shape` whose size stays.
+    half : bool
+        Whether weights are stored as float16; else as they are.
 
     Raises
     ------
@@ -53,7 +57,8 @@ def export_onnx(network: nn.Module, shape: Sequence[int], path: Path, fixed: Seq
         example = torch.zeros(2, *shape)
         free = [axis for axis in range(1, len(shape)) if axis not in fixed]
         model = _exported(network, {"input": example}, "output", [0, *(axis + 1 for axis in free)])
-    _store_as_half(model.graph, onnx)
+    if half:
+        _store_as_half(model.graph, onnx)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 

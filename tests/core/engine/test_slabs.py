@@ -109,6 +109,17 @@ def test_a_small_image_is_mirrored_on_both_sides_as_often_as_needed(fake):
     np.testing.assert_array_equal(seen[0][0, 0], [[3, 2, 1, 2, 3, 2, 1, 2]] * 2)
 
 
+@pytest.mark.parametrize(
+    ("pad", "expected"), [("edge", [1, 1, 1, 2, 3, 3, 3, 3]), ("zero", [0, 0, 1, 2, 3, 0, 0, 0])]
+)
+def test_a_small_image_is_padded_by_its_edge_or_by_zeros(fake, pad, expected):
+    seen = []
+    runtime = fake(lambda batch: seen.append(batch.copy()) or batch)
+    plan = replace(plan_tiles((1, 3), tile=(1, 8), fixed=(1, 8)), pad=pad)
+    predict_scores(ArraySource(np.array([[[1, 2, 3]]])), runtime, plan)
+    np.testing.assert_array_equal(seen[0][0, 0], [expected])
+
+
 def test_a_source_is_read_strip_by_strip_and_rows_once_per_strip(fake, recording):
     source = recording(phantom((2,), (100, 60)))
     plan = plan_tiles((100, 60), tile=(16, 16), overlap=0.25, batch=2)
@@ -244,3 +255,11 @@ def test_small_images_are_padded_with_zeros_where_the_card_says_so(fake, shape, 
         outside[(slice(None), *inner)] = False
         assert not part[outside].any()
         assert part[~outside].min() >= 1
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_floored_weights_give_the_identity_back(fake, batch):
+    image = phantom((2,), (33, 20, 47))
+    plan = plan_tiles(image.shape[1:], tile=(16, 12, 16), overlap=0.5, batch=batch, spread="stride")
+    scores = predict_scores(ArraySource(image), fake(lambda tiles: tiles), replace(plan, blend="floored"))
+    np.testing.assert_allclose(scores, image, atol=1e-6)

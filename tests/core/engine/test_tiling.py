@@ -1,12 +1,13 @@
 """Plans: cover, sizes that the network takes, no needless tiles; weights that add up to one."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from deepbio.engine.tiling import blending_weights, plan_tiles
+from deepbio.engine.tiling import blending_weights, floored_weights, plan_tiles
 from deepbio.errors import OptionError
 
 SIZES = (1, 2, 5, 16, 17, 63, 64, 65, 100, 127, 129, 500, 513, 1000, 4096)
@@ -103,3 +104,37 @@ def test_the_window_is_a_gaussian_of_an_eighth_of_the_tile():
 def test_impossible_plans_are_refused(wrong):
     with pytest.raises(OptionError):
         plan_tiles((100, 100), **({"tile": (64, 64)} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("n", "starts"), [(512, (0,)), (520, (0, 8)), (961, (0, 448, 449)), (500, (-6,)), (1408, (0, 448, 896))]
+)
+def test_tiles_with_a_stride_move_on_by_it_and_the_last_one_back_to_the_edge(n, starts):
+    plan = plan_tiles((n,), tile=(512,), overlap=0.125, minimum=(512,), spread="stride")
+    assert plan.tile == (512,)
+    assert plan.starts == (starts,)
+
+
+def test_constant_weights_are_the_mean_of_the_tiles():
+    plan = replace(plan_tiles((7,), tile=(4,), overlap=0.5, minimum=(4,), spread="stride"), blend="constant")
+    first, second, last = blending_weights(plan)[0]
+    assert plan.starts == ((0, 2, 3),)
+    np.testing.assert_allclose(first, [1, 1, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(second, [1 / 2, 1 / 3, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(last, [1 / 3, 1 / 2, 1 / 2, 1])
+
+
+@pytest.mark.parametrize("spread", ["even", "stride"])
+def test_floored_weights_are_those_of_monai_and_add_up_to_one(spread):
+    plan = plan_tiles((29, 23, 9), tile=(12, 8, 9), overlap=0.6, minimum=(12, 8, 9), spread=spread)
+    total = np.zeros(plan.shape)
+    counts = np.zeros(plan.shape)
+    axes = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in plan.tile]
+    raw = np.maximum(np.einsum("i,j,k->ijk", *axes), 1e-3)
+    for index in np.ndindex(*(len(starts) for starts in plan.starts)):
+        at = tuple(slice(s[i], s[i] + n) for i, s, n in zip(index, plan.starts, plan.tile, strict=True))
+        total[at] += floored_weights(plan, index)
+        counts[at] += raw
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    first = tuple(slice(n) for n in plan.tile)
+    np.testing.assert_allclose(floored_weights(plan, (0, 0, 0)), raw / counts[first], rtol=1e-5)

@@ -95,7 +95,8 @@ def test_the_card_says_what_the_plans_say(models) -> None:
     assert card.deepbio["grid"] == {
         "spacing": [1.0, 1.0, 4.0], "unit": "millimeter", "crop": "nonzero", "interpolation": "nnunet", "inside": "nonzero",
     }  # fmt: skip
-    assert card.deepbio["tile"] == {"size": [32, 48, 7], "overlap": 0.5, "fixed": True, "pad": "zero"}
+    tile = {"size": [32, 48, 7], "overlap": 0.5, "fixed": True, "pad": "zero", "blend": "nnunet"}
+    assert card.deepbio["tile"] == tile
     assert sorted(card.deepbio["mirror"]) == [0, 1, 2]
     assert card.deepbio["channel_files"] is True
     assert card.deepbio["origin"]["folds"] == ["0"]
