@@ -17,7 +17,8 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev
 	@sh .ci/debian-packages
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+# one thread of numpy's BLAS each: tests run on all cores beside each other already, and its pool was seen to wait for ever
+	@OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	@$(VENV)/bin/ruff check --quiet
