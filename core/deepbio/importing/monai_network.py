@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deepbio.engine.runtimes.with_torch import load_module
 from deepbio.errors import CardError, MissingPackage, WeightsError
 from deepbio.importing.checkpoint import read_checkpoint
 from deepbio.importing.monai_config import Component
+from deepbio.library.card import Weights
 from deepbio.training.export import export_onnx
 
 __all__ = ["NETWORKS", "Exported", "Shapes", "Turned", "build_network", "export_network", "read_script"]
@@ -261,18 +263,9 @@ def read_script(path: Path, dims: int) -> Turned:
     Raises
     ------
     WeightsError
-        If the file is none.
+        If the file is none, or calls for files.
     """
-    load: Any = torch.jit.load  # untyped
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Turned(load(str(path), map_location="cpu").eval().float(), dims)
-    except (RuntimeError, ValueError, OSError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(
-            f"'{path}' cannot be read as TorchScript: {told}", "Get the bundle again."
-        ) from error
+    return Turned(load_module(Weights("torchscript", path)), dims)
 
 
 def export_network(network: nn.Module, shapes: Shapes, folder: Path, *, scripted: bool) -> Exported:

@@ -221,6 +221,28 @@ def test_weights_that_are_none_or_of_another_network_are_refused(tmp_path: Path)
     refused(folder, "cannot be read as TorchScript", WeightsError)
 
 
+class _Writes(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.save(x, "mark")
+        return x
+
+
+class _Reads(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_file("/etc/hostname", False, 4, dtype=torch.uint8) + x
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("network", "called"), [(_Writes(), "save"), (_Reads(), "from_file")])
+def test_a_script_that_calls_for_files_is_never_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module, called: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = bundles.write(tmp_path / "b", bundles.config(), bundles.metadata(), network)
+    refused(folder, f"calls '{called}', which writes or reads files", WeightsError)
+    assert not (tmp_path / "mark").exists()
+
+
 def test_a_script_with_other_outputs_than_the_metadata_is_refused(tmp_path: Path) -> None:
     folder = bundles.write(tmp_path / "b", bundles.config(), bundles.metadata(), torch.nn.Conv3d(1, 3, 1))
     refused(folder, r"scores of the shape \(1, 3, 16, 16, 24\)", WeightsError)

@@ -17,6 +17,7 @@ from deepbio import networks
 from deepbio.engine import memory
 from deepbio.engine.device import Device
 from deepbio.engine.runtimes import Opening
+from deepbio.engine.runtimes.script import check_script
 from deepbio.errors import WeightsError
 from deepbio.library.card import Weights
 
@@ -109,9 +110,11 @@ def load_module(weights: Weights) -> nn.Module:
     Raises
     ------
     WeightsError
-        If the file cannot be read or does not fit the network that the card names.
+        If the file cannot be read, does not fit the network that the card names, or is TorchScript that calls
+        for files.
     """
     if weights.format == "torchscript":
+        check_script(weights.path)
         load: Any = torch.jit.load  # untyped
         try:
             with warnings.catch_warnings():
