@@ -172,7 +172,7 @@ def main() -> None:
         os.environ |= {
             "nnUNet_compile": "f",
             "OMP_NUM_THREADS": str(options.threads),
-            "nnUNet_def_n_proc": "1",
+            "nnUNet_def_n_proc": str(options.threads),
         }
         write_training(
             folder / "training", STAGES[:3] if options.small else STAGES, 48 if options.small else 128
@@ -185,8 +185,7 @@ def main() -> None:
         deepbio.add_model(folder / "training", name="imported").root.rename(folder / "imported")
         imported = round(time.perf_counter() - start, 1)
         rows: dict[str, Any] = {}
-        # the trial of the runtimes happens once in the life of a model: not counted
-        for program in ("deepbio-auto", "nnunet", "deepbio-auto", "deepbio-openvino", "deepbio-torch"):
+        for program in ("deepbio-openvino", "nnunet", "deepbio-torch"):
             command = [
                 sys.executable,
                 "-W",
