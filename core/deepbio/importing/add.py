@@ -59,7 +59,8 @@ def add_model(
         and MONAI is not.
     """
     path, choice = Path(source), choice or ImportChoice()
-    if not _is_nnunet(path):
+    is_nnunet = _is_nnunet(path)
+    if not is_nnunet:
         if dataclasses.replace(choice, regions=()) != ImportChoice():
             raise CardError(
                 f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
@@ -69,9 +70,12 @@ def add_model(
             return _add_bundle(path, choice, name=name, replace=replace)
     if choice.regions:
         raise CardError(f"'{source}' is no bundle of MONAI: it has no regions to choose.", "Leave them out.")
-    if not _is_nnunet(path):
+    if not is_nnunet:
         return add_package(source, name=name, replace=replace)
-    from deepbio.importing.nnunet_package import write_nnunet_package
+    try:
+        from deepbio.importing.nnunet_package import write_nnunet_package
+    except ImportError as error:
+        raise MissingPackage("torch", "Importing a training of nnU-Net", "torch") from error
 
     with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
         folder = path

@@ -1,5 +1,6 @@
 """Adding models of any kind: from Python, on the command line, from a zip."""
 
+import sys
 import zipfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 import deepbio
-from deepbio.errors import CardError
+from deepbio.errors import CardError, MissingPackage
 from deepbio.importing import ImportChoice, add_model
 from tests.core.command import deepbio as command
 
@@ -71,3 +72,10 @@ def test_the_command_adds_and_runs_it(library: Path, tmp_path: Path) -> None:
     failed = command("models", "add", NNUNET / "regions_3d", "--checkpoint", "latest")
     assert failed.code != 0
     assert "no checkpoint 'latest'" in failed.err
+
+
+def test_without_torch_the_missing_package_is_named(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "deepbio.importing.nnunet_package", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingPackage, match="Importing a training of nnU-Net needs the package 'torch'"):
+        add_model(NNUNET / "plain_3d")
