@@ -12,6 +12,8 @@ import pytest
 
 from deepbio.image import Grid, Image, LabelMap
 
+collect_ignore = ["data/nnunet/make.py"]  # needs nnU-Net, which tests do not
+
 SHAPE = (5, 7, 11)
 SPACING = (1.2, 0.8, 0.5)
 ORIGIN = (-17.3, 42.9, 101.7)

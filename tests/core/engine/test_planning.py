@@ -101,7 +101,7 @@ def test_a_tile_that_the_card_fixes_is_kept_whatever_the_image_and_the_memory(pl
     [
         ({"size": [32, 32], "fixed": "yes"}, "fixed 'yes'"),
         ({"fixed": True}, "with a size"),
-        ({"size": [32, 32], "pad": "edge"}, "pad 'edge'; expected one of reflect, zero"),
+        ({"size": [32, 32], "pad": "wrap"}, "pad 'wrap'; expected one of reflect, zero"),
     ],
 )
 def test_a_tile_that_cannot_be_understood_is_told(plain_card, tile, message):
