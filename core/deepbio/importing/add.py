@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from deepbio.errors import CardError, MissingPackage
@@ -78,10 +79,7 @@ def add_model(
         raise MissingPackage("torch", "Importing a training of nnU-Net", "torch") from error
 
     with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        folder = path
-        if path.is_file():
-            folder = Path(scratch) / "unpacked"
-            unpack_trainings(path, folder)
+        folder = _unpacked(path, Path(scratch), unpack_trainings)
         card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
@@ -94,14 +92,19 @@ def _add_bundle(path: Path, choice: ImportChoice, *, name: str | None, replace: 
         raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
 
     with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        folder = path
-        if path.is_file():
-            folder = Path(scratch) / "unpacked"
-            unpack_bundle(path, folder)
+        folder = _unpacked(path, Path(scratch), unpack_bundle)
         found = find_bundle(folder, path)
         called = path.stem if found == folder and path.is_file() else found.resolve().name
         card = write_monai_package(found, called, Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _unpacked(path: Path, scratch: Path, unpack: Callable[[Path, Path], None]) -> Path:
+    """The folder itself, or what `unpack` takes out of a zip."""
+    if not path.is_file():
+        return path
+    unpack(path, scratch / "unpacked")
+    return scratch / "unpacked"
 
 
 def _is_nnunet(path: Path) -> bool:

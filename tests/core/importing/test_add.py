@@ -65,7 +65,7 @@ def test_the_command_adds_and_runs_it(library: Path, tmp_path: Path) -> None:
     done = command("run", "brain", *cases, "-o", tmp_path / "out", "--save", "labels,table")
     assert done.code == 0
     labels = deepbio.read_labels(tmp_path / "out" / "masked-labels.nii.gz")
-    assert labels.names in ({}, {1: "hippocampus without posterior", 2: "posterior"})
+    assert sorted(set(labels.numpy().ravel().tolist())) == [0, 1, 2]
     header = (tmp_path / "out" / "masked-table.csv").read_text().splitlines()[0]
     assert "mean_T1" in header
     assert "mean_made" in header
