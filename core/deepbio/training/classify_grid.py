@@ -84,8 +84,9 @@ def fitting_grid(
     Examples
     --------
     >>> spec = GridSpec((0.5, 0.25), "micrometer")
-    >>> fitting_grid(np.array([[100, 300], [90, 448]]), spec, None, 224)
-    ((50, 224), GridSpec(spacing=(1.0, 0.5), unit='micrometer', orientation='', crop='', zoom=1.0))
+    >>> size, coarser = fitting_grid(np.array([[100, 300], [90, 448]]), spec, None, 224)
+    >>> size, coarser.spacing, coarser.unit
+    ((50, 224), (1.0, 0.5), 'micrometer')
     """
     extent = np.minimum(sizes.max(0), np.ceil(_BEYOND * np.median(sizes, axis=0))).astype(int)
     edge = int(extent[-2:].max())
