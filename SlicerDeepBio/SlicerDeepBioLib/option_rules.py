@@ -55,6 +55,7 @@ def relevant(name, card, image):
         "min_size": objects,
         "as": objects,
         "threshold": objects or (card.get("decode") or {}).get("method") == "threshold",
+        "flow_threshold": (card.get("decode") or {}).get("method") == "flows",
         "surface": slices > 1 and task in ("segment", "sequence"),
         "layer": task != "generate",
         "classes": bool(card.get("classes")),

@@ -113,7 +113,9 @@ class RunOptions(Options):
         tasks=("segment",),
     )
     channel: str = option(
-        "auto", "channel to use: its name, or its number counted from 1; auto takes what the model needs"
+        "auto",
+        "channel to use: its name, or its number counted from 1; several for a model that takes several, with commas "
+        "between them; auto takes what the model needs",
     )
     per_slice: bool = option(False, "run a 2D model on every slice of a stack")
     link_slices: float | None = option(
@@ -140,6 +142,14 @@ class RunOptions(Options):
     )
     threshold: float | None = option(
         None, "score from which a pixel is foreground", low=0.0, high=1.0, tasks=("segment",)
+    )
+    flow_threshold: float | None = option(
+        None,
+        "of models with flows, as Cellpose has them: objects whose flows differ more from those of their shape are "
+        "dropped; 0 keeps all; auto follows the card",
+        low=0.0,
+        high=100.0,
+        tasks=("segment",),
     )
     min_size: int | None = option(
         None, "objects with fewer pixels are dropped", low=0, high=10**9, tasks=("segment",)

@@ -50,14 +50,16 @@ class GridSpec:
     crop : {"", "nonzero", "positive"}
         ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed; ``"positive"``: that of
         those above 0.
-    interpolation : {"", "nnunet", "monai"}
+    interpolation : {"", "nnunet", "monai", "linear"}
         ``"nnunet"``: as nnU-Net's preprocessing, for networks that learned from it. Pixels are normalised before
         they are interpolated, with the statistics of the box; kernels are cubic splines, and along slices more
         than 3 times as thick the nearest pixel; none is widened. ``"monai"``: as MONAI's Spacingd
         (:mod:`deepbio.engine.spacing`). The spacing is exactly the card's, kernels are linear and never widened.
+        ``"linear"``: as OpenCV's ``resize``, which Cellpose uses. Kernels are linear and never widened, and the size
+        of a zoomed grid is rounded down.
     inside : {"", "nonzero"}
-        Only with one of these. ``"nonzero"`` with nnU-Net's: statistics are those of pixels that are not 0 in all
-        channels, and the others stay 0. With MONAI's: so for the first step that needs statistics, in each channel
+        Only with one of the first two. ``"nonzero"`` with nnU-Net's: statistics are those of pixels that are not 0 in
+        all channels, and the others stay 0. With MONAI's: so for the first step that needs statistics, in each channel
         by itself.
     back : {"", "nearest"}
         Only with MONAI's: ``"nearest"`` brings scores back by the nearest pixel, for networks whose labels are
@@ -189,6 +191,8 @@ class Placement:
             return maps_along(self.box_shape, self.grid.shape, self.lines, "linear")
         if self.interpolation == "nnunet":
             return self._as_nnunet(self.box_shape, self.grid.shape, (before, self.grid.spacing), "spline")
+        if self.interpolation == "linear":
+            return _unwidened(self.box_shape, self.grid.shape)
         thick = [
             before[k] > _THICK * min(before) or self.grid.spacing[k] > _THICK * min(self.grid.spacing)
             for k in range(self.grid.ndim)
@@ -214,6 +218,8 @@ class Placement:
         if self.interpolation == "nnunet":
             after = [self.source.spacing[axis] for axis in self.axes]
             return self._as_nnunet(self.grid.shape, self.box_shape, (self.grid.spacing, after), "linear")
+        if self.interpolation == "linear":
+            return _unwidened(self.grid.shape, self.box_shape)
         return tuple(AxisMap(n, count) for n, count in zip(self.grid.shape, self.box_shape, strict=True))
 
     @property
@@ -307,7 +313,7 @@ def place(grid: Grid, spec: GridSpec, box: Box | None = None) -> Placement:
         counts, ratios = counts_and_steps(sizes, own, wanted)
         offsets = [first for first, _ in lines_of(grid, sizes, counts, ratios)]
     else:
-        rounded = _as_nnunet_rounds if spec.interpolation == "nnunet" else _rounded
+        rounded = _ROUNDS.get(spec.interpolation, _rounded)
         counts = [max(1, rounded(n, s, t)) for n, s, t in zip(sizes, own, wanted, strict=True)]
         ratios = [n / count for n, count in zip(sizes, counts, strict=True)]
         offsets = [0.5 * ratio - 0.5 for ratio in ratios]
@@ -333,6 +339,18 @@ def _rounded(count: int, spacing: float, wanted: float) -> int:
 def _as_nnunet_rounds(count: int, spacing: float, wanted: float) -> int:
     """Halves to the even number, and the operations in nnU-Net's order: one pixel more or less moves all others."""
     return round(spacing / wanted * count)
+
+
+def _rounded_down(count: int, spacing: float, wanted: float) -> int:
+    """What is whole but for the rounding of the numbers stays whole."""
+    return math.floor(count * spacing / wanted * (1 + 1e-12))
+
+
+_ROUNDS = {"nnunet": _as_nnunet_rounds, "linear": _rounded_down}
+
+
+def _unwidened(sizes: Sequence[int], counts: Sequence[int]) -> tuple[AxisMap, ...]:
+    return tuple(AxisMap(size, count, widen=False) for size, count in zip(sizes, counts, strict=True))
 
 
 def _thick_axis(before: Sequence[float], after: Sequence[float]) -> int | None:

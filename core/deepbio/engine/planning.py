@@ -113,7 +113,13 @@ def plan_for(
         fixed=[axis.size for axis in axes],
         spread=_card_word(card, "spread", SPREADS),
     )
-    return replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
+    plan = replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
+    if plan.pad != "zero" and any(starts[0] < 0 < len(starts) - 1 for starts in plan.starts):
+        raise CardError(
+            f"The card '{card.name}' has tiles with spread 'cellpose', which reach beyond the image, and pad "
+            f"{plan.pad!r}; expected pad 'zero'."
+        )
+    return plan
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:

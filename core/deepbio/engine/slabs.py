@@ -167,7 +167,7 @@ class _Reader:
             start = plan.starts[-1][index[-1]]
             low, high = _inside(start, plan.tile[-1], plan.shape[-1])
             if plan.pad == "zero":
-                self._fill_with_zeros(slot, strip[..., low:high])
+                self._fill_with_zeros(slot, strip[..., low:high], index)
             else:
                 self._fill_by_repetition(slot, strip[..., low:high])
         return self._buffer[: len(tiles)]
@@ -180,11 +180,9 @@ class _Reader:
                 part = part.take(repeated(starts[0], size, n), axis=axis + 1)
         slot[...] = part
 
-    def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray) -> None:
-        inner = [
-            slice(max(-starts[0], 0), max(-starts[0], 0) + n)
-            for starts, n in zip(self._plan.starts, part.shape[1:], strict=True)
-        ]
+    def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray, index: tuple[int, ...]) -> None:
+        before = [max(-starts[i], 0) for i, starts in zip(index, self._plan.starts, strict=True)]
+        inner = [slice(first, first + n) for first, n in zip(before, part.shape[1:], strict=True)]
         if part.shape != slot.shape:
             slot[...] = 0
         slot[(slice(None), *inner)] = part
@@ -243,7 +241,8 @@ class _Band:
                 offset = self.base if axis == 0 else 0
                 outer.append(slice(low - offset, high - offset))
                 if len(plan.starts[axis]) > 1 and self._weights:  # else the weight is one
-                    weights.append(self._weights[axis][i].reshape(-1, *(1,) * (len(index) - 1 - axis)))
+                    own = self._weights[axis][i][inner[-1]]
+                    weights.append(own.reshape(-1, *(1,) * (len(index) - 1 - axis)))
             if plan.blend == "floored" and plan.count > 1:
                 own = floored_weights(plan, index)[tuple(inner[1:])]
                 weights.append(scores.new_tensor(own) if self._on_device else own)

@@ -24,9 +24,15 @@ from deepbio.errors import OptionError
 __all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
 
 PADDINGS = ("reflect", "zero", "edge")
-BLENDS = ("gaussian", "constant", "floored", "nnunet")
-SPREADS = ("even", "stride")
+BLENDS = ("gaussian", "constant", "floored", "nnunet", "cellpose")
+SPREADS = ("even", "stride", "cellpose")
 _FLOOR = 1e-3
+_MARGIN = 8  # pixels of padding that Cellpose has on each side, at the least
+_TAPER, _SOFT, _TAPERED = (
+    20,
+    7.5,
+    224,
+)  # of its weights: where they are half, how steeply they fall, least window
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class TilePlan:
     tile : tuple of int
         Size of every tile.
     starts : tuple of tuple of int
-        First pixel of the tiles along each axis, in order. Negative where the image is smaller than
-        the tile and is padded on both sides; such an axis has one tile.
+        First pixel of the tiles along each axis, in order. The first is negative where the image is padded on
+        both sides: where it is smaller than the tile and has one, and always with Cellpose's spread.
     batch : int
         Most tiles in a batch.
     overlap : float
@@ -49,10 +55,11 @@ class TilePlan:
     pad : {"reflect", "zero", "edge"}
         What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
         come after the normalisation), or its last pixels.
-    blend : {"gaussian", "constant", "floored", "nnunet"}
+    blend : {"gaussian", "constant", "floored", "nnunet", "cellpose"}
         How tiles are weighted where they overlap: less towards their edges, all alike, less towards their
-        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), or as the first but
-        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does.
+        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), as the first but
+        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, or nearly alike but for 20 pixels at
+        the edges, as Cellpose does.
 
     Examples
     --------
@@ -77,7 +84,8 @@ class TilePlan:
     @property
     def padded(self) -> tuple[int, ...]:
         """Size of the image with the padding that the tiles need."""
-        return tuple(max(n, t) for n, t in zip(self.shape, self.tile, strict=True))
+        each = zip(self.tile, self.starts, strict=True)
+        return tuple(starts[-1] + tile - starts[0] for tile, starts in each)
 
     def batches(self, row: int) -> Iterator[list[tuple[int, ...]]]:
         """Indices (one per axis) of the tiles of a row along the first axis, in batches.
@@ -125,8 +133,10 @@ def plan_tiles(
         By default the step itself.
     fixed : sequence of (int or None), optional
         The only size that the network takes along an axis, or None.
-    spread : {"even", "stride"}
+    spread : {"even", "stride", "cellpose"}
         ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge.
+        ``"cellpose"`` pads the image by 8 pixels and more on each side to a multiple of twice that, and cuts that
+        into tiles of the size that is asked for, evenly spread.
 
     Returns
     -------
@@ -153,10 +163,13 @@ def plan_tiles(
             f"A plan needs an overlap of 0 to 0.9 and positive sizes; found overlap {overlap}, batch {batch}, "
             f"image {shape}, tile {tuple(tile)}, minimum {minima}."
         )
-    cuts = [
-        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
-        for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
-    ]
+    if spread == "cellpose":
+        cuts = [_cut_as_cellpose(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
+    else:
+        cuts = [
+            _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
+            for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
+        ]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
@@ -181,6 +194,25 @@ def _cut_axis(
     return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
 
 
+def _cut_as_cellpose(n: int, tile: int, overlap: float) -> tuple[int, tuple[int, ...]]:
+    """Tile size and starts along one axis, as version 3 of Cellpose has them.
+
+    Examples
+    --------
+    >>> _cut_as_cellpose(200, 224, 0.1), _cut_as_cellpose(300, 224, 0.1)
+    ((224, (-12,)), (224, (-10, 86)))
+    """
+    multiple = 2 * _MARGIN
+    padded = -(-n // multiple) * multiple + multiple
+    before = _MARGIN + (padded - multiple - n) // 2
+    size = min(max(tile // multiple, 1) * multiple, padded)
+    if size == padded:
+        return size, (-before,)
+    count = math.ceil((1 + 2 * min(max(overlap, 0.05), 0.5)) * padded / size)
+    starts = np.linspace(0, padded - size, count).astype(int)
+    return size, tuple(int(start) - before for start in starts)
+
+
 def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
     """Weights of the tiles along each axis, which add up to one at every pixel.
 
@@ -202,20 +234,30 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
     >>> print(first.round(3), first[2:] + last[:2])
     [1. 1. 0.982 0.018] [1. 1.]
     """
-    axes = zip(plan.padded, plan.tile, plan.starts, strict=True)
-    return tuple(_axis_weights(n, size, starts, plan.blend) for n, size, starts in axes)
+    axes = zip(plan.tile, plan.starts, strict=True)
+    return tuple(_axis_weights(size, starts, plan.blend) for size, starts in axes)
 
 
-def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
+def _axis_weights(size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
     window = _window(size) if blend == "gaussian" else np.ones(size)
     if blend == "nnunet":
         window = _window(size, size // 2)
-    total = np.zeros(n)
-    for start in starts:
-        total[start : start + size] += window
-    return tuple((window / total[start : start + size]).astype(np.float32) for start in starts)
+    if blend == "cellpose":
+        window = _tapered(size)
+    firsts = [start - starts[0] for start in starts]
+    total = np.zeros(firsts[-1] + size)
+    for first in firsts:
+        total[first : first + size] += window
+    return tuple((window / total[first : first + size]).astype(np.float32) for first in firsts)
+
+
+def _tapered(size: int) -> np.ndarray:
+    """Cellpose's weights: a logistic curve at both ends, that of its usual tile where this one is smaller."""
+    whole = max(size, _TAPERED)
+    away = np.abs(np.arange(size) + (whole // 2 - size // 2) - (whole - 1) / 2)
+    return np.asarray(1 / (1 + np.exp((away - (whole / 2 - _TAPER)) / _SOFT)))
 
 
 def _window(size: int, centre: float | None = None) -> np.ndarray:

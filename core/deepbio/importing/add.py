@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepbio.errors import CardError, MissingPackage
+from deepbio.importing.cellpose import find_own_file, is_cellpose
 from deepbio.importing.choice import ImportChoice
 from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
 from deepbio.importing.nnunet import find_trainings, unpack_trainings
@@ -17,6 +18,9 @@ from deepbio.library import add_model as add_package
 from deepbio.library.card import CARD_NAMES
 
 __all__ = ["add_model"]
+
+Write = Callable[[Path, Path, ImportChoice], ModelCard]
+"""Writes the package of a foreign model into a folder."""
 
 
 def add_model(
@@ -33,8 +37,9 @@ def add_model(
     source : str or Path
         A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
         ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), or a bundle of MONAI that
-        segments. The last two become a package first, which needs torch; nothing in them is executed, but for
-        the network itself where a bundle brings it as TorchScript.
+        segments; or the file of a network of Cellpose (versions 1 to 3). All but the first become a package first,
+        which needs torch; nothing in them is executed, but for the network itself where a bundle brings it as
+        TorchScript.
     name : str, optional
         Name to give it; by default made from its own.
     replace : bool
@@ -50,53 +55,83 @@ def add_model(
     Raises
     ------
     CardError
-        If it is no model that is known, or not sound, or the name is taken or not allowed.
+        If it is no model that is known, or not sound, or the name is taken or not allowed, or the choice is not
+        one that this kind of model leaves.
     WeightsError
         If weights cannot be read, or are not those that the card or the plans describe.
     OutputError
         If the library cannot be written.
     MissingPackage
-        If a model of nnU-Net is added and torch is not installed, or a bundle whose network MONAI has to build
+        If a model of others is added and torch is not installed, or a bundle whose network MONAI has to build
         and MONAI is not.
     """
     path, choice = Path(source), choice or ImportChoice()
-    is_nnunet = _is_nnunet(path)
-    if not is_nnunet:
-        if dataclasses.replace(choice, regions=()) != ImportChoice():
-            raise CardError(
-                f"'{source}' is no model of nnU-Net: it has no folds, checkpoints or orientation to choose from.",
-                "Leave these options out.",
-            )
-        if is_bundle(path):
-            return _add_bundle(path, choice, name=name, replace=replace)
-    if choice.regions:
-        raise CardError(f"'{source}' is no bundle of MONAI: it has no regions to choose.", "Leave them out.")
-    if not is_nnunet:
+    write: Write | None = None
+    if _is_nnunet(path):
+        _check_choice(path, choice, "a model of nnU-Net", ("folds", "checkpoint", "orientation"))
+        write = _write_nnunet
+    elif is_bundle(path):
+        _check_choice(path, choice, "a bundle of MONAI", ("regions",))
+        write = _write_bundle
+    elif is_cellpose(path):
+        _check_choice(path, choice, "a model of Cellpose", ())
+        write = _write_cellpose
+    if write is None:
+        own = None if path.exists() else find_own_file(str(source))
+        if own is not None:
+            raise CardError(f"There is no file '{source}' here.", f"Cellpose has one: '{own}'.")
+        _check_choice(path, choice, "no model of nnU-Net or MONAI", ())
         return add_package(source, name=name, replace=replace)
+    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
+        card = write(path, Path(scratch), choice)
+        return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _check_choice(path: Path, choice: ImportChoice, kind: str, open_: tuple[str, ...]) -> None:
+    """Refuse what was chosen and cannot be chosen of a kind of model."""
+    default = ImportChoice()
+    made = [
+        field.name
+        for field in dataclasses.fields(choice)
+        if getattr(choice, field.name) != getattr(default, field.name)
+    ]
+    idle = [name for name in made if name not in open_]
+    if idle:
+        left = f"only {', '.join(open_)}" if open_ else "nothing"
+        raise CardError(
+            f"'{path}' is {kind}, of which {left} can be chosen; found {', '.join(idle)}.", "Leave that out."
+        )
+
+
+def _write_nnunet(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     try:
         from deepbio.importing.nnunet_package import write_nnunet_package
     except ImportError as error:
         raise MissingPackage("torch", "Importing a training of nnU-Net", "torch") from error
 
-    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        folder = _unpacked(path, Path(scratch), unpack_trainings)
-        card = write_nnunet_package(find_trainings(folder, path), Path(scratch), choice)
-        return add_package(card.root, name=name or card.name, replace=replace)
+    folder = _unpacked(path, scratch, unpack_trainings)
+    return write_nnunet_package(find_trainings(folder, path), scratch, choice)
 
 
-def _add_bundle(path: Path, choice: ImportChoice, *, name: str | None, replace: bool) -> ModelCard:
-    """Add a bundle of MONAI."""
+def _write_bundle(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     try:
         from deepbio.importing.monai_package import write_monai_package
     except ImportError as error:
         raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
 
-    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        folder = _unpacked(path, Path(scratch), unpack_bundle)
-        found = find_bundle(folder, path)
-        called = path.stem if found == folder and path.is_file() else found.resolve().name
-        card = write_monai_package(found, called, Path(scratch), choice)
-        return add_package(card.root, name=name or card.name, replace=replace)
+    folder = _unpacked(path, scratch, unpack_bundle)
+    found = find_bundle(folder, path)
+    called = path.stem if found == folder and path.is_file() else found.resolve().name
+    return write_monai_package(found, called, scratch, choice)
+
+
+def _write_cellpose(path: Path, scratch: Path, _choice: ImportChoice) -> ModelCard:
+    try:
+        from deepbio.importing.cellpose_package import write_cellpose_package
+    except ImportError as error:
+        raise MissingPackage("torch", "Importing a model of Cellpose", "train") from error
+
+    return write_cellpose_package(path, scratch)
 
 
 def _unpacked(path: Path, scratch: Path, unpack: Callable[[Path, Path], None]) -> Path:

@@ -18,12 +18,12 @@ GRID_UNITS = ("millimeter", "micrometer")
 _KNOWN = ("spacing", "unit", "orientation", "crop", "interpolation", "inside", "back")
 _WORDS = {  # what each entry may say
     "crop": ("nonzero", "positive"),
-    "interpolation": ("nnunet", "monai"),
+    "interpolation": ("nnunet", "monai", "linear"),
     "inside": ("nonzero",),
     "back": ("nearest",),
 }
 _PAIRS = ("LR", "PA", "SI")
-_SIZES = ("typical", "target", "zoom", "auto")
+_SIZES = ("typical", "target", "zoom", "auto", "usual", "exact")
 
 
 def check_grid(entries: Mapping[str, Any], ndim: int | None = None) -> None:
@@ -67,9 +67,10 @@ def check_grid(entries: Mapping[str, Any], ndim: int | None = None) -> None:
             raise CardError(
                 f"The card's grid has {name} {said!r}; expected {' or '.join(map(repr, words))} or nothing."
             )
-    if entries.get("inside") and not entries.get("interpolation"):
+    if entries.get("inside") and entries.get("interpolation") not in ("nnunet", "monai"):
         raise CardError(
-            "The card's grid has inside, which needs interpolation 'nnunet' or 'monai'; it has none."
+            "The card's grid has inside, which needs interpolation 'nnunet' or 'monai'; it has "
+            f"{entries.get('interpolation') or 'none'}."
         )
     if entries.get("back") and entries.get("interpolation") != "monai":
         raise CardError("The card's grid has back, which needs interpolation 'monai'.")
@@ -185,8 +186,13 @@ def check_sizes(entries: Mapping[str, Any]) -> None:
         raise CardError(
             f"The card's sizes have zoom {zoom!r}; expected the least and the most, such as [0.5, 2], with 1 between."
         )
-    if not isinstance(entries.get("auto", False), bool):
-        raise CardError(f"The card's sizes have auto {entries['auto']!r}; expected true or false.")
+    for name in ("auto", "exact"):
+        if not isinstance(entries.get(name, False), bool):
+            raise CardError(f"The card's sizes have {name} {entries[name]!r}; expected true or false.")
+    if "usual" in entries and (not _is_positive(entries["usual"]) or entries.get("auto")):
+        raise CardError(
+            f"The card's sizes have usual {entries['usual']!r}; expected a diameter in pixels, and no auto beside it."
+        )
 
 
 def _is_range(value: Any) -> bool:

@@ -9,7 +9,9 @@ depth, and one offset per axis. Two ways lead from them to objects, each in one 
   the smoothed votes are the centres, and a pixel belongs to the peak nearest to its vote
   (a Hough transform, as in Neven et al., CVPR 2019, doi:10.1109/CVPR.2019.00904).
 
-Both look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
+Networks of others come with ways of their own: ``flows`` as Cellpose has them (:mod:`deepbio.tasks.flows`).
+
+All look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
 that much give the objects of the whole image.
 """
 
@@ -24,9 +26,10 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from deepbio.errors import CardError
+from deepbio.errors import CardError, InputMismatch
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
+from deepbio.tasks.flows import split_flows
 
 __all__ = [
     "METHODS",
@@ -45,7 +48,7 @@ OFFSET_UNIT = 16.0
 _FIRST_OFFSET = 2
 """Channel: after foreground and depth."""
 
-METHODS = ("watershed", "votes", "threshold", "classes", "regions")
+METHODS = ("watershed", "votes", "flows", "threshold", "classes", "regions")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Decoder:
 
     Attributes
     ----------
-    method : {"watershed", "votes", "threshold", "classes", "regions"}
-        For instances one of the first two; "threshold" makes connected components of channel 0;
+    method : {"watershed", "votes", "flows", "threshold", "classes", "regions"}
+        For instances one of the first three; "threshold" makes connected components of channel 0;
         "classes" takes the channel with the highest score (0 is background); "regions" asks each channel for
         itself, and those that come later lie over the others.
     threshold : float
@@ -73,11 +76,17 @@ class Decoder:
     reach : int
         Largest extent in pixels of an object for which windows agree with the whole.
     logits : bool
-        Whether channel 0 (of regions, all channels) is before the sigmoid; else it is a probability.
+        Whether channel 0 (of flows the last, of regions all channels) is before the sigmoid; else it is a probability.
     largest : tuple of int
         Classes of which only the largest connected component is kept (classes).
     regions : tuple of int
         Label of each channel (regions).
+    steps : int
+        How often a pixel moves on, on the network's grid (flows).
+    error : float
+        Largest mean squared difference between an object's flows and those of its shape (flows); 0 for any.
+    share : float
+        Objects with more than this part of the image's pixels are dropped; 0 for none (flows).
     """
 
     method: str = "watershed"
@@ -91,6 +100,9 @@ class Decoder:
     logits: bool = True
     largest: tuple[int, ...] = ()
     regions: tuple[int, ...] = ()
+    steps: int = 200
+    error: float = 0.4
+    share: float = 0.0
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
@@ -135,14 +147,32 @@ class Decoder:
         return self.method in ("watershed", "votes")
 
     def offsets(self, dims: int) -> dict[int, int]:
-        """The channels that are offsets, and the spatial axis of each.
+        """The channels that are offsets or flows, and the spatial axis of each.
 
         Examples
         --------
-        >>> Decoder("votes").offsets(2), Decoder("classes").offsets(2)
-        ({2: 0, 3: 1}, {})
+        >>> [Decoder(method).offsets(2) for method in ("votes", "flows", "classes")]
+        [{2: 0, 3: 1}, {0: 0, 1: 1}, {}]
         """
+        if self.method == "flows":
+            return {axis: axis for axis in range(dims)}
         return {_FIRST_OFFSET + axis: axis for axis in range(dims)} if self.by_seeds else {}
+
+    def keeps(self, area: np.ndarray, size: int) -> np.ndarray:
+        """Which labels (by number; 0 is background) are neither too small nor too large.
+
+        Parameters
+        ----------
+        area : ndarray of int, shape (labels + 1,)
+            Pixels of each.
+        size : int
+            Pixels of the image.
+        """
+        kept = area >= max(self.min_size, 1)
+        if self.share > 0:
+            kept &= area <= self.share * size
+        kept[0] = False
+        return np.asarray(kept)
 
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""
@@ -153,6 +183,11 @@ def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
     """How this card's scores become labels; None where nobody can say.
 
     A foreign card with one output channel is read as a probability of foreground.
+
+    Raises
+    ------
+    InputMismatch
+        If there is an option for another way.
     """
     entries = card.deepbio.get("decode")
     if entries is not None:
@@ -162,7 +197,16 @@ def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
         decoder = Decoder("threshold", logits=not squashed and not _is_probability(card))
     else:
         return None
-    changes = {"threshold": options.threshold, "min_size": options.min_size}
+    if options.flow_threshold is not None and decoder.method != "flows":
+        raise InputMismatch(
+            f"The model '{card.name}' finds objects by {decoder.method!r}, not by flows.",
+            "Leave 'flow_threshold' out.",
+        )
+    changes = {
+        "threshold": options.threshold,
+        "min_size": options.min_size,
+        "error": options.flow_threshold,
+    }
     return decoder.replace(**{name: value for name, value in changes.items() if value is not None})
 
 
@@ -192,9 +236,7 @@ def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
         keep_largest(classes, decoder.largest)
         return classes
     labels, _ = split_objects(scores, decoder)
-    area = np.bincount(labels.ravel())
-    kept = area >= decoder.min_size
-    kept[0] = False
+    kept = decoder.keeps(np.bincount(labels.ravel()), labels.size)
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)[labels]
 
 
@@ -289,6 +331,14 @@ def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.
         Flat index, in the window, of the first pixel of each object's seed. It is the same in
         every window that holds the object, so it identifies the object.
     """
+    if decoder.method == "flows":
+        return split_flows(
+            scores[:-1],
+            _foreground(scores[-1], decoder),
+            steps=decoder.steps,
+            error=decoder.error,
+            min_size=decoder.min_size,
+        )
     foreground = _foreground(scores[0], decoder)
     if decoder.method == "threshold":
         labels, count = ndimage.label(foreground)

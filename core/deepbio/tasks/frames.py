@@ -117,7 +117,7 @@ class FrameSource:
         self._view = view
         axes = ("channel", *"zyx"[3 - (len(view.shape) - 1) :])
         self.normalise = normalise or prepare(view, axes, card.input.steps)
-        self._channels = input_channels(card)
+        self._channels, self._fills = input_channels(card), card.deepbio.get("grey") == "first"
         self.shape = (self._channels, *view.shape[1:])
 
     def read(self, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
@@ -126,6 +126,8 @@ class FrameSource:
         block = self.normalise(np.array(self._view[key], np.float32))
         if block.shape[0] == self._channels:
             return block
+        if self._fills:
+            return np.pad(block, ((0, self._channels - block.shape[0]), *((0, 0),) * (block.ndim - 1)))
         return np.broadcast_to(block, (self._channels, *block.shape[1:]))
 
 
@@ -189,26 +191,53 @@ def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | No
 
 
 def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[int | None]:
-    count, wanted = image.size("C"), input_channels(card)
-    repeats = card.deepbio.get("grey") == "repeat"
+    count, wanted, grey = image.size("C"), input_channels(card), card.deepbio.get("grey")
     if options.channel not in ("auto", "all"):
-        if wanted > 1 and not repeats:
-            raise InputMismatch(
-                f"The model '{card.name}' takes {wanted} channels; one was chosen.",
-                "Leave 'channel' on auto.",
+        chosen = _find_channels(image, options.channel)
+        least = 1 if grey else wanted
+        if not (least <= len(chosen) <= wanted) or (grey == "repeat" and len(chosen) > 1):
+            takes = (
+                "one" if wanted == 1 or grey == "repeat" else f"{least} to {wanted}" if grey else f"{wanted}"
             )
-        return [_find_channel(image, options.channel)]
-    if count == 1 and (wanted == 1 or repeats):
+            raise InputMismatch(
+                f"The model '{card.name}' takes {takes} channel{'s' * (takes != 'one')}; {len(chosen)} "
+                f"{'was' if len(chosen) == 1 else 'were'} chosen.",
+                _how_to_choose(card, image),
+            )
+        return chosen
+    if count == 1 and (wanted == 1 or grey):
         return [0 if "C" in image.axes else None]
     # three channels of fluorescence are not a colour picture
-    if count == wanted and (image.is_rgb or not repeats):
+    if count == wanted and (image.is_rgb or grey != "repeat"):
         return list(range(count))
-    expected = "one grey channel or RGB" if repeats else f"{wanted} channel{'s' * (wanted > 1)}"
+    expected = "one grey channel or RGB" if grey == "repeat" else f"{wanted} channel{'s' * (wanted > 1)}"
+    if grey == "first":
+        expected = f"1 to {wanted} channels ({', '.join(card.input.channels)})"
     names = f" ({_names(image)})" if image.channels else ""
     raise InputMismatch(
         f"The model '{card.name}' takes {expected}; the image has {count} channel{'s' * (count > 1)}{names}.",
-        f"Choose one with channel=1 to channel={count}, or by its name." if wanted == 1 or repeats else "",
+        _how_to_choose(card, image),
     )
+
+
+def _how_to_choose(card: ModelCard, image: Image) -> str:
+    """What to write for `channel`, where the image has enough of them."""
+    count, wanted, grey = image.size("C"), input_channels(card), card.deepbio.get("grey")
+    one = f"Choose one with channel=1 to channel={count}, or by its name" if count > 1 else ""
+    if wanted == 1 or grey == "repeat":
+        return one and f"{one}."
+    if count < wanted:
+        return ""
+    some = ",".join(str(k) for k in range(1, wanted + 1))
+    many = f"with channel={some} or other numbers or names, in the order {', '.join(card.input.channels)}"
+    return f"{one}; or {wanted} {many}." if grey else f"Choose {wanted} {many}."
+
+
+def _find_channels(image: Image, wanted: str) -> list[int | None]:
+    """Channels by name or number, with commas between them; a name may have commas itself."""
+    if "," not in wanted or wanted.lower() in (name.lower() for name in image.channels):
+        return [_find_channel(image, wanted)]
+    return [_find_channel(image, one.strip()) for one in wanted.split(",")]
 
 
 def _find_channel(image: Image, wanted: str) -> int | None:

@@ -77,8 +77,8 @@ class Placed:
         Its pixels on the working grid.
     placement : Placement or None
         Where that grid lies; None where it is the image's own.
-    zoomed : bool
-        Whether that grid is finer or coarser for the sake of the objects' size.
+    zoom : float
+        How much finer that grid is for the sake of the objects' size.
     min_size : int or None
         Objects with fewer pixels of the image are dropped; None: those that the decoder drops, which
         counts pixels of the working grid.
@@ -86,7 +86,7 @@ class Placed:
 
     view: ArrayLike
     placement: Placement | None = None
-    zoomed: bool = False
+    zoom: float = 1.0
     min_size: int | None = None
 
     def inside(self, array: np.ndarray) -> np.ndarray:
@@ -105,7 +105,7 @@ class Placed:
     ) -> int:
         """Write the labels of scores on the working grid.
 
-        Classes and thresholds are decided on the image's pixels, from interpolated scores. Objects
+        Classes, thresholds and flows are decided on the image's pixels, from interpolated scores. Other objects
         are found on the working grid, which their decoder knows, and brought back whole; on a zoomed
         grid those of a threshold, too, since there they are apart.
 
@@ -172,11 +172,13 @@ class Placed:
 
     def _finds_objects(self, decoder: Decoder) -> bool:
         """Whether objects are found on the working grid, rather than decided on the image's pixels."""
-        return decoder.by_seeds or (self.zoomed and decoder.instances)
+        return decoder.by_seeds or (self.zoom != 1 and decoder.instances and decoder.method != "flows")
 
     def _label_at_input(self, bands: Bands, decoder: Decoder, out: Any) -> int:
         """Labels of scores on the image's pixels; not for objects that grow from seeds."""
-        if self.placement is not None and self.min_size is None:
+        if decoder.method == "flows":  # a step is a pixel, of which there are fewer or more on the way
+            decoder = decoder.replace(steps=max(1, int(decoder.steps / self.zoom)))
+        elif self.placement is not None and self.min_size is None:
             ratio = math.prod(self.placement.box_shape) / math.prod(self.placement.grid.shape)
             decoder = decoder.replace(min_size=round(decoder.min_size * ratio))
         return label_bands(bands, decoder, out)
@@ -238,10 +240,9 @@ def place_frame(view: ArrayLike, grid: Grid, spec: GridSpec, listener: Listener 
     if spec == GridSpec():
         return Placed(view)
     placement = place_image(view, grid, spec)
-    zoomed = spec.zoom != 1
     if placement.identity:
-        return Placed(view, zoomed=zoomed)
-    return Placed(settled(to_working(view, placement), placement, listener), placement, zoomed)
+        return Placed(view, zoom=spec.zoom)
+    return Placed(settled(to_working(view, placement), placement, listener), placement, spec.zoom)
 
 
 def settled(working: Working, placement: Placement, listener: Listener = silent) -> ArrayLike:

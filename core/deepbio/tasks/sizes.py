@@ -46,6 +46,10 @@ class Sizes:
         Least and most zoom.
     auto : bool
         Whether the diameter is measured where nobody gives it.
+    usual : float
+        The diameter, in pixels of the network's grid, where nobody gives it and it is not measured; 0 for none.
+    exact : bool
+        Whether zooms are what they are and not rounded.
 
     Examples
     --------
@@ -58,6 +62,8 @@ class Sizes:
     target: tuple[float, float]
     zoom: tuple[float, float] = _ZOOM
     auto: bool = False
+    usual: float = 0.0
+    exact: bool = False
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any] | None) -> Sizes | None:
@@ -77,10 +83,12 @@ class Sizes:
             _pair(entries.get("target", typical)),
             _pair(entries.get("zoom", _ZOOM)),
             entries.get("auto", False),
+            float(entries.get("usual", 0)),
+            entries.get("exact", False),
         )
 
     def zoom_for(self, diameter: float) -> float:
-        """How many times finer the grid must be for objects of this diameter: a multiple of 0.25.
+        """How many times finer the grid must be for objects of this diameter: a multiple of 0.25, unless `exact`.
 
         Parameters
         ----------
@@ -91,7 +99,9 @@ class Sizes:
         if low <= diameter <= high:
             return 1.0
         goal = self.target[0 if diameter < low else 1]
-        zoom = max(_STEP, round(goal / diameter / _STEP) * _STEP)
+        zoom = goal / diameter
+        if not self.exact:
+            zoom = max(_STEP, round(zoom / _STEP) * _STEP)
         return min(max(zoom, self.zoom[0]), self.zoom[1])
 
 

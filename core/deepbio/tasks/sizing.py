@@ -59,6 +59,8 @@ class Sizing:
         """
         sizes = Sizes.from_card(self.card.deepbio.get("sizes"))
         if options.diameter is None:
+            if sizes is not None and sizes.usual:
+                self._zoom(sizes.usual / self._ratio, sizes, "are taken to be")
             return sizes is not None and sizes.auto and decoder is not None and decoder.instances
         if sizes is None:
             raise InputMismatch(
@@ -115,7 +117,7 @@ class Sizing:
         """Pixels of the working grid for one of the image, along the finest axes."""
         return min(frame_grid(self.image, self.frames[0]).spacing) / min(self._working.spacing)
 
-    def _zoom(self, diameter: float, sizes: Sizes) -> None:
+    def _zoom(self, diameter: float, sizes: Sizes, how: str = "are") -> None:
         """Zoom for objects of this diameter in pixels of the image."""
         ratio = self._ratio
         zoom = sizes.zoom_for(diameter * ratio)
@@ -123,9 +125,11 @@ class Sizing:
         self.spec = replace(self.spec, zoom=zoom)
         if zoom != 1:
             low, high = (round(limit / ratio, 1) for limit in sizes.typical)
+            takes = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            times = f"enlarged {zoom:.3g} times" if zoom > 1 else f"reduced {1 / zoom:.3g} times"
             self.listener(
                 Notice(
-                    f"The objects are about {diameter:g} pixels across; '{self.card.name}' takes {low:g} to "
-                    f"{high:g}. The image is {'enlarged' if zoom > 1 else 'reduced'} {zoom:g} times for it."
+                    f"The objects {how} about {diameter:.3g} pixels across; '{self.card.name}' takes {takes}. The "
+                    f"image is {times} for it."
                 )
             )

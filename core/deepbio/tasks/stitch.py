@@ -80,15 +80,13 @@ def _label_components(bands: Bands, decoder: Decoder, out: Any) -> int:
         mask[start:stop] = split_objects(scores, decoder)[0] > 0
     labels, count = ndimage.label(mask)
     area = np.bincount(labels.ravel(), minlength=count + 1)
-    lut = _kept(area, decoder.min_size)
+    lut = _numbered(decoder.keeps(area, mask.size))
     out[...] = lut[labels]
     return int(lut.max(initial=0))
 
 
-def _kept(area: np.ndarray, min_size: int) -> np.ndarray:
-    """New label for each old one: 0 for those that are too small, else consecutive."""
-    kept = area >= max(min_size, 1)
-    kept[0] = False
+def _numbered(kept: np.ndarray) -> np.ndarray:
+    """New label for each old one: 0 for those that are not kept, else consecutive."""
     return np.where(kept, np.cumsum(kept), 0).astype(np.int32)
 
 
@@ -153,7 +151,7 @@ class _Stitcher:
         order = [self._numbers[anchor] for anchor in sorted(self._numbers)]
         area = np.concatenate([self._area[:1], self._area[order]]) if order else self._area
         lut = np.zeros(len(order) + 1, np.int32)
-        new = _kept(area, self._decoder.min_size)
+        new = _numbered(self._decoder.keeps(area, math.prod(self._out.shape)))
         lut[order] = new[1:]
         rows = max(1, _WINDOW_PIXELS // math.prod(self._out.shape[1:]))
         for start in range(0, self._out.shape[0], rows):

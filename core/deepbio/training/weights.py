@@ -93,5 +93,5 @@ def weight_files(
         weights, twin = Path(temporary) / "weights.safetensors", Path(temporary) / "weights.onnx"
         save_file({key: value.contiguous() for key, value in rounded.items()}, weights)
         if onnx:
-            export_onnx(final, shape, twin, fixed)
+            export_onnx(final, shape, twin, fixed, half=half)
         yield WeightFiles(final, weights, twin if onnx else None, name, dict(arguments))

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from deepbio.engine.geometry import GridSpec, place
+from deepbio.engine.geometry import GridSpec, place, to_working
+from deepbio.engine.return_trip import scores_to_input
 from deepbio.errors import CardError, InputMismatch
 from deepbio.image import Grid
 
@@ -118,3 +119,31 @@ def test_a_card_says_what_it_needs_and_back() -> None:
     assert GridSpec().to_card() == {}
     with pytest.raises(CardError, match="orientation 'SAX'"):
         GridSpec.from_card({"orientation": "SAX"})
+
+
+def test_linear_zooms_are_rounded_down_and_interpolate_as_torch_does() -> None:
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(0).random((2, 37, 53)).astype(np.float32)
+    grid = Grid((37, 53))
+    for zoom in (0.61, 1.75):
+        placed = place(grid, GridSpec(interpolation="linear", zoom=zoom))
+        assert placed.grid.shape == (int(37 * zoom), int(53 * zoom))
+        working = np.asarray(to_working(image, placed)[:, :, :])
+        given = torch.from_numpy(image)[None]
+        expected = torch.nn.functional.interpolate(given, size=placed.grid.shape, mode="bilinear")[0].numpy()
+        np.testing.assert_allclose(working, expected, atol=1e-5)
+        (_, _, back), *_ = scores_to_input([(0, placed.grid.shape[0], working)], placed)
+        returned = torch.nn.functional.interpolate(
+            torch.from_numpy(expected)[None], size=(37, 53), mode="bilinear"
+        )
+        np.testing.assert_allclose(back, returned[0, :, : back.shape[1]].numpy(), atol=1e-5)
+
+
+def test_a_whole_number_of_pixels_stays_whole_when_it_is_rounded_down() -> None:
+    spec = GridSpec(interpolation="linear", zoom=30 / 25)
+    assert place(Grid((100, 55), (0.1, 0.3), unit="micrometer"), spec).grid.shape == (120, 66)
+
+
+def test_inside_needs_an_interpolation_that_has_it() -> None:
+    with pytest.raises(CardError, match=r"inside.*it has linear"):
+        GridSpec.from_card({"interpolation": "linear", "inside": "nonzero"})

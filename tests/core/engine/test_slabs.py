@@ -263,3 +263,27 @@ def test_floored_weights_give_the_identity_back(fake, batch):
     plan = plan_tiles(image.shape[1:], tile=(16, 12, 16), overlap=0.5, batch=batch, spread="stride")
     scores = predict_scores(ArraySource(image), fake(lambda tiles: tiles), replace(plan, blend="floored"))
     np.testing.assert_allclose(scores, image, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(301, 267), (5, 400), (209, 16)])
+def test_tiles_that_reach_beyond_the_image(fake, shape):
+    image = phantom((2,), shape)
+    cut = plan_tiles(shape, tile=(224, 224), overlap=0.1, batch=2, spread="cellpose")
+    plan = replace(cut, pad="zero", blend="cellpose")
+    scores = predict_scores(ArraySource(image), fake("identity"), plan)
+    np.testing.assert_allclose(scores, image, rtol=0, atol=1e-6)
+    # the network sees zeros there
+    runtime = fake("identity")
+    seen = []
+
+    def watched(batch):
+        seen.append(batch.copy())
+        return runtime(batch)
+
+    watched.device = runtime.device
+    predict_scores(ArraySource(image + 1), watched, plan)
+    corner = seen[0][0]
+    before = [-starts[0] for starts in plan.starts]
+    assert (corner[:, : before[0]] == 0).all()
+    assert (corner[:, :, : before[1]] == 0).all()
+    assert (corner[:, before[0] : before[0] + shape[0], before[1] : before[1] + shape[1]] >= 1).all()

@@ -138,3 +138,33 @@ def test_floored_weights_are_those_of_monai_and_add_up_to_one(spread):
     np.testing.assert_allclose(total, 1, atol=1e-6)
     first = tuple(slice(n) for n in plan.tile)
     np.testing.assert_allclose(floored_weights(plan, (0, 0, 0)), raw / counts[first], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "starts"),
+    [  # by version 3.1 of Cellpose: padding before, size of its tiles, and where they begin in the padded image
+        (1, 32, (-15,)),
+        (16, 32, (-8,)),
+        (200, 224, (-12,)),
+        (201, 224, (-11,)),
+        (209, 224, (-15, 1)),  # one pixel more than fits: two tiles of the whole size
+        (301, 224, (-9, 87)),
+        (512, 224, (-8, 144, 296)),
+    ],
+)
+def test_cuts_of_cellpose(n: int, size: int, starts: tuple[int, ...]) -> None:
+    plan = plan_tiles((n, 40), tile=(224, 224), overlap=0.1, multiple_of=(16, 16), spread="cellpose")
+    assert (plan.tile[0], plan.starts[0]) == (size, starts)
+    assert plan.padded[0] % 16 == 0
+    assert plan.padded[0] + starts[0] - n >= 8
+
+
+def test_weights_of_cellpose_fall_within_forty_pixels_of_the_edge() -> None:
+    plan = replace(plan_tiles((301,), tile=(224,), overlap=0.1, spread="cellpose"), blend="cellpose")
+    first, second = blending_weights(plan)[0]
+    np.testing.assert_allclose(first[96:] + second[:128], 1, atol=1e-6)
+    # halfway between the tiles' ends both count alike, and 60 pixels from an end the other counts for nothing
+    np.testing.assert_allclose(second[64], 0.5, atol=0.02)
+    assert second[0] < 0.08
+    logistic = 1 / (1 + np.exp((np.array([111.5, 15.5]) - 92) / 7.5))  # of pixel 0 there, 96 here
+    np.testing.assert_allclose(second[0], logistic[0] / logistic.sum(), rtol=1e-5)

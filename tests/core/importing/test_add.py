@@ -40,7 +40,9 @@ def test_a_zip_of_nnunet_is_taken(library: Path, tmp_path: Path) -> None:
 def test_packages_of_bioimageio_are_added_as_before(library: Path) -> None:
     package = NNUNET.parent / "bioimageio_unet2d_nuclei_broad.zip"
     assert add_model(package, name="broad").name == "broad"
-    with pytest.raises(CardError, match="is no model of nnU-Net: it has no folds"):
+    with pytest.raises(
+        CardError, match=r"is no model of nnU-Net or MONAI, of which nothing can be chosen; found orientation"
+    ):
         add_model(package, name="other", choice=ImportChoice(orientation="SAR"))
     with pytest.raises(CardError, match="There is no folder or zip"):
         add_model("missing.zip")

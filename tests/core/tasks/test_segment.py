@@ -99,6 +99,7 @@ def test_channels_by_name_and_number(spots2d) -> None:
         (Image(np.ones((8, 9), np.uint8)), {"channel": "GFP"}, "no channel 'GFP'; the image has 1"),
         (Image(np.full((8, 9), np.nan, np.float32)), {}, "NaN"),
         (Image(np.full((8, 9), np.inf, np.float32)), {}, "infinite"),
+        (Image(np.ones((8, 9), np.uint8)), {"flow_threshold": 0.3}, "by 'threshold', not by flows"),
     ],
 )
 def test_what_the_model_does_not_take_is_told(spots2d, image, options, message) -> None:

@@ -127,3 +127,16 @@ def test_a_window_reads_its_own_part() -> None:
     source = WindowSource(ArraySource(pixels), Window(0, (3, 4), (9, 13)))
     assert source.shape == (2, 6, 9)
     np.testing.assert_array_equal(source.read((1, 2), (4, 9)), pixels[:, 4:7, 6:13])
+
+
+def test_exact_zooms_are_not_rounded() -> None:
+    sizes = Sizes.from_card({"typical": [30, 30], "zoom": [0.05, 20], "usual": 21.7, "exact": True})
+    assert sizes == Sizes((30.0, 30.0), (30.0, 30.0), (0.05, 20.0), usual=21.7, exact=True)
+    assert sizes.zoom_for(21.7) == 30 / 21.7
+    assert sizes.zoom_for(30.0) == 1.0
+
+
+@pytest.mark.parametrize("wrong", [{"usual": 0}, {"usual": 12, "auto": True}, {"exact": 1}])
+def test_usual_and_exact_are_checked(wrong: dict) -> None:
+    with pytest.raises(CardError, match=r"usual|exact"):
+        Sizes.from_card({"typical": [30, 30], **wrong})

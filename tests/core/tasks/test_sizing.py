@@ -256,3 +256,22 @@ def test_the_example_is_not_touched(tmp_path: Path) -> None:
     sizes = module.Sizes.from_card(card.deepbio["sizes"])
     result = load_model("nuclei").run(read(card.root / "sample_input.tif"))
     assert sizes.zoom_for(result.record["diameter"]) == result.record["zoom"]
+
+
+def test_a_card_may_know_the_usual_diameter_and_zoom_exactly(tmp_path: Path) -> None:
+    sizes = {"typical": [30, 30], "usual": 20.0, "zoom": [0.05, 20], "exact": True}
+    model = load_model(
+        write_threshold_model(tmp_path, "usual", 2, sizes=sizes, grid={"interpolation": "linear"})
+    )
+    pixels = _spots((97, 131), 7, 32)
+    heard: list[object] = []
+    result = model.run(Image(pixels), on_progress=heard.append)
+    assert (result.record["diameter"], result.record["zoom"]) == (20.0, 1.5)
+    assert result.record["working"]["shape"] == [145, 196]
+    assert _notices(heard) == [
+        "The objects are taken to be about 20 pixels across; 'usual' takes 30. The image is enlarged 1.5 times for it."
+    ]
+    asked = model.run(Image(pixels), RunOptions(diameter=30 / 0.61))
+    assert asked.record["zoom"] == pytest.approx(0.61)
+    assert asked.record["working"]["shape"] == [59, 79]
+    assert model.run(Image(pixels), RunOptions(diameter=30)).record["zoom"] == 1.0
