@@ -50,6 +50,7 @@ class _Request:
     precision: str
     tile: tuple[int, ...]
     threads: int
+    listener: Listener
 
     def open(self, backend: Backend, precision: str = "") -> Runtime:
         weights = backend.weights(self.card.weights)
@@ -57,7 +58,8 @@ class _Request:
             raise _no_weights(backend, self.card)
         weights.verify()
         shape = network_shape(self.card, self.tile)
-        opening = Opening(weights, self.device, precision or self.precision, shape, self.threads)
+        wanted = precision or self.precision
+        opening = Opening(weights, self.device, wanted, shape, self.threads, self.listener)
         return arranged(backend.open(opening), self.card)
 
 
@@ -109,7 +111,7 @@ def open_runtime(
     device = device or choose_device("auto", runtime=runtime)
     edge = tuple(tile or (512 if card.ndim == 2 else 128,) * card.ndim)
     wanted = "fp32" if precision == "auto" else precision
-    request = _Request(card, device, wanted, edge, memory.cpu_threads())
+    request = _Request(card, device, wanted, edge, memory.cpu_threads(), listener)
     if runtime != "auto":
         backend = _asked_for(runtime, request)
         why = "asked for"

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepbio.engine.device import Device
+from deepbio.events import Listener, silent
 from deepbio.library.card import Weights
 
 __all__ = ["BACKENDS", "Backend", "Opening", "Runtime"]
@@ -68,6 +69,8 @@ class Opening:
         Shape of a batch of one tile, ``(1, C, *tile)``; others may follow.
     threads : int
         CPU threads to use.
+    listener : Listener
+        Hears what went otherwise than it should, and cost only time.
     """
 
     weights: Weights
@@ -75,6 +78,7 @@ class Opening:
     precision: str
     shape: tuple[int, ...]
     threads: int
+    listener: Listener = silent
 
 
 @dataclass(frozen=True)

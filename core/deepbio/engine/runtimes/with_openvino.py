@@ -12,6 +12,7 @@ import numpy as np
 
 from deepbio.engine.device import Device
 from deepbio.engine.runtimes import Opening
+from deepbio.engine.runtimes.converted import keep_converted, recall_converted
 from deepbio.errors import CardError, WeightsError
 
 __all__ = ["OpenVinoRuntime", "open_network", "split_concatenations"]
@@ -88,7 +89,7 @@ class OpenVinoRuntime:
 
 
 def open_network(opening: Opening) -> OpenVinoRuntime:
-    """Load an ONNX file, or convert a torch module in memory.
+    """Load an ONNX file, or convert a torch module, which is done once and kept.
 
     Raises
     ------
@@ -101,14 +102,10 @@ def open_network(opening: Opening) -> OpenVinoRuntime:
         if opening.weights.format == "onnx":
             model = openvino.Core().read_model(str(path))
         else:
-            import torch
-
-            from deepbio.engine.runtimes.with_torch import load_module
-
-            module = load_module(opening.weights)
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it traces, which torch has deprecated, and tells of sizes
-                model = openvino.convert_model(module, example_input=torch.zeros(opening.shape))
+            model = recall_converted(opening.weights, openvino, opening.listener)
+            if model is None:
+                model = _converted(openvino, opening)
+                keep_converted(model, opening.weights, openvino, opening.listener)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
@@ -116,6 +113,18 @@ def open_network(opening: Opening) -> OpenVinoRuntime:
         ) from error
     split_concatenations(model)
     return OpenVinoRuntime(_float32(openvino, model), opening.device, opening.precision, opening.threads)
+
+
+def _converted(openvino: Any, opening: Opening) -> Any:
+    """The network, loaded by torch and traced."""
+    import torch
+
+    from deepbio.engine.runtimes.with_torch import load_module
+
+    module = load_module(opening.weights)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is what torch has deprecated, and it tells of sizes
+        return openvino.convert_model(module, example_input=torch.zeros(opening.shape))
 
 
 def split_concatenations(model: Any) -> int:
