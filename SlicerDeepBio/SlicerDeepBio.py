@@ -63,7 +63,7 @@ class SlicerDeepBioWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         widget = slicer.util.loadUI(self.resourcePath("UI/SlicerDeepBio.ui"))
         self.layout.addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
-        for selector in (self.ui.inputSelector, self.ui.outputSelector):
+        for selector in self._selectors():
             selector.setMRMLScene(slicer.mrmlScene)
         self.logic = SlicerDeepBioLogic()
         self.form = Form(self.ui, self.logic.deepbio)
@@ -76,8 +76,13 @@ class SlicerDeepBioWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         self.form.close()
         self.logic.deepbio.close()
-        for selector in (self.ui.inputSelector, self.ui.outputSelector):
+        for selector in self._selectors():
             selector.setMRMLScene(None)
+
+    def _selectors(self):
+        """What nodes are chosen with."""
+        further = (getattr(self.ui, f"channelSelector{k}") for k in (2, 3, 4))
+        return (self.ui.inputSelector, self.ui.outputSelector, *further)
 
     def enter(self):
         self.initializeParameterNode()

@@ -8,6 +8,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SlicerDeepBioLib import results
+from SlicerDeepBioLib.channels import describe_channels, read_channels, wanted
 from SlicerDeepBioLib.scene import SceneError, describe_volume, read_volume
 from SlicerDeepBioLib.sequences import Frames, is_sequence
 
@@ -23,6 +24,8 @@ class Input:
     ----------
     node : vtkMRMLNode
         A volume, a sequence of volumes, a sequence's browser, or a segmentation.
+    further : sequence of vtkMRMLScalarVolumeNode
+        Where the node is the first of several channels: the others.
 
     Attributes
     ----------
@@ -43,10 +46,13 @@ class Input:
         If a model cannot be run on it.
     """
 
-    def __init__(self, node):
+    def __init__(self, node, further=()):
         self.node = node
         self.frames = Frames(node) if is_sequence(node) else None
-        if _is_segmentation(node):
+        if further:
+            _check_channel(node)
+            self.volume, self.source = node, read_channels([node, *further])
+        elif _is_segmentation(node):
             self.volume = _label_map(node)
             self.source = read_volume(self.volume, node.GetParentTransformNode())
         else:
@@ -77,14 +83,14 @@ class NoInput:
         return
 
 
-def open_input(node, card):
-    """What a model is given: the :class:`Input` of a node, or :class:`NoInput` for None.
+def open_input(node, card, further=()):
+    """What a model is given: the :class:`Input` of a node and further channels, or :class:`NoInput` for None.
 
     Raises
     ------
     SceneError
         If the model does not take it: an image where it takes none, none where it needs one, a label map
-        where it needs intensities.
+        where it needs intensities, more volumes than it has channels.
     """
     if node is None:
         if "nothing" not in takes(card):
@@ -96,7 +102,14 @@ def open_input(node, card):
             "Leave the input out (None).",
         )
     needs_labels(node, card)
-    return Input(node)
+    names = wanted(card)
+    if len(further) >= max(len(names), 1):
+        takes_ = f"{len(names)} ({', '.join(names)})" if names else "one image"
+        raise SceneError(
+            f"The model '{card.get('name', '')}' takes {takes_}; found {1 + len(further)} volumes.",
+            "Leave the others out.",
+        )
+    return Input(node, further)
 
 
 def takes(card):
@@ -109,14 +122,17 @@ def is_imageless(card):
     return takes(card) == ["nothing"]
 
 
-def describe(node):
-    """What the worker's `fits` needs to know of a node: axes, shape, channels and type, no pixels.
+def describe(node, further=()):
+    """What the worker's `fits` needs to know of a node and further channels: axes, shape, channels, type; no pixels.
 
     Raises
     ------
     SceneError
-        If it is no volume, or has no voxels.
+        If it is no volume, or has no voxels, or the others do not lie on them.
     """
+    if further:
+        _check_channel(node)
+        return describe_channels([node, *further])
     if _is_segmentation(node):
         shape = list(_geometry(node).GetDimensions())[::-1]
         plane = shape[0] == 1
@@ -149,6 +165,16 @@ def needs_labels(node, card):
         raise SceneError(
             f"'{node.GetName()}' is a {kind}; the model '{card.get('name', '')}' needs an image.",
             "Choose the volume that the labels were made from.",
+        )
+
+
+def _check_channel(node):
+    """Refuse what cannot be one of several channels."""
+    if is_sequence(node) or _is_segmentation(node):
+        kind = "segmentation" if _is_segmentation(node) else "sequence"
+        raise SceneError(
+            f"'{node.GetName()}' is a {kind}; the first of several channels must be a volume.",
+            "Choose a volume, or the frame that is shown now.",
         )
 
 

@@ -85,7 +85,7 @@ class DeepBioLogic:
 
         return self._ask({"command": "models"}, remember)
 
-    def fits(self, node, on_done, options=None):
+    def fits(self, node, on_done, options=None, further=(), more=False):
         """Ask which models take a node.
 
         Parameters
@@ -96,6 +96,11 @@ class DeepBioLogic:
             ``on_done(outputs, error)``; outputs are ``{"fits": {model name: "" or why it does not fit}}``.
         options : dict of str to str, optional
             The worker's options; ``per_slice``, for example, lets 2D models take stacks.
+        further : sequence of vtkMRMLScalarVolumeNode
+            Volumes of further channels.
+        more : bool
+            Whether there may be others: models that take several volumes then fit as if there were as many as they
+            need, each like the node.
 
         Returns
         -------
@@ -103,7 +108,7 @@ class DeepBioLogic:
             None where the node itself cannot be used: then `on_done` has been called.
         """
         try:
-            image = None if node is None else describe(node)
+            image = None if node is None else {**describe(node, further), "more": more}
         except SceneError as error:
             on_done(None, error)
             return None
@@ -118,7 +123,7 @@ class DeepBioLogic:
         sent = {name: str(value) for name, value in (options or {}).items() if name not in own}
         return self._ask({"command": "fits", "image": image, "options": sent}, judge)
 
-    def segment(self, node, model, options=None, output=None, on_progress=None, on_done=None):
+    def segment(self, node, model, options=None, output=None, on_progress=None, on_done=None, further=()):
         """Run a model on a node; returns at once. Runs wait for one another.
 
         Parameters
@@ -134,13 +139,15 @@ class DeepBioLogic:
             The node whose contents are replaced; by default a new one.
         on_progress, on_done : callable, optional
             Called with the Run, from :meth:`step` or from the client.
+        further : sequence of vtkMRMLScalarVolumeNode
+            Where the node is the first of a model's channels: the volumes of the others, in the model's order.
 
         Returns
         -------
         Run
             What is wrong with the node or the options is told there too, as its error.
         """
-        run = Run(self, node, model, options, output)
+        run = Run(self, node, model, options, output, further)
         run.on_progress, run.on_done = on_progress, on_done
         self.runs.append(run)
         return run
@@ -226,7 +233,7 @@ class DeepBioLogic:
 
     def _on_removed(self, node):
         for run in list(self.runs):
-            if run.node is node:
+            if run.node is node or node in run.further:
                 run.cancel()
 
 

@@ -24,6 +24,8 @@ class FormParameters:
         Whose contents to replace; None: a new one.
     options : dict of str to str
         The options that differ from their defaults.
+    channel2, channel3, channel4 : vtkMRMLScalarVolumeNode
+        For models that take several volumes, as T1, T2 and FLAIR: those of the second channel and the following.
     """
 
     input: slicer.vtkMRMLDisplayableNode  # what volumes and segmentations have in common
@@ -31,3 +33,6 @@ class FormParameters:
     model: str
     output: slicer.vtkMRMLSegmentationNode
     options: dict[str, str]
+    channel2: slicer.vtkMRMLScalarVolumeNode
+    channel3: slicer.vtkMRMLScalarVolumeNode
+    channel4: slicer.vtkMRMLScalarVolumeNode

@@ -29,8 +29,9 @@ class Run:
     progress : Progress
     notices : list of (str, str)
         What the user should know: level ("info" or "warning") and text.
-    node, model, options
-        What was asked for; the node is None where a generator is given nothing.
+    node, further, model, options
+        What was asked for; the node is None where a generator is given nothing. `further` are the volumes of the
+        other channels.
     nodes : list of vtkMRMLNode
         What the run added to the scene, once it is done.
     segmentation : vtkMRMLSegmentationNode or None
@@ -51,11 +52,11 @@ class Run:
         Whether it was taken back.
     """
 
-    def __init__(self, logic, node, model, options=None, output=None):
+    def __init__(self, logic, node, model, options=None, output=None, further=()):
         self.state = "waiting"
         self.progress = Progress()
         self.notices = []
-        self.node, self.model, self.output = node, model, output
+        self.node, self.model, self.output, self.further = node, model, output, tuple(further)
         self.options = dict(options or {})
         self.segmentation = self.label_map = self.sequence = self.plot = self.error = None
         self.nodes, self.volumes, self.tables = [], [], []
@@ -159,7 +160,7 @@ class Run:
     # the work, in pieces: each yield is a chance for the event loop
 
     def _steps(self):
-        entry = open_input(self.node, self.model)
+        entry = open_input(self.node, self.model, self.further)
         source = entry.source
         self.progress = self._progress_for(source)
         shown_as, surface, options = self._own_options()
@@ -300,8 +301,8 @@ def wait_for(job, logic, timeout, name):
 
 
 def _gathered(source):
-    """The pixels as one array: of a volume a view, of a sequence a copy, frame by frame."""
-    if "T" not in source.axes:
+    """The pixels as one array: of a volume a view, of a sequence or of channels a copy, part by part."""
+    if not source.parted:
         return source.parts[0]
     array = np.empty(source.shape, source.dtype)
     for at, part in enumerate(source.parts):

@@ -57,7 +57,8 @@ class Source:
     Attributes
     ----------
     parts : list of ndarray
-        Views of the node's memory, one a frame (one in all without time), with the axes of `axes` without T.
+        Views of the memory of nodes: one a frame, one a channel where several volumes are the channels, else
+        one in all. They have the axes of `axes` without the first, which is that of the parts, in the first two cases.
     axes : str
         A subset of ``"TCZYX"``.
     shape : tuple of int
@@ -87,10 +88,14 @@ class Source:
         self.name = name
 
     @property
+    def parted(self):
+        """Whether the parts are to be put together along the first axis."""
+        return len(self.axes) > self.parts[0].ndim
+
+    @property
     def shape(self):
         """Size along each axis."""
-        frames = (len(self.parts),) if "T" in self.axes else ()
-        return frames + tuple(self.parts[0].shape)
+        return ((len(self.parts),) if self.parted else ()) + tuple(self.parts[0].shape)
 
     @property
     def dtype(self):

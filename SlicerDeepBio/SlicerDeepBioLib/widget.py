@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from SlicerDeepBioLib.batch_panel import BatchPanel, loaded_volumes
+from SlicerDeepBioLib.channels_panel import ChannelsPanel
 from SlicerDeepBioLib.client import WorkerClient
 from SlicerDeepBioLib.environment_panel import EnvironmentPanel
 from SlicerDeepBioLib.inputs import describe, is_imageless, takes
@@ -48,6 +49,7 @@ class Form:
         self.parameters = None
         self.messages = Messages(ui)
         self.models = ModelBox(ui, self._model_chosen)
+        self.channels = ChannelsPanel(ui)
         self.options = OptionsForm(ui, self._options_changed)
         self.runs = RunPanel(ui, self.messages, self._start, self._refresh)
         self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._refresh)
@@ -214,7 +216,12 @@ class Form:
         number = self._question
         self._checking = True
         with self.messages.shown():
-            self.logic.fits(source, lambda outputs, error: self._told_fits(number, outputs, error), options)
+            self.logic.fits(
+                source,
+                lambda outputs, error: self._told_fits(number, outputs, error),
+                options,
+                more=source is self.parameters.input,
+            )
 
     def _told_fits(self, number, outputs, error):
         if number != self._question or (outputs is None and error is None):  # the worker was stopped
@@ -283,7 +290,8 @@ class Form:
             return _("Choose an input volume.")
         if self._checking:
             return _("Looking which models fit...")
-        return self._misfit or self.models.misfit
+        why = self._misfit or self.models.misfit
+        return why or self.channels.why_not(self.models.card, self.source, self.parameters)
 
     def _refresh(self):
         """Bring what can be clicked in line with what is chosen."""
@@ -296,6 +304,7 @@ class Form:
         ui.batchStartButton.enabled = not running and not self.batch.running
         ui.undoButton.enabled = not running
         ui.outputLabel.visible = ui.outputSelector.visible = self._gives_labels
+        self.channels.show_for(self.models.card, self.source)
         self.options.show_for(self.models.card, self._shape())
         why = self.why_not()
         self.runs.show_ready(why, self.models.card)
@@ -310,6 +319,7 @@ class Form:
             self.parameters.output if self._gives_labels else None,
             on_progress=on_progress,
             on_done=on_done,
+            further=self.channels.chosen(self.models.card, self.source, self.parameters),
         )
 
     def _batch_choices(self):

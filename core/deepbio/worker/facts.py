@@ -12,7 +12,7 @@ import numpy as np
 
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
 from deepbio.families import FAMILIES, Family
-from deepbio.image import Grid, Image
+from deepbio.image import RGB, Grid, Image
 from deepbio.library import ModelCard, is_bundled, scan_models
 from deepbio.options import RunOptions
 from deepbio.worker.values import plain
@@ -83,6 +83,8 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         **plain(card.describe()),
         "ndim": card.ndim,
         "channels": input_channels(card),
+        "volumes": list(_volumes(card)),
+        "least_volumes": _least_volumes(card),
         "per_slice": card.deepbio.get("per_slice") is True,
         "verb": family.verb if family else "Run",
         **_outputs(card, family),
@@ -91,6 +93,25 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         "bundled": is_bundled(card),
         "documentation": _documentation(card),
     }
+
+
+def _volumes(card: ModelCard) -> tuple[str, ...]:
+    """Names of the channels, where each may be an image of its own; empty for one channel or colours."""
+    from deepbio.tasks.frames import input_channels
+
+    count, names = input_channels(card), card.input.channels
+    if (
+        count < 2
+        or card.task not in (None, "", "segment")
+        or card.deepbio.get("grey") == "repeat"
+        or names == RGB
+    ):
+        return ()
+    return tuple(names) if len(names) == count else tuple(f"channel {k + 1}" for k in range(count))
+
+
+def _least_volumes(card: ModelCard) -> int:
+    return 1 if card.deepbio.get("grey") == "first" else max(len(_volumes(card)), 1)
 
 
 def _outputs(card: ModelCard, family: Family | None) -> dict[str, list[str]]:
@@ -128,7 +149,8 @@ def fits(image: Mapping[str, Any] | None, options: RunOptions) -> dict[str, Any]
     Parameters
     ----------
     image : mapping or None
-        ``axes``, ``shape``, ``dtype``; perhaps ``channels`` (names) and ``modality`` (as DICOM says it).
+        ``axes``, ``shape``, ``dtype``; perhaps ``channels`` (names) and ``modality`` (as DICOM says it). With
+        ``more`` true, other images like it can be had: a model that takes several as its channels then gets as many.
         None asks which models run without an image.
     options : RunOptions
         Those that are set: a channel, per_slice...
@@ -142,7 +164,7 @@ def fits(image: Mapping[str, Any] | None, options: RunOptions) -> dict[str, Any]
     told = None if image is None else _Told(image)
     cards, _ = scan_models()
     return {
-        "fits": {card.name: _reason(told.image if told else None, card, options) for card in cards},
+        "fits": {card.name: _reason(told.for_card(card) if told else None, card, options) for card in cards},
         "doubts": {card.name: _doubt(told.modality if told else "", card) for card in cards},
     }
 
@@ -197,6 +219,15 @@ class _Told:
         grid = Grid(spatial, unit="millimeter") if len(spatial) in (2, 3) else None
         self.image = Image(pixels, axes, grid, tuple(message.get("channels") or ()))  # type: ignore[arg-type]
         self.modality = str(message.get("modality") or "").upper()
+        self.more = message.get("more") is True and not {"C", "T"} & set(axes)
+
+    def for_card(self, card: ModelCard) -> Image:
+        """The image, or as many like it as the model needs."""
+        count = _least_volumes(card) if self.more else 1
+        if count == 1:
+            return self.image
+        pixels = _NoPixels((count, *self.image.shape), self.image.dtype)
+        return Image(pixels, "C" + self.image.axes, self.image.grid)
 
 
 def parse_options(texts: Any) -> RunOptions:

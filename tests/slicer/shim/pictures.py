@@ -18,6 +18,7 @@ import slicer
 import deepbio
 from tests.slicer.nodes import add_sequence, add_volume
 from tests.slicer.shim.user import User, opened
+from tests.slicer.two_channels import write_two_channel_model
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 QUICK = {"runtime": "onnx"}
@@ -129,6 +130,22 @@ def a_class(user: User, folder: Path) -> None:
     user.ui.optionsSection.collapsed = True
 
 
+def several_volumes(folder: Path, home: Path) -> None:
+    """A model of two volumes; the second lies elsewhere."""
+    write_two_channel_model(home / "models")
+    with opened(home) as user:
+        user.wait(lambda: user.form.models.cards)
+        pixels = np.random.default_rng(0).integers(0, 250, (6, 40, 40), dtype=np.int16)
+        for name, part in (("T1w", pixels), ("FLAIR", pixels), ("FLAIR thin", pixels[:, :-1])):
+            add_volume(slicer.mrmlScene, part, np.eye(4), name)
+        user.ui.inputSelector.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("T1w"))
+        user.wait(lambda: not user.form._checking)
+        user.choose(user.ui.modelComboBox, "pair")
+        user.ui.channelSelector2.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR thin"))
+        user.panel.resize(430, 380)
+        user.picture(folder / "slicer-form-channels.png")
+
+
 def main(folder: Path) -> None:
     os.environ["DEEPBIO_HOME"] = home = tempfile.mkdtemp()
     setup(folder, Path(home))
@@ -136,6 +153,7 @@ def main(folder: Path) -> None:
         user.wait(lambda: user.form.models.cards)
         for draw in (one_run, a_killed_run, a_batch, a_sequence, a_class):
             draw(user, folder)
+    several_volumes(folder, Path(home))
 
 
 if __name__ == "__main__":
