@@ -23,10 +23,12 @@ from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
 from deepbio.options import Options, RunOptions
 from deepbio.tasks import Result
+from imagej_bridge.adding import add
 from imagej_bridge.choosing import card_named, fitting_card, only_card, path_or_name
 from imagej_bridge.exchange import Desk, Placed, Taken
 from imagej_bridge.files import make_folder, save_outputs, stem_of
 from imagej_bridge.options import (
+    AddOptions,
     BatchOptions,
     DeepImageJOptions,
     FeaturesOptions,
@@ -366,6 +368,7 @@ _ALL = (
     Command("DeepBio Run", "Run any model on the image.", ImageOptions, _run),
     Command("DeepBio Batch", "Run a model on the images of a folder.", BatchOptions, _batch),
     Command("DeepBio Models", "List the models that are installed.", TableOptions, tell_models),
+    Command("DeepBio Add Model", "Add a model to those that are installed.", AddOptions, add),
     Command("DeepBio Doctor", "Say what this machine offers and what is missing.", TableOptions, tell_doctor),
     Command("DeepBio Release", "Let the models go that are loaded, and their memory.", NoOptions, _release),
     Command("DeepBio Macro Extensions", "Let macros call Ext.segment and others.", NoOptions, _extensions),

@@ -31,6 +31,7 @@ HIDDEN = {"BatchOptions": ("output",)}  # follows from another
 _FIRST = ("model", "model_path", "input", "output", "save", "channel")
 _WIDTH = 24  # letters of a text field
 _FOLDERS = ("output_dir", "output_folder")
+_FILES = ("path",)  # which may be folders: their path can be typed
 _MORE = "more options"
 _RADIOLOGY = ("CT", "MR", "PT", "US", "XR")  # of less interest in ImageJ than microscopes
 _last_models: dict[str, str] = {}  # by command
@@ -139,6 +140,8 @@ def _add(dialog: Any, one: Field[Any], models: list[str], command: Command) -> N
         dialog.addChoice(one.name, list(one.metadata["choices"]), default_text(one))
     elif one.name in _FOLDERS:
         dialog.addDirectoryField(one.name, default_text(one), _WIDTH)
+    elif one.name in _FILES:
+        dialog.addFileField(one.name, default_text(one), _WIDTH)
     else:
         dialog.addStringField(one.name, default_text(one), _WIDTH)
 

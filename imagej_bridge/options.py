@@ -17,6 +17,7 @@ from deepbio.inputs import SAVES
 from deepbio.options import Options, RunOptions, option
 
 __all__ = [
+    "AddOptions",
     "BatchOptions",
     "DeepImageJOptions",
     "FeaturesOptions",
@@ -105,6 +106,19 @@ class TableOptions(Options):
     """Options of the commands that tell something."""
 
     output: str = option("table", "a table window, or lines in the Log", choices=("table", "log"))
+
+
+@dataclass(frozen=True)
+class AddOptions(Options):
+    """Options of ``DeepBio Add Model``."""
+
+    path: str = option(
+        "",
+        "the model: a package of BioImage.IO (folder or zip), a network of Cellpose (file), a training of nnU-Net or a "
+        "bundle of MONAI (folder or zip)",
+    )
+    name: str = option("", "name to give it; empty: made from its own")
+    replace: bool = option(False, "replace a model of this name that was added before")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ _TITLES = {
     "FeaturesOptions": "Options of DeepBio Features",
     "BatchOptions": "Options of DeepBio Batch",
     "DeepImageJOptions": "Options of DeepBio DeepImageJ Run",
+    "AddOptions": "Options of DeepBio Add Model",
     "TableOptions": "Options of DeepBio Models and DeepBio Doctor",
 }
 

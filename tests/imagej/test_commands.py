@@ -294,3 +294,41 @@ def test_the_results_name_the_image(session: Any, model: str) -> None:
     spots(title="a.tif")
     run(session, "DeepBio Segment", f"{model} output=table")
     assert column("image") == ["a.tif", "a.tif"]
+
+
+# -- models of others
+
+
+CELLPOSE = Path(__file__).parents[1] / "data" / "cellpose"
+
+
+@pytest.fixture
+def added(session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A network of Cellpose, added by a macro."""
+    monkeypatch.setenv("DEEPBIO_HOME", str(tmp_path / "home"))
+    session.run_macro(f'run("DeepBio Add Model", "path=[{CELLPOSE / "CP_nuclei"}] name=cells");')
+    assert [
+        card.name for card in deepbio.list_models() if card.root.parent == tmp_path / "home" / "models"
+    ] == ["cells"]
+    return "cells"
+
+
+def test_a_model_is_added_and_run_on_two_channels(session: Any, added: str) -> None:
+    session.run_macro(f'open("{CELLPOSE / "small_pair.tif"}");')
+    labels = planes(run(session, "DeepBio Segment", f"model={added} output=labels channel=1,2 diameter=12"))
+    assert labels.max() == np.load(CELLPOSE / "small_pair_12.0.npz")["masks"].max()
+    said = refused(session, "DeepBio Add Model", f"path=[{CELLPOSE / 'CP_nuclei'}] name={added}")
+    assert "already a model 'cells'" in said
+    run(session, "DeepBio Add Model", f"path=[{CELLPOSE / 'CP_nuclei'}] name={added} replace")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("name=x", "option 'path' is not given"),
+        ("path=[/no/such/file]", "There is no folder or zip"),
+        (f"path=[{CELLPOSE / 'small.tif'}]", "is not"),
+    ],
+)
+def test_what_is_no_model_is_refused(session: Any, words: str, said: str) -> None:
+    assert said in refused(session, "DeepBio Add Model", words)
