@@ -126,6 +126,11 @@ class RunOptions(Options):
         high=1.0,
         tasks=("segment",),
     )
+    do_3d: bool = option(
+        False,
+        "on a stack, look at slices along all three axes and find objects in 3D; for models with flows, as Cellpose's",
+        tasks=("segment",),
+    )
     track: bool = option(
         False,
         "follow objects through the frames of a movie: one label is one object, and the table tells its track",

@@ -30,6 +30,7 @@ from deepbio.errors import CardError, InputMismatch
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.flows import split_flows
+from deepbio.tasks.flows3d import split_flows_3d
 
 __all__ = [
     "METHODS",
@@ -332,13 +333,7 @@ def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.
         every window that holds the object, so it identifies the object.
     """
     if decoder.method == "flows":
-        return split_flows(
-            scores[:-1],
-            _foreground(scores[-1], decoder),
-            steps=decoder.steps,
-            error=decoder.error,
-            min_size=decoder.min_size,
-        )
+        return _by_flows(scores[:-1], _foreground(scores[-1], decoder), decoder)
     foreground = _foreground(scores[0], decoder)
     if decoder.method == "threshold":
         labels, count = ndimage.label(foreground)
@@ -381,6 +376,13 @@ def _by_watershed(
     np.negative(relief, out=relief)
     labels: np.ndarray = watershed(relief, seeds, mask=foreground)  # type: ignore[no-untyped-call]
     return labels.astype(np.int32, copy=False), anchors
+
+
+def _by_flows(flows: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
+    how = {"steps": decoder.steps, "min_size": decoder.min_size}
+    if foreground.ndim == 3:
+        return split_flows_3d(flows, foreground, **how)
+    return split_flows(flows, foreground, error=decoder.error, **how)
 
 
 def _by_votes(scores: np.ndarray, foreground: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["FLOW_UNIT", "Landing", "fill_holes", "flow_errors", "follow_flows", "gather_ends", "split_flows"]
+__all__ = [
+    "FLOW_UNIT",
+    "Landing",
+    "fill_holes",
+    "flow_errors",
+    "follow",
+    "follow_flows",
+    "gather_ends",
+    "in_order",
+    "split_flows",
+]
 
 FLOW_UNIT = 5.0
 """What the network gives for a flow of one pixel."""
@@ -39,8 +49,8 @@ class Landing:
     ----------
     labels : ndarray of int32, shape (n,)
         Object of each pixel that was followed; 0 for those that ended where few did.
-    peaks : ndarray of int64, shape (k, 2)
-        Pixel (y, x) where most of an object's pixels ended; objects in the order of their labels, from those
+    peaks : ndarray of int64, shape (k, axes)
+        Pixel ([z,] y, x) where most of an object's pixels ended; objects in the order of their labels, from those
         with few ends there to those with many.
     """
 
@@ -85,10 +95,15 @@ def split_flows(
         wrong = np.concatenate([[False], flow_errors(labels, flows, count) > error])
         labels[wrong[labels]] = 0
     fill_holes(labels, min_size)
-    anchors = np.ravel_multi_index(tuple(landing.peaks.T), foreground.shape)
+    return in_order(labels, landing)
+
+
+def in_order(labels: np.ndarray, landing: Landing) -> tuple[np.ndarray, np.ndarray]:
+    """Labels in the order of their anchors, and these: the flat index of each object's peak."""
+    anchors = np.ravel_multi_index(tuple(landing.peaks.T), labels.shape)
     order = np.argsort(anchors)
-    lut = np.zeros(count + 1, np.int32)
-    lut[order + 1] = np.arange(1, count + 1)
+    lut = np.zeros(len(anchors) + 1, np.int32)
+    lut[order + 1] = np.arange(1, len(anchors) + 1)
     return lut[labels], anchors[order]
 
 
@@ -123,23 +138,57 @@ def follow_flows(
     moves = np.where(foreground, flows, np.float32(0)) / np.float32(FLOW_UNIT)
     # the last row and column go on, so that each pixel has neighbours behind and below
     tables = np.pad(moves, ((0, 0), (0, 1), (0, 1)), mode="edge").reshape(2, -1)
-    count = len(places[0])
-    ends = np.empty((2, count), np.int64)
     last = np.array([height - 1, width - 1], np.float32)
-    for first in range(0, count, _CHUNK):
-        part = slice(first, first + _CHUNK)
-        start = np.stack([axis[part] for axis in places]).astype(np.float32)
-        ends[:, part] = _followed(start, tables, width + 1, last, steps)
-    return ends
+
+    def begin(part: slice) -> np.ndarray:
+        return np.stack([axis[part] for axis in places]).astype(np.float32)
+
+    return follow(
+        len(places[0]),
+        begin,
+        lambda here: _moved(here, tables, width + 1, last),
+        lambda there: there.astype(np.int64),
+        steps,
+    )
 
 
-def _followed(start: np.ndarray, tables: np.ndarray, width: int, last: np.ndarray, steps: int) -> np.ndarray:
-    """Pixels where a few end; those that swing between two places are not followed to the end."""
-    ends = np.empty(start.shape, np.int64)
+def follow(
+    count: int,
+    begin: Callable[[slice], np.ndarray],
+    move: Callable[[np.ndarray], np.ndarray],
+    end: Callable[[np.ndarray], np.ndarray],
+    steps: int,
+) -> np.ndarray:
+    """Move many pixels, some at a time; those that swing between two places are not followed to the end.
+
+    Parameters
+    ----------
+    count : int
+        Pixels in all, at least one.
+    begin : callable
+        Places, shape (axes, n), where a part of them begins.
+    move : callable
+        Places after one step, of each by itself.
+    end : callable
+        Pixels that places lie in.
+    steps : int
+        How often each moves on.
+
+    Returns
+    -------
+    ndarray of int64, shape (axes, count)
+    """
+    parts = [slice(first, first + _CHUNK) for first in range(0, count, _CHUNK)]
+    return np.concatenate([end(_followed(begin(part), move, steps)) for part in parts], axis=1)
+
+
+def _followed(start: np.ndarray, move: Callable[[np.ndarray], np.ndarray], steps: int) -> np.ndarray:
+    """Places where a few end."""
+    ends = np.empty_like(start)
     moving = np.arange(start.shape[1])
     now, before, older = start, start, start
     for step in range(1, steps + 1):
-        older, before, now = before, now, _moved(now, tables, width, last)
+        older, before, now = before, now, move(now)
         if step >= _LOOK and step % _LOOK_EVERY == 0:
             # the same place as two steps ago: it will be in one of these two for ever
             still = (now == older).all(axis=0)
@@ -184,39 +233,50 @@ def gather_ends(ends: np.ndarray, shape: Sequence[int]) -> Landing:
 
     Parameters
     ----------
-    ends : ndarray of int64, shape (2, n)
+    ends : ndarray of int64, shape (axes, n)
         From :func:`follow_flows`.
     shape : sequence of int
         Of the window.
     """
-    height, width = (n + 2 * _RIM for n in shape)
-    flat = (ends[0] + _RIM) * width + ends[1] + _RIM
-    heat = np.bincount(flat, minlength=height * width).reshape(height, width)
+    sizes = tuple(n + 2 * _RIM for n in shape)
+    flat = np.ravel_multi_index(tuple(ends + _RIM), sizes)
+    heat = np.bincount(flat, minlength=math.prod(sizes)).reshape(sizes)
     top = ndimage.maximum_filter(heat, size=5, mode="constant")
     peaks = np.argwhere((heat == top) & (heat > _PEAK))
     peaks = peaks[np.argsort(heat[tuple(peaks.T)], kind="stable")]
-    reach = np.arange(-_GROWN, _GROWN + 1)
-    ys, xs = peaks[:, :1] + reach, peaks[:, 1:] + reach
-    warm = heat[ys[:, :, None], xs[:, None, :]] > _GATHER
+    around = _around(peaks)
+    warm = heat[around] > _GATHER
     grown = np.zeros_like(warm)
-    grown[:, _GROWN, _GROWN] = True
+    grown[:, *(_GROWN,) * len(sizes)] = True
     for _ in range(_GROWN):
         grown = _dilated(grown) & warm
-    owner = np.zeros((height, width), np.int32)
-    which, down, across = np.nonzero(grown)
-    owner[ys[which, down], xs[which, across]] = which + 1  # of several the last one, with the highest peak
+    owner = np.zeros(sizes, np.int32)
+    which = np.nonzero(grown)[0]
+    # of several that claim a place the last one has it, with the highest peak
+    owner[tuple(np.broadcast_to(axis, grown.shape)[grown] for axis in around)] = which + 1
     return Landing(owner.ravel()[flat], peaks - _RIM)
 
 
+def _around(peaks: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of what lies within some steps of each peak; together of shape (n, 11, 11[, 11])."""
+    reach = np.arange(-_GROWN, _GROWN + 1)
+    axes = peaks.shape[1]
+    found = []
+    for axis in range(axes):
+        shape = [len(peaks)] + [len(reach) if k == axis else 1 for k in range(axes)]
+        found.append((peaks[:, axis, None] + reach).reshape(shape))
+    return tuple(found)
+
+
 def _dilated(masks: np.ndarray) -> np.ndarray:
-    """Each of many masks (n, y, x), one pixel wider."""
-    wide = masks.copy()
-    wide[:, 1:] |= masks[:, :-1]
-    wide[:, :-1] |= masks[:, 1:]
-    tall = wide.copy()
-    tall[:, :, 1:] |= wide[:, :, :-1]
-    tall[:, :, :-1] |= wide[:, :, 1:]
-    return tall
+    """Each of many masks (n, [z,] y, x), one pixel wider."""
+    for axis in range(1, masks.ndim):
+        wide = np.moveaxis(masks.copy(), axis, 0)
+        flat = np.moveaxis(masks, axis, 0)
+        wide[1:] |= flat[:-1]
+        wide[:-1] |= flat[1:]
+        masks = np.moveaxis(wide, 0, axis)
+    return masks
 
 
 def flow_errors(labels: np.ndarray, flows: np.ndarray, count: int) -> np.ndarray:
@@ -322,7 +382,7 @@ def fill_holes(labels: np.ndarray, min_size: int) -> None:
 
     Parameters
     ----------
-    labels : ndarray of int32, shape (y, x)
+    labels : ndarray of int32, shape ([z,] y, x)
     min_size : int
         Objects with fewer pixels are dropped first.
 

@@ -23,7 +23,7 @@ from deepbio.library.card import Step
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, stack_of
 from deepbio.tasks.placed import Placed, place_frame, settled
 
-__all__ = ["Stack", "Stacks", "open_frame"]
+__all__ = ["Stack", "Stacks", "of_stack", "open_frame"]
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,14 @@ def _stack(image: Image, frame: Frame, card: ModelCard, spec: GridSpec) -> Stack
         frame_grid(image, stack),
         replace(spec, spacing=spacing, orientation=""),
     )
-    normalise = early_statistics(stack.view, whole, spec, [_of_stack(one) for one in card.input.steps])
+    normalise = early_statistics(stack.view, whole, spec, [of_stack(one) for one in card.input.steps])
     if whole.thick == 0:  # slices are interpolated one by one
         return Stack(whole.box, normalise)
     low, high = early_limits(stack.view, whole, normalise)
     return Stack(whole.box, normalise, (low[:, 0], high[:, 0]))
 
 
-def _of_stack(step: Step) -> Step:
+def of_stack(step: Step) -> Step:
     """A step that is taken over slices, taken over their stack."""
     axes = step.kwargs.get("axes")
     return step if axes is None or "y" not in axes else Step(step.id, {**step.kwargs, "axes": ["z", *axes]})

@@ -32,6 +32,7 @@ from deepbio.tasks.sizes import Window, WindowSource
 from deepbio.tasks.sizing import Sizing
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
+from deepbio.tasks.three_planes import ThreePlanes, stack_card, whole_plan
 from deepbio.tasks.track import check_followed, followed
 
 __all__ = ["check_input", "segment"]
@@ -49,6 +50,8 @@ def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
     """
     if options.track:
         check_followed(image, card)
+    if options.do_3d:
+        card = stack_card(card, image, options)
     split_frames(image, card, options)
     spec_for(card, image.grid)
     mirror_axes(card, options)
@@ -95,12 +98,15 @@ def segment(
             options,
             lambda how: segment(image, card, open_runtime, first, how, listener=listener),
         )
+    flat = card
+    if options.do_3d:
+        card = stack_card(card, image, options)
     frames = list(split_frames(image, card, options))
     decoder = decoder_of(card, options)
     sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)
-    ladder = Ladder(ladder_for(card, first), listener)
+    ladder = Ladder(ladder_for(flat, first), listener)
     mirror = mirror_axes(card, options)
-    job = _Job(image, card, open_runtime, options, decoder, listener, sizing, ladder, mirror)
+    job = _Job(image, card, open_runtime, options, decoder, listener, sizing, ladder, mirror, flat)
     if decoder is None and "labels" in options.output:
         listener(
             Notice(
@@ -131,6 +137,7 @@ class _Job:
     sizing: Sizing
     ladder: Ladder
     mirror: tuple[int, ...] = ()
+    flat: ModelCard | None = None  # of the network itself, where `card` is that of stacks
     seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
@@ -182,8 +189,11 @@ class _Job:
         """A frame on the working grid, normalised by its own pixels whatever the zoom."""
         spec = self.sizing.spec
         normalise = self.normalisers.get(frame.index)
-        if normalise is None and spec.zoom != 1:
-            plain = replace(spec, zoom=1.0)
+        raw = (
+            spec.interpolation == "linear" and spec.spacing != ()
+        )  # then statistics are those of the image's own
+        if normalise is None and (spec.zoom != 1 or raw):
+            plain = replace(spec, zoom=1.0, spacing=() if raw else spec.spacing)
             normalise = open_frame(self.image, frame, self.card, plain, listener=self.listener)[1].normalise
         placed, source = open_frame(
             self.image,
@@ -217,12 +227,14 @@ class _Job:
         """The network on a rung, averaged over mirror images where that was asked for."""
         with self.seconds.of("open"):
             runtime = self.open_runtime(rung, self.listener)
-        offsets = self.decoder.offsets(self.card.ndim) if self.decoder is not None else {}
+        offsets = self.decoder.offsets((self.flat or self.card).ndim) if self.decoder is not None else {}
         return Mirrored(runtime, self.mirror, offsets) if self.mirror else runtime
 
     def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
         runtime = self._opened(rung)
-        plan = plan_for(self.card, source.shape[1:], rung, overlap=self.options.overlap)
+        flat = self.flat or self.card
+        shape = source.shape[1:]
+        plan = plan_for(flat, shape[len(shape) - flat.ndim :], rung, overlap=self.options.overlap)
         self.facts = {
             "tile": list(plan.tile),
             "tiles": plan.count,
@@ -233,7 +245,13 @@ class _Job:
         if self.mirror:
             self.facts["mirror"] = list(self.mirror)
         self.facts["runtime"] = runtime
-        bands = self._watched(predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name))
+        if flat.ndim < len(shape):
+            self.facts["do_3d"] = True
+            planes = ThreePlanes(flat, runtime, rung, self.options, self.listener, frame.name)
+            predicted = predict_slabs(source, planes, whole_plan(shape))
+        else:
+            predicted = predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name)
+        bands = self._watched(predicted)
         with self.seconds.of("instances"):
             count = self._decide(frame, placed, self._processed(bands))
         self.seconds.add("instances", -self.facts.pop("inside", 0.0))

@@ -32,7 +32,7 @@ def label_bands(
     *,
     listener: Listener = silent,
     item: str = "",
-    window_pixels: int = _WINDOW_PIXELS,
+    window_pixels: float = _WINDOW_PIXELS,
 ) -> int:
     """Write the labels of an image band by band.
 
@@ -48,7 +48,7 @@ def label_bands(
         Told after each window.
     item : str
         The file or frame, for the listener.
-    window_pixels : int
+    window_pixels : float
         Pixels of a window, margins included, where the margins leave room.
 
     Returns
@@ -65,6 +65,8 @@ def label_bands(
         return len(present - {0})
     if decoder.method == "threshold":
         return _label_components(bands, decoder, out)
+    if decoder.method == "flows" and out.ndim == 3:  # there places are counted by the whole stack
+        window_pixels = math.inf
     stitcher = _Stitcher(decoder, out, window_pixels)
     stage: Stage | None = None
     for start, stop, scores in bands:
@@ -93,11 +95,11 @@ def _numbered(kept: np.ndarray) -> np.ndarray:
 class _Stitcher:
     """Collects bands, finds objects in windows, and gives each object one number."""
 
-    def __init__(self, decoder: Decoder, out: Any, window_pixels: int) -> None:
+    def __init__(self, decoder: Decoder, out: Any, window_pixels: float) -> None:
         self._decoder, self._out = decoder, out
         self._margin = decoder.reach + _MARGIN
-        across = math.prod(out.shape[1:])
-        self._core = max(window_pixels // across - 2 * self._margin, self._margin, 1)
+        rows = min(window_pixels / math.prod(out.shape[1:]), out.shape[0] + 2 * self._margin)
+        self._core = max(int(rows) - 2 * self._margin, self._margin, 1)
         self._bands: list[tuple[int, int, np.ndarray]] = []
         self._done = 0
         self._numbers: dict[int, int] = {}  # flat index of the anchor -> provisional label

@@ -20,7 +20,8 @@ from tests.core.command import deepbio as command  # noqa: E402
 
 CELLPOSE = Path(__file__).parents[2] / "data" / "cellpose"
 FILE = CELLPOSE / "CP_nuclei"
-CASES = sorted(path.stem for path in CELLPOSE.glob("*.npz"))
+CASES = sorted(path.stem for path in CELLPOSE.glob("*.npz") if not path.stem.startswith("stack"))
+STACKS = sorted(path.stem for path in CELLPOSE.glob("stack*.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,63 @@ def test_scores_and_labels_are_those_of_cellpose(model: Any, case: str) -> None:
     assert labels.max() == expected["masks"].max() >= 10
     assert differing(labels, expected["masks"].astype(int)) <= 2
     assert len(result.table) == labels.max()
+
+
+def _stack(apart: float) -> deepbio.Image:
+    pixels = deepbio.read(CELLPOSE.parent / "imagej" / "nuclei_stack.tif").array
+    return deepbio.Image(
+        pixels, "ZYX", deepbio.Grid(pixels.shape, (apart * 0.4, 0.4, 0.4), unit="micrometer")
+    )
+
+
+@pytest.mark.parametrize("case", STACKS)
+def test_objects_of_a_stack_are_those_of_cellpose(model: Any, case: str) -> None:
+    _, diameter, anisotropy = case.split("_")
+    expected = np.load(CELLPOSE / f"{case}.npz")
+    options = RunOptions(
+        output=("labels", "scores", "table"),
+        do_3d=True,
+        diameter=float(diameter),
+        runtime="torch",
+        device="cpu",
+    )
+    result = model.run(_stack(float(anisotropy)), options)
+    scores = result.scores.array[:, ::2, ::5, ::5]
+    np.testing.assert_allclose(scores, expected["scores"], rtol=1e-5, atol=2e-4)
+    labels = result.labels.numpy()
+    assert labels.max() == expected["masks"].max() > 10
+    assert differing(labels, expected["masks"].astype(int)) <= 2
+    assert len(result.table) == labels.max()
+    assert result.record["do_3d"] is True
+
+
+def test_a_movie_of_stacks_is_looked_at_frame_by_frame(model: Any) -> None:
+    stack = _stack(2.0)
+    movie = deepbio.Image(np.stack([stack.array, stack.array[:, ::-1]]), "TZYX", stack.grid)
+    options = RunOptions(do_3d=True, diameter=14.0, runtime="torch", device="cpu")
+    labels = model.run(movie, options).labels.numpy()
+    assert labels.shape == movie.shape
+    expected = np.load(CELLPOSE / "stack_14.0_2.0.npz")["masks"]
+    assert labels[0].max() == expected.max()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"link_slices": 0.5}, "without link_slices"),
+        ({"uncertainty": "tta"}, "without uncertainty"),
+    ],
+)
+def test_what_do_3d_cannot_be_with(model: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputMismatch, match=message):
+        model.run(_stack(1.0), RunOptions(do_3d=True, **options))
+
+
+def test_do_3d_is_for_stacks_and_models_of_flows(model: Any) -> None:
+    with pytest.raises(InputMismatch, match="do_3d is for stacks; the image has the axes YX"):
+        model.run(deepbio.Image(np.zeros((20, 21), np.uint8)), RunOptions(do_3d=True))
+    with pytest.raises(InputMismatch, match="by flows, as Cellpose's; 'nuclei' is none"):
+        deepbio.load_model("nuclei").run(_stack(1.0), RunOptions(do_3d=True))
 
 
 def test_there_are_cases_with_several_tiles_and_both_ways_of_zooming(model: Any) -> None:

@@ -16,13 +16,14 @@ DECODER = Decoder("flows", reach=30)
 
 def flow_scores(labels: np.ndarray, noise: float = 0.0) -> np.ndarray:
     """Unit flows to the mean of each object, and scores of the foreground."""
-    scores = np.zeros((3, *labels.shape), np.float32)
-    scores[2] = np.where(labels > 0, 5, -5)
+    axes = labels.ndim
+    scores = np.zeros((axes + 1, *labels.shape), np.float32)
+    scores[axes] = np.where(labels > 0, 5, -5)
     for label in np.unique(labels[labels > 0]):
         places = np.nonzero(labels == label)
         away = np.stack([p.mean() - p for p in places])
-        scores[(slice(2), *places)] = away / np.maximum(np.linalg.norm(away, axis=0), 1) * FLOW_UNIT
-    scores[:2] += np.random.default_rng(0).normal(0, noise, scores[:2].shape)
+        scores[(slice(axes), *places)] = away / np.maximum(np.linalg.norm(away, axis=0), 1) * FLOW_UNIT
+    scores[:axes] += np.random.default_rng(0).normal(0, noise, scores[:axes].shape)
     return scores
 
 

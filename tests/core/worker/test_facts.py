@@ -41,6 +41,7 @@ def test_options_say_their_kind_range_and_default() -> None:
         "batch": "int",
         "diameter": "float",
         "channel": "text",
+        "do_3d": "bool",
         "flow_threshold": "float",
         "per_slice": "bool",
         "link_slices": "float",

@@ -27,6 +27,8 @@ CASES = {  # file: (index among the fluorescence images of the training part, pa
     "small": (7, (slice(0, 201), slice(20, 197)), (None, 12.0)),
     "wide": (57, (slice(3, 250), slice(0, 311)), (None, 26.5)),
 }
+STACK = HERE.parent / "imagej" / "nuclei_stack.tif"
+STACKS = ((14.0, 2.0), (25.0, 1.0))  # diameter, and how many times as far apart slices are as pixels
 
 
 def fluorescence() -> list[str]:
@@ -50,7 +52,7 @@ class Narrow(CPnet):
 
 def network(path: str | None = None) -> models.CellposeModel:
     model = models.CellposeModel(gpu=False)
-    model.net = Narrow(FEATURES, 3, 3, mkldnn=False)
+    model.net, model.net_ortho = Narrow(FEATURES, 3, 3, mkldnn=False), None
     if path:
         model.net.load_model(path)
         model.diam_mean = model.net.diam_mean.data.numpy()[0]
@@ -107,6 +109,14 @@ def predict() -> None:
                 file = f"{name}_{diameter or 'own'}.npz"
                 np.savez_compressed(HERE / file, masks=masks.astype(np.uint16), scores=scores)
                 print(file, pixels.shape, masks.max(), "masks", float(model.diam_labels))
+    stack = tifffile.imread(STACK)
+    for diameter, anisotropy in STACKS:
+        how = {"do_3D": True, "z_axis": 0, "diameter": diameter, "anisotropy": anisotropy}
+        masks, flows, _ = model.eval(stack, channels=[0, 0], **how)
+        scores = np.concatenate([flows[1], flows[2][None]])[:, ::2, ::5, ::5].astype(np.float32)
+        file = f"stack_{diameter}_{anisotropy}.npz"
+        np.savez_compressed(HERE / file, masks=masks.astype(np.uint16), scores=scores)
+        print(file, stack.shape, masks.max(), "masks")
 
 
 if __name__ == "__main__":
