@@ -24,8 +24,8 @@ from deepbio.errors import OptionError
 __all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
 
 PADDINGS = ("reflect", "zero", "edge")
-BLENDS = ("gaussian", "constant", "floored", "nnunet")
-SPREADS = ("even", "stride")
+BLENDS = ("gaussian", "constant", "floored", "nnunet", "nearest")
+SPREADS = ("even", "stride", "aligned")
 _FLOOR = 1e-3
 
 
@@ -49,10 +49,11 @@ class TilePlan:
     pad : {"reflect", "zero", "edge"}
         What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
         come after the normalisation), or its last pixels.
-    blend : {"gaussian", "constant", "floored", "nnunet"}
+    blend : {"gaussian", "constant", "floored", "nnunet", "nearest"}
         How tiles are weighted where they overlap: less towards their edges, all alike, less towards their
-        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), or as the first but
-        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does.
+        edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), as the first but
+        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, or not at all: each pixel is that of
+        the tile whose middle is nearest.
 
     Examples
     --------
@@ -77,7 +78,8 @@ class TilePlan:
     @property
     def padded(self) -> tuple[int, ...]:
         """Size of the image with the padding that the tiles need."""
-        return tuple(max(n, t) for n, t in zip(self.shape, self.tile, strict=True))
+        axes = zip(self.shape, self.tile, self.starts, strict=True)
+        return tuple(max(n, size, starts[-1] + size) for n, size, starts in axes)
 
     def batches(self, row: int) -> Iterator[list[tuple[int, ...]]]:
         """Indices (one per axis) of the tiles of a row along the first axis, in batches.
@@ -125,8 +127,10 @@ def plan_tiles(
         By default the step itself.
     fixed : sequence of (int or None), optional
         The only size that the network takes along an axis, or None.
-    spread : {"even", "stride"}
-        ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge.
+    spread : {"even", "stride", "aligned"}
+        ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge. ``"aligned"``
+        begins at the image's first pixel and moves on by multiples of `multiple_of`; what is missing is padded
+        behind the image's end. So a network with poolings cuts the same blocks out of tiles as out of the whole.
 
     Returns
     -------
@@ -154,14 +158,14 @@ def plan_tiles(
             f"image {shape}, tile {tuple(tile)}, minimum {minima}."
         )
     cuts = [
-        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
+        _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), spread)
         for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
     ]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
 def _cut_axis(
-    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], *, strides: bool = False
+    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], spread: str
 ) -> tuple[int, tuple[int, ...]]:
     """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
     minimum, step = sizes
@@ -172,13 +176,23 @@ def _cut_axis(
     largest = fixed or max(minimum, minimum + (tile - minimum) // step * step)
     if n <= largest:
         size = fixed or at_least(n)
-        return size, (-((size - n) // 2),)
+        return size, (0 if spread == "aligned" else -((size - n) // 2),)
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
-    if strides:
+    if spread == "aligned":
+        return largest, _aligned(n, largest, overlap, step)
+    if spread == "stride":
         return largest, tuple(min(stride * i, n - largest) for i in range(count))
     size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
     return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
+
+
+def _aligned(n: int, size: int, overlap: float, step: int) -> tuple[int, ...]:
+    """Starts at multiples of a step, spread evenly, of tiles that overlap at least so much and reach the end."""
+    stride = max(1, int(size * (1 - overlap)) // step)
+    last = math.ceil((n - size) / step)
+    count = math.ceil(last / stride) + 1
+    return tuple(last * i // (count - 1) * step for i in range(count))
 
 
 def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
@@ -209,6 +223,8 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
 def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
+    if blend == "nearest":
+        return _nearest_weights(n, size, starts)
     window = _window(size) if blend == "gaussian" else np.ones(size)
     if blend == "nnunet":
         window = _window(size, size // 2)
@@ -216,6 +232,17 @@ def _axis_weights(n: int, size: int, starts: tuple[int, ...], blend: str) -> tup
     for start in starts:
         total[start : start + size] += window
     return tuple((window / total[start : start + size]).astype(np.float32) for start in starts)
+
+
+def _nearest_weights(n: int, size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Ones and zeros: the next tile takes over in the middle of what it shares with the one before."""
+    changes = [0, *((a + size + b) // 2 for a, b in itertools.pairwise(starts)), n]
+    weights = []
+    for start, first, last in zip(starts, changes, changes[1:], strict=False):
+        weight = np.zeros(size, np.float32)
+        weight[first - start : last - start] = 1
+        weights.append(weight)
+    return tuple(weights)
 
 
 def _window(size: int, centre: float | None = None) -> np.ndarray:

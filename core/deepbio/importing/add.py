@@ -6,12 +6,14 @@ import dataclasses
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from deepbio.errors import CardError, MissingPackage
 from deepbio.importing.choice import ImportChoice
 from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
 from deepbio.importing.nnunet import find_trainings, unpack_trainings
+from deepbio.importing.stardist import find_stardist, is_stardist, unpack_stardist
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
 from deepbio.library.card import CARD_NAMES
@@ -32,9 +34,9 @@ def add_model(
     ----------
     source : str or Path
         A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
-        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), or a bundle of MONAI that
-        segments. The last two become a package first, which needs torch; nothing in them is executed, but for
-        the network itself where a bundle brings it as TorchScript.
+        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), a bundle of MONAI that
+        segments, or a 2D model of StarDist (its folder or export). The last three become a package first, which
+        needs torch; nothing in them is executed, but for the network itself where a bundle brings it as TorchScript.
     name : str, optional
         Name to give it; by default made from its own.
     replace : bool
@@ -56,8 +58,8 @@ def add_model(
     OutputError
         If the library cannot be written.
     MissingPackage
-        If a model of nnU-Net is added and torch is not installed, or a bundle whose network MONAI has to build
-        and MONAI is not.
+        If a model of nnU-Net is added and torch is not installed, a bundle whose network MONAI has to build and
+        MONAI is not, or a model of StarDist and torch or h5py are not.
     """
     path, choice = Path(source), choice or ImportChoice()
     is_nnunet = _is_nnunet(path)
@@ -71,6 +73,8 @@ def add_model(
             return _add_bundle(path, choice, name=name, replace=replace)
     if choice.regions:
         raise CardError(f"'{source}' is no bundle of MONAI: it has no regions to choose.", "Leave them out.")
+    if not is_nnunet and is_stardist(path):
+        return _add_stardist(path, name=name, replace=replace)
     if not is_nnunet:
         return add_package(source, name=name, replace=replace)
     try:
@@ -96,6 +100,21 @@ def _add_bundle(path: Path, choice: ImportChoice, *, name: str | None, replace: 
         found = find_bundle(folder, path)
         called = path.stem if found == folder and path.is_file() else found.resolve().name
         card = write_monai_package(found, called, Path(scratch), choice)
+        return add_package(card.root, name=name or card.name, replace=replace)
+
+
+def _add_stardist(path: Path, *, name: str | None, replace: bool) -> ModelCard:
+    """Add a model of StarDist."""
+    for package in ("h5py", "torch"):
+        if find_spec(package) is None:
+            raise MissingPackage(package, "Importing a model of StarDist", "stardist")
+    from deepbio.importing.stardist_package import write_stardist_package
+
+    with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
+        folder = _unpacked(path, Path(scratch), unpack_stardist)
+        found = find_stardist(folder, path)
+        called = path.stem if found.parent == folder and path.is_file() else found.parent.resolve().name
+        card = write_stardist_package(found, called, Path(scratch))
         return add_package(card.root, name=name or card.name, replace=replace)
 
 

@@ -49,7 +49,9 @@ class StarUNet(nn.Module):
     depth : int
         How often the U-Net pools; it has ``depth + 1`` levels.
     filters : int
-        Feature maps of the first level; each further one has twice as many.
+        Feature maps of the first level.
+    expansion : float
+        How many times more each further level has.
     kernel, pool : sequence of int
         Sizes along y and x of kernels and of what is pooled.
     convs : int
@@ -81,6 +83,7 @@ class StarUNet(nn.Module):
         grid: Sequence[int] = (1, 1),
         depth: int = 3,
         filters: int = 32,
+        expansion: float = 2,
         kernel: Sequence[int] = (3, 3),
         pool: Sequence[int] = (2, 2),
         convs: int = 2,
@@ -92,7 +95,7 @@ class StarUNet(nn.Module):
         super().__init__()
         self.grid, self.kernel, self.pool = _pair(grid), _pair(kernel), _pair(pool)
         self.depth, self.convs, self.has_features = depth, convs, after > 0
-        if rays < 3 or depth < 1 or min(convs, filters, *self.kernel, *self.pool) < 1 or after < 0:
+        if rays < 3 or depth < 1 or min(convs, int(filters * min(expansion, 1) ** depth), *self.kernel, *self.pool) < 1 or after < 0:
             raise ValueError(f"no star network with {rays} rays, depth {depth}, {convs} convolutions")
         if any(g < 1 or g & (g - 1) for g in self.grid):
             raise ValueError(f"the grid must consist of powers of 2, found {self.grid}")
@@ -105,13 +108,15 @@ class StarUNet(nn.Module):
         for _ in self.steps:
             self.before.append(_chain(block, [width, *[filters] * convs], norm=False))
             width = filters
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for level in range(depth):
-            self.down.append(_chain(block, [width, *[filters * 2**level] * convs]))
-            width = filters * 2**level
-        self.middle = _chain(block, [width, *[filters * 2**depth] * (convs - 1), width])
+        widths = [int(filters * expansion**level) for level in range(depth + 1)]
+        self.down = nn.ModuleList()
+        for own in widths[:-1]:
+            self.down.append(_chain(block, [width, *[own] * convs]))
+            width = own
+        self.middle = _chain(block, [width, *[widths[depth]] * (convs - 1), width])
+        self.up = nn.ModuleList()
         for level in reversed(range(depth)):
-            own, last = filters * 2**level, filters * 2 ** max(0, level - 1)
+            own, last = widths[level], widths[max(0, level - 1)]
             up = _chain(block, [width + own, *[own] * (convs - 1)])
             up.append(block(own if convs > 1 else width + own, last, activation if level else last_activation))
             self.up.append(up)

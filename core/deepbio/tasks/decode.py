@@ -9,7 +9,9 @@ depth, and one offset per axis. Two ways lead from them to objects, each in one 
   the smoothed votes are the centres, and a pixel belongs to the peak nearest to its vote
   (a Hough transform, as in Neven et al., CVPR 2019, doi:10.1109/CVPR.2019.00904).
 
-Both look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
+``stars`` takes the most probable of polygons that overlap (:mod:`deepbio.tasks.stars`).
+
+All look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
 that much give the objects of the whole image.
 """
 
@@ -27,6 +29,7 @@ from skimage.segmentation import watershed
 from deepbio.errors import CardError
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
+from deepbio.tasks.stars import split_stars
 
 __all__ = [
     "METHODS",
@@ -45,7 +48,15 @@ OFFSET_UNIT = 16.0
 _FIRST_OFFSET = 2
 """Channel: after foreground and depth."""
 
-METHODS = ("watershed", "votes", "threshold", "classes", "regions")
+METHODS = ("watershed", "votes", "stars", "threshold", "classes", "regions")
+
+_LISTS = {
+    "largest": ("classes", "classes (from 1)"),
+    "regions": ("regions", "classes (from 1)"),
+    "grid": ("stars", "pixels (from 1)"),
+    "divisor": ("stars", "pixels (from 1)"),
+}
+"""Entries that are lists of whole numbers, the method that each is for, and what they count."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,12 @@ class Decoder:
 
     Attributes
     ----------
-    method : {"watershed", "votes", "threshold", "classes", "regions"}
-        For instances one of the first two; "threshold" makes connected components of channel 0;
+    method : {"watershed", "votes", "stars", "threshold", "classes", "regions"}
+        For instances one of the first three; "threshold" makes connected components of channel 0;
         "classes" takes the channel with the highest score (0 is background); "regions" asks each channel for
         itself, and those that come later lie over the others.
     threshold : float
-        Probability from which a pixel is foreground.
+        Probability from which a pixel is foreground, or a candidate (stars).
     seed : float
         Depth from which a pixel belongs to an object's core (watershed).
     smoothing : float
@@ -78,6 +89,12 @@ class Decoder:
         Classes of which only the largest connected component is kept (classes).
     regions : tuple of int
         Label of each channel (regions).
+    overlap : float
+        Common area of two polygons, as a part of the smaller one, above which the less probable is dropped (stars).
+    grid : tuple of int
+        Along y and x, pixels between those that have scores of their own (stars).
+    divisor : tuple of int
+        Along y and x, what the sizes of the network's images are multiples of (stars).
     """
 
     method: str = "watershed"
@@ -91,6 +108,9 @@ class Decoder:
     logits: bool = True
     largest: tuple[int, ...] = ()
     regions: tuple[int, ...] = ()
+    overlap: float = 0.4
+    grid: tuple[int, ...] = ()
+    divisor: tuple[int, ...] = ()
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
@@ -99,29 +119,30 @@ class Decoder:
         Raises
         ------
         CardError
-            For an unknown method or entry, or `largest` or `regions` that are no lists of classes.
+            For an unknown method or entry, or an entry that is no list of whole numbers where one is meant.
         """
         known = {field.name for field in fields(cls)}
         unknown = set(entries) - known
-        if unknown or entries.get("method", "watershed") not in METHODS:
+        method = entries.get("method", "watershed")
+        if unknown or method not in METHODS:
             raise CardError(
                 f"The card's 'decode' has {dict(entries)}; "
                 f"known are the entries {sorted(known)} and the methods {METHODS}."
             )
         lists = {}
-        for name, method in (("largest", "classes"), ("regions", "regions")):
+        for name, (meant, what) in _LISTS.items():
             found = entries.get(name, ())
             listed = isinstance(found, (list, tuple)) and all(type(k) is int and k > 0 for k in found)
-            if not listed or (found and entries.get("method") != method):
+            if not listed or (found and method != meant):
                 raise CardError(
                     f"The card's 'decode' has {name} {found!r} and the method {entries.get('method')!r}; "
-                    f"expected a list of classes (from 1) and the method {method!r}."
+                    f"expected a list of {what} and the method {meant!r}."
                 )
             lists[name] = tuple(found)
-        if entries.get("method") == "regions" and not lists["regions"]:
-            raise CardError(
-                "The card's 'decode' has the method 'regions' without regions: a label for each channel."
-            )
+        if method == "regions" and not lists["regions"]:
+            raise CardError("The card's 'decode' has the method 'regions' without regions: a label for each channel.")
+        if method == "stars":
+            _check_stars(lists["grid"], lists["divisor"])
         return cls(**{**entries, **lists})
 
     @property
@@ -132,7 +153,7 @@ class Decoder:
     @property
     def by_seeds(self) -> bool:
         """Whether objects grow from seeds, whose distances are in pixels of the network's grid."""
-        return self.method in ("watershed", "votes")
+        return self.method in ("watershed", "votes", "stars")
 
     def offsets(self, dims: int) -> dict[int, int]:
         """The channels that are offsets, and the spatial axis of each.
@@ -142,11 +163,21 @@ class Decoder:
         >>> Decoder("votes").offsets(2), Decoder("classes").offsets(2)
         ({2: 0, 3: 1}, {})
         """
-        return {_FIRST_OFFSET + axis: axis for axis in range(dims)} if self.by_seeds else {}
+        has_offsets = self.method in ("watershed", "votes")
+        return {_FIRST_OFFSET + axis: axis for axis in range(dims)} if has_offsets else {}
 
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""
         return replace(self, **changes)
+
+
+def _check_stars(grid: Sequence[int], divisor: Sequence[int]) -> None:
+    multiples = [d % g == 0 for g, d in zip(grid, divisor, strict=False)]
+    if len(grid) != 2 or len(divisor) != 2 or not all(multiples):
+        raise CardError(
+            f"The card's 'decode' has the method 'stars', grid {list(grid)} and divisor {list(divisor)}; expected "
+            "two numbers each, along y and x, and multiples of the grid as divisor."
+        )
 
 
 def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
@@ -272,7 +303,7 @@ def _extent(labels: np.ndarray, value: int) -> tuple[slice, ...] | None:
 
 
 def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of a window, small ones included, and where each has its seed.
+    """Objects of a window, small ones included, and where each has its seed (of stars: the centre).
 
     Parameters
     ----------
@@ -289,6 +320,9 @@ def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.
         Flat index, in the window, of the first pixel of each object's seed. It is the same in
         every window that holds the object, so it identifies the object.
     """
+    if decoder.method == "stars":
+        step_y, step_x = decoder.grid
+        return split_stars(scores[:, ::step_y, ::step_x], decoder, scores.shape[1:])
     foreground = _foreground(scores[0], decoder)
     if decoder.method == "threshold":
         labels, count = ndimage.label(foreground)
