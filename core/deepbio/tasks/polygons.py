@@ -245,5 +245,5 @@ def _boundary_inside(
     on = (np.abs(side) < _CLOSE * np.sqrt(square)) & (along >= 0) & (along <= square)
     same = on & ((end - start) @ across.T > 0)
     counted = np.where(on.any(1), same.any(1) & shared, winding != 0)
-    corners = np.trunc(start + np.copysign(0.5, start))
+    corners = np.floor(start + 0.5)
     return float(_cross(corners, np.roll(corners, -1, 0))[counted].sum())

@@ -23,6 +23,7 @@ from deepbio.tasks.polygons import common_area, lens_area, rounded_area, simplif
 __all__ = ["StarRules", "kept_stars", "split_stars"]
 
 _BORDER = 2  # places of the grid at each side that are no candidates
+_AT_ONCE = 1024  # polygons
 _ROUGH = 16  # corners with which overlaps are first looked at
 _LEAST = np.float32(1e-3)  # pixels that a ray is long at least
 
@@ -114,14 +115,17 @@ class _Outlines:
 
     Attributes
     ----------
-    corners : ndarray of int64, shape (n, 2, rays)
-    low, high : ndarray of int64, shape (n, 2)
+    points : ndarray of int64, shape (n, 2)
+        Centres.
+    arms : ndarray of float32, shape (n, 2, rays)
+        Whole numbers: corners from the centre.
+    low, high : ndarray of float64, shape (n, 2)
         Boxes around them.
     area : ndarray of float64, shape (n,)
         In square pixels.
     inner, outer : ndarray of float64, shape (n,)
         Radii of discs around the centre: one that lies in the polygon, and one that holds it.
-    rough : ndarray of int64, shape (n, 2, fewer)
+    rough : ndarray of float32, shape (n, 2, fewer)
         Polygons of fewer corners.
     error : ndarray of float64, shape (n,)
         How much of their area is wrong at most.
@@ -129,7 +133,8 @@ class _Outlines:
         Share of each in how much rounded corners change a common area.
     """
 
-    corners: np.ndarray
+    points: np.ndarray
+    arms: np.ndarray
     low: np.ndarray
     high: np.ndarray
     area: np.ndarray
@@ -141,36 +146,41 @@ class _Outlines:
 
     @classmethod
     def of(cls, points: np.ndarray, dist: np.ndarray) -> _Outlines:
-        step = np.float32(2 * np.pi / dist.shape[1])
-        angles = (step * np.arange(dist.shape[1], dtype=np.float32)).astype(float)
-        rays = np.array([np.sin(angles), np.cos(angles)]).astype(np.float32)
-        ends = points[..., None].astype(np.float32) + dist[:, None] * rays
-        corners = np.trunc(ends).astype(np.int64)
-        arms = (corners - points[..., None]).astype(float)
-        return cls(
-            corners,
-            corners.min(2),
-            corners.max(2),
-            np.abs(twice_area(corners)) / 2,
-            _inner_radius(arms),
-            np.sqrt((arms**2).sum(1).max(1)),
-            *simplified(corners, max(dist.shape[1] // _ROUGH, 1)),
-            1 + np.sqrt((_edges(arms) ** 2).sum(1).max(1)),  # the longest edge
-        )
+        """Outlines of polygons, some at a time: what is computed of them then stays in the cache."""
+        starts = range(0, len(points), _AT_ONCE)
+        parts = [_measured(points[k : k + _AT_ONCE], dist[k : k + _AT_ONCE]) for k in starts]
+        return cls(points, *(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def _edges(arms: np.ndarray) -> np.ndarray:
-    return np.roll(arms, -1, axis=2) - arms
+def _measured(points: np.ndarray, dist: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What :class:`_Outlines` has after its points."""
+    step = np.float32(2 * np.pi / dist.shape[1])
+    angles = (step * np.arange(dist.shape[1], dtype=np.float32)).astype(float)
+    rays = np.array([np.sin(angles), np.cos(angles)]).astype(np.float32)
+    centres = points[..., None].astype(np.float32)
+    arms = np.trunc(centres + dist[:, None] * rays) - centres
+    edges = np.concatenate([arms[:, :, 1:], arms[:, :, :1]], axis=2) - arms
+    rough, error = simplified(arms, max(dist.shape[1] // _ROUGH, 1))
+    return (
+        arms,
+        points + arms.min(2).astype(float),
+        points + arms.max(2).astype(float),
+        np.abs(twice_area(arms)).astype(float) / 2,
+        _inner_radius(arms, edges),
+        np.sqrt((arms**2).sum(1).max(1)).astype(float),
+        rough,
+        error,
+        1 + np.sqrt((edges**2).sum(1).max(1)).astype(float),  # the longest edge
+    )
 
 
-def _inner_radius(arms: np.ndarray) -> np.ndarray:
+def _inner_radius(arms: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Distance from the centre to the nearest edge; 0 where the centre is not inside."""
-    edges = _edges(arms)
     square = (edges**2).sum(1)
-    along = np.clip(-(arms * edges).sum(1) / np.where(square > 0, square, 1), 0, 1)
-    nearest = np.sqrt(((arms + along[:, None] * edges) ** 2).sum(1).min(1))
-    turns = arms[:, 1] * np.roll(arms[:, 0], -1, axis=1) - arms[:, 0] * np.roll(arms[:, 1], -1, axis=1)
-    return np.where((turns >= 0).all(1), nearest, 0.0)
+    along = np.clip(-(arms * edges).sum(1) / np.maximum(square, 1), 0, 1)
+    nearest = ((arms + along[:, None] * edges) ** 2).sum(1).min(1)
+    turns = arms[:, 1] * edges[:, 0] - arms[:, 0] * edges[:, 1]
+    return np.where((turns >= 0).all(1), np.sqrt(nearest), 0).astype(float)
 
 
 def kept_stars(points: np.ndarray, dist: np.ndarray, overlap: float, grid: tuple[int, ...]) -> np.ndarray:
@@ -210,34 +220,33 @@ def kept_stars(points: np.ndarray, dist: np.ndarray, overlap: float, grid: tuple
         low, high = np.maximum(places[number] - far, 0), places[number] + far + 1
         near = ranks[low[0] : high[0], low[1] : high[1]]
         near = near[near >= 0]
-        near = near[_dropped_by(number, near, outlines, points, np.float32(overlap))]
+        near = near[_dropped_by(number, near, outlines, np.float32(overlap))]
         dropped[near] = True
         ranks[places[near, 0], places[near, 1]] = -1
     return np.array(kept)
 
 
-def _dropped_by(
-    number: int, near: np.ndarray, outlines: _Outlines, points: np.ndarray, overlap: np.float32
-) -> np.ndarray:
+def _dropped_by(number: int, near: np.ndarray, outlines: _Outlines, overlap: np.float32) -> np.ndarray:
     """Which of some polygons have too much in common with another; discs decide where they can."""
     result = np.zeros(len(near), bool)
     meets = (outlines.low[near] <= outlines.high[number]) & (outlines.high[near] >= outlines.low[number])
     at = np.flatnonzero(meets.all(1))
     others = near[at]
-    distance = np.sqrt(((points[others] - points[number]) ** 2).sum(1))
+    moved = (outlines.points[others] - outlines.points[number]).astype(float)
+    distance = np.sqrt((moved**2).sum(1))
     limit = overlap * np.minimum(outlines.area[others], outlines.area[number])
     slack = outlines.slack[number] + outlines.slack[others]
     sure = lens_area(distance, outlines.inner[number], outlines.inner[others]) > limit + slack
     possible = lens_area(distance, outlines.outer[number], outlines.outer[others]) > limit - slack
     result[at[sure]] = True
     left = np.flatnonzero(~sure & possible)
-    rough = common_area(outlines.rough[number], outlines.rough[others[left]])
+    rough = common_area(outlines.rough[number], outlines.rough[others[left]] + moved[left, :, None])
     error = outlines.error[number] + outlines.error[others[left]] + slack[left]
     result[at[left]] = rough > limit[left]
     left = left[np.abs(rough - limit[left]) <= error]
-    exact = common_area(outlines.corners[number], outlines.corners[others[left]])
+    exact = common_area(outlines.arms[number], outlines.arms[others[left]] + moved[left, :, None])
     result[at[left]] = exact > limit[left]
     for k in left[np.abs(exact - limit[left]) <= slack[left]]:
-        pair = outlines.corners[number], outlines.corners[others[k]]
-        result[at[k]] = rounded_area(*pair) > limit[k]
+        other = outlines.arms[others[k]] + moved[k, :, None]
+        result[at[k]] = rounded_area(outlines.arms[number], other) > limit[k]
     return result
