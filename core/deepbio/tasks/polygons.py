@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["common_area", "lens_area", "rounded_area", "simplified", "twice_area"]
-
-_CLOSE = 1e-7  # pixels: what lies so near to an edge lies on it
+__all__ = ["common_area", "lens_area", "simplified", "twice_area"]
 
 
 def twice_area(polygons: np.ndarray) -> np.ndarray:
@@ -162,88 +160,3 @@ def _edges(polygons: np.ndarray) -> _Edges:
     run = x_next - x
     slope = (y_next - y) / np.where(run == 0, 1, run)
     return _Edges(np.minimum(x, x_next), np.maximum(x, x_next), np.where(run > 0, y, y_next), slope, np.sign(run))
-
-
-def rounded_area(one: np.ndarray, other: np.ndarray) -> float:
-    """Area of what two polygons have in common, once its corners are rounded to whole pixels.
-
-    Libraries that clip polygons with whole numbers give this area; that of :func:`common_area` is exact.
-
-    Parameters
-    ----------
-    one, other : ndarray of integers, shape (2, k)
-        Coordinates y and x of corners, which must not be on one line.
-
-    Returns
-    -------
-    float
-        In square pixels.
-
-    Examples
-    --------
-    >>> triangle = np.array([[0, 0, 9], [0, 9, 4]])
-    >>> float(common_area(triangle, triangle[None] + [[1], [1]])[0]), rounded_area(triangle, triangle + 1)
-    (27.70..., 24.5)
-    """
-    pair = [_forward(polygon) for polygon in (one, other)]
-    hits = [_crossings(*pair), _crossings(*pair[::-1])]
-    total = sum(
-        _boundary_inside(pair[k], pair[1 - k], *hits[k], shared=k == 0) for k in range(2)
-    )
-    return 0.5 * total
-
-
-def _forward(polygon: np.ndarray) -> np.ndarray:
-    """Corners from x towards y, shape (k, 2) of x and y."""
-    points = polygon[::-1].T.astype(float)
-    return points if twice_area(polygon[None])[0] > 0 else points[::-1]
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _crossings(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the first polygon that are crossed, and where (0 to 1)."""
-    along, across = np.roll(one, -1, 0) - one, np.roll(other, -1, 0) - other
-    gap = other[None] - one[:, None]
-    det = _cross(along[:, None], across[None])
-    safe = np.where(det == 0, np.inf, det)
-    t, u = _cross(gap, across[None]) / safe, _cross(gap, along[:, None]) / safe
-    edge, which = np.nonzero((det != 0) & (t >= 0) & (t <= 1) & (u >= 0) & (u <= 1))
-    return edge, t[edge, which]
-
-
-def _boundary_inside(
-    one: np.ndarray, other: np.ndarray, edge: np.ndarray, at: np.ndarray, *, shared: bool
-) -> float:
-    """What the first polygon's outline within the second adds to twice the common area.
-
-    Parameters
-    ----------
-    one, other : ndarray, shape (k, 2)
-        Corners x and y, forward.
-    edge, at : ndarray
-        Crossings along the first.
-    shared : bool
-        Whether pieces that lie on the second's outline, in the same direction, count.
-    """
-    count = len(one)
-    edges = np.concatenate([np.arange(count), edge])
-    order = np.lexsort((np.concatenate([np.zeros(count), at]), edges))
-    edges, place = edges[order], np.concatenate([np.zeros(count), at])[order]
-    start = one[edges] + place[:, None] * (np.roll(one, -1, 0) - one)[edges]
-    end = np.roll(start, -1, 0)
-    middle = 0.5 * (start + end)
-    gap, across = other[None] - middle[:, None], np.roll(other, -1, 0) - other
-    side = _cross(across[None], -gap)  # left of an edge: positive
-    height, next_height = gap[..., 1], np.roll(gap[..., 1], -1, 1)
-    up, down = (height <= 0) & (next_height > 0), (height > 0) & (next_height <= 0)
-    winding = (up & (side > 0)).sum(1) - (down & (side < 0)).sum(1)
-    along = -(gap * across).sum(2)
-    square = (across**2).sum(1)
-    on = (np.abs(side) < _CLOSE * np.sqrt(square)) & (along >= 0) & (along <= square)
-    same = on & ((end - start) @ across.T > 0)
-    counted = np.where(on.any(1), same.any(1) & shared, winding != 0)
-    corners = np.floor(start + 0.5)
-    return float(_cross(corners, np.roll(corners, -1, 0))[counted].sum())

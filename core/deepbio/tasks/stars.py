@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 from skimage.draw import polygon
 
-from deepbio.tasks.polygons import common_area, lens_area, rounded_area, simplified, twice_area
+from deepbio.tasks.clipping import clipped_area
+from deepbio.tasks.polygons import common_area, lens_area, simplified, twice_area
 
 __all__ = ["StarRules", "kept_stars", "split_stars"]
 
@@ -247,6 +248,6 @@ def _dropped_by(number: int, near: np.ndarray, outlines: _Outlines, overlap: np.
     exact = common_area(outlines.arms[number], outlines.arms[others[left]] + moved[left, :, None])
     result[at[left]] = exact > limit[left]
     for k in left[np.abs(exact - limit[left]) <= slack[left]]:
-        other = outlines.arms[others[k]] + moved[k, :, None]
-        result[at[k]] = rounded_area(outlines.arms[number], other) > limit[k]
+        pair = [outlines.arms[one] + outlines.points[one][:, None] for one in (number, others[k])]
+        result[at[k]] = clipped_area(*pair) > limit[k]
     return result

@@ -1,7 +1,7 @@
 """Makes what lies in this folder with the real StarDist (0.9.2, TensorFlow 2.21): small models, images, and its labels.
 
     pip install stardist==0.9.2 tensorflow-cpu==2.21.0 tf-keras==2.21.0
-    python make.py DATA WORK train | predict
+    python make.py DATA WORK train | predict | areas
     TF_USE_LEGACY_KERAS=1 python make.py DATA WORK keras2
 
 DATA is a folder with images/, labels/ and index.csv of the 2018 Data Science Bowl (CC0), WORK one for what lies between. The
@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from csbdeep.utils import normalize
 from skimage.io import imread
+from stardist.lib.stardist2d import c_non_max_suppression_inds
 from stardist.models import Config2D, StarDist2D
 
 DATA, WORK, COMMAND = Path(sys.argv[1]), Path(sys.argv[2]) / "models", sys.argv[3]
@@ -132,6 +133,36 @@ def decode(model: StarDist2D, image: np.ndarray) -> None:
     )
 
 
+def areas() -> None:
+    """Pairs of polygons, and the common area that StarDist's suppression (with the library Clipper) works with."""
+    drawn, points, rays, common = np.random.default_rng(5), [], [], []
+    for _ in range(250):
+        base = drawn.uniform(5, 25)
+        pair = np.stack([base * drawn.uniform(0.6, 1.4) * (1 + 0.4 * waves(drawn)) for _ in range(2)])
+        away = drawn.uniform(0, 1.6 * base) * np.array([np.sin(turn := drawn.uniform(0, 7)), np.cos(turn)])
+        centre = drawn.integers(100, 140, 2)
+        points.append(np.stack([centre, (centre + away).astype(int)]))
+        rays.append(np.maximum(pair, 1e-3).astype(np.float32))
+        common.append(overlap_of(points[-1], rays[-1]))
+    np.savez_compressed(
+        HERE / "areas.npz", points=np.array(points, np.int16), dist=np.array(rays), overlap=np.array(common)
+    )
+
+
+def waves(drawn: np.random.Generator) -> np.ndarray:
+    return np.convolve(drawn.normal(0, 1, 48), np.ones(6) / 6, "same")[8:40]
+
+
+def overlap_of(points: np.ndarray, dist: np.ndarray) -> float:
+    """The threshold at which the second polygon is no longer suppressed."""
+    low, high = -1e-6, 2.0
+    for _ in range(26):
+        middle = (low + high) / 2
+        kept = c_non_max_suppression_inds(dist, points.astype(np.float32), 1, 1, 0, np.float32(middle))
+        low, high = (low, middle) if kept[1] else (middle, high)
+    return high
+
+
 def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -140,6 +171,8 @@ def main() -> None:
             train(name)
         elif COMMAND == "predict":
             predict(name)
+    if COMMAND == "areas":
+        areas()
     if COMMAND == "keras2":  # the same weights as Keras 2 writes them
         model = StarDist2D(None, name="tissue_grid1", basedir=str(WORK))
         model.keras_model.save_weights(str(HERE / "tissue_grid1.keras2.h5"))
