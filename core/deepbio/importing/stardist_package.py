@@ -25,6 +25,7 @@ __all__ = ["write_stardist_package"]
 
 _EDGE = 1024  # pixels of a tile; of networks that look far, twice as many
 _TEST = 64  # pixels of the self-test, where the network takes them
+_SPDX = {"BSD 3-Clause License": "BSD-3-Clause"}  # StarDist's own, which its export writes unless told another
 _CITATIONS = (
     {
         "text": "Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018",
@@ -125,7 +126,7 @@ def _config(facts: StarFacts, network: StarUNet, called: str) -> dict[str, Any]:
         },
         "tile": {
             "size": [max(edge // divisor, 1) * divisor for divisor in facts.divisor],
-            "overlap": min(0.75, round(max(seen) / edge + 5e-4, 3)),
+            "shared": max(seen),
             "spread": "aligned",
             "blend": "nearest",
         },
@@ -140,7 +141,7 @@ def _slug(called: str) -> str:
 def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
     """What people should know, as far as the files tell."""
     card = model.card
-    licence = card.get("license") if isinstance(card.get("license"), str) else ""
+    licence = str(card.get("license") or "")
     title = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", called)[:110] + " (StarDist)"
     rays = facts.arguments["rays"]
     documentation = [
@@ -154,7 +155,7 @@ def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
     return {
         "title": title,
         "description": "Finds star-convex objects, such as nuclei, with a network that StarDist trained.",
-        "license": licence,
+        "license": _SPDX.get(licence, licence if re.fullmatch(r"[A-Za-z0-9.+-]+", licence) else ""),
         "authors": _authors(card) or [{"name": f"The authors of {called}"}],
         "citations": _CITATIONS,
         "tags": ["stardist", "instance-segmentation", "2d"],

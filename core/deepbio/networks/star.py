@@ -200,7 +200,12 @@ def _steps_to(grid: Sequence[int]) -> list[tuple[int, int]]:
 def _block(inputs: int, outputs: int, kernel: tuple[int, int], activation: str, norm: bool) -> nn.Sequential:
     if activation not in ACTIVATIONS:
         raise ValueError(f"the activation {activation!r} is not known; known are {', '.join(ACTIVATIONS)}")
-    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding="same")]
+    (top, bottom), (left, right) = (((k - 1) // 2, k // 2) for k in kernel)  # as TensorFlow's "same"
+    parts: list[nn.Module] = []
+    if (top, left) != (bottom, right):
+        parts.append(nn.ZeroPad2d((left, right, top, bottom)))
+    padding = 0 if parts else (top, left)
+    parts.append(nn.Conv2d(inputs, outputs, kernel, padding=padding))
     if norm:
         parts.append(nn.BatchNorm2d(outputs, eps=_EPS))
     return nn.Sequential(*parts, ACTIVATIONS[activation]())
