@@ -152,7 +152,9 @@ def find_stardist(folder: Path, told: Path) -> Path:
     CardError
         If there is none, or several.
     """
-    found = {file.parent: file for file in reversed(_candidates(folder)) if _is_config(file.name, _bytes(file))}
+    found = {
+        file.parent: file for file in reversed(_candidates(folder)) if _is_config(file.name, _bytes(file))
+    }
     if len(found) == 1:
         return next(iter(found.values()))
     if not found:
@@ -199,7 +201,9 @@ def _thresholds(path: Path) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CardError(f"'{path}' is not JSON: {error}", "Get the model again.") from error
     if not isinstance(found, Mapping):
-        raise CardError(f"'{path}' holds {type(found).__name__}; expected prob and nms.", "Get the model again.")
+        raise CardError(
+            f"'{path}' holds {type(found).__name__}; expected prob and nms.", "Get the model again."
+        )
     return found
 
 

@@ -62,13 +62,15 @@ def star_facts(model: StarModel) -> StarFacts:
     _check_kind(model.config)
     grid, pool = entries.pair("grid", 1, 16), entries.pair("unet_pool", 1, 8)
     depth = entries.whole("unet_n_depth", 1, 8)
+    filters = entries.whole("unet_n_filter_base", 1, 1024)
+    expansion = entries.number("unet_expansion", 0.1, 8, default=2)
     arguments = {
         "in_channels": entries.whole("n_channel_in", 1, 64),
         "rays": entries.whole("n_rays", 3, 1024),
         "grid": list(grid),
         "depth": depth,
-        "filters": entries.whole("unet_n_filter_base", 1, 1024),
-        "expansion": entries.number("unet_expansion", 0.1, 8, default=2),
+        "filters": filters,
+        "expansion": expansion,
         "kernel": list(entries.pair("unet_kernel_size", 1, 31)),
         "pool": list(pool),
         "convs": entries.whole("unet_n_conv_per_depth", 1, 16),
@@ -79,7 +81,7 @@ def star_facts(model: StarModel) -> StarFacts:
     }
     if any(g & (g - 1) for g in grid):
         raise entries.refused("grid", "powers of 2")
-    widest = arguments["filters"] * arguments["expansion"] ** depth
+    widest = filters * expansion**depth
     if not 1 <= widest <= 2**14:
         raise entries.refused("unet_n_filter_base", f"at most {2**14} feature maps in the deepest level")
     patch = model.config.get("train_patch_size")
@@ -129,14 +131,20 @@ def _normalisation(steps: Sequence[Any]) -> tuple[Step, ...]:
     if steps:
         first = steps[0] if isinstance(steps[0], Mapping) else {}
         told = first.get("kwargs")
-        if len(steps) != 1 or first.get("name", first.get("id")) != "scale_range" or not isinstance(told, Mapping):
+        if (
+            len(steps) != 1
+            or first.get("name", first.get("id")) != "scale_range"
+            or not isinstance(told, Mapping)
+        ):
             raise CardError(
                 f"The export of StarDist has the pre-processing {list(steps)!r}; known is one step 'scale_range'."
             )
         try:
             low, high = float(told.get("min_percentile", low)), float(told.get("max_percentile", high))
         except (TypeError, ValueError) as error:
-            raise CardError(f"The export of StarDist has percentiles that are no numbers: {told!r}.") from error
+            raise CardError(
+                f"The export of StarDist has percentiles that are no numbers: {told!r}."
+            ) from error
         if not 0 <= low < high <= 100:
             raise CardError(f"The export of StarDist has the percentiles {low} and {high}.")
         if any(axis in told.get("axes", ()) for axis in ("c", "channel")):
@@ -153,7 +161,9 @@ class _Entries:
 
     def refused(self, name: str, expected: str) -> CardError:
         found = repr(self._values.get(name))[:80]
-        return CardError(f"StarDist's config has {name} {found}; expected {expected}.", "Get the model again.")
+        return CardError(
+            f"StarDist's config has {name} {found}; expected {expected}.", "Get the model again."
+        )
 
     def whole(self, name: str, least: int, most: int) -> int:
         value = self._values.get(name)
@@ -162,7 +172,7 @@ class _Entries:
         return value
 
     def pair(self, name: str, least: int, most: int) -> tuple[int, int]:
-        value = self._values.get(name)
+        value: Any = self._values.get(name)
         good = isinstance(value, list) and len(value) == 2
         if not good or not all(type(n) is int and least <= n <= most for n in value):
             raise self.refused(name, f"two whole numbers from {least} to {most}")

@@ -25,7 +25,9 @@ __all__ = ["write_stardist_package"]
 
 _EDGE = 1024  # pixels of a tile; of networks that look far, twice as many
 _TEST = 64  # pixels of the self-test, where the network takes them
-_SPDX = {"BSD 3-Clause License": "BSD-3-Clause"}  # StarDist's own, which its export writes unless told another
+_SPDX = {
+    "BSD 3-Clause License": "BSD-3-Clause"
+}  # StarDist's own, which its export writes unless told another
 _CITATIONS = (
     {
         "text": "Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018",
@@ -144,14 +146,12 @@ def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
     licence = str(card.get("license") or "")
     title = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", called)[:110] + " (StarDist)"
     rays = facts.arguments["rays"]
-    documentation = [
-        f"# {title}",
-        "",
+    about = (
         f"Imported from StarDist: {called}. Star-convex polygons of {rays} rays on a grid of "
         f"{facts.grid[0]} x {facts.grid[1]} pixels; probability from {facts.threshold:g}, overlap up to "
-        f"{facts.overlap:g} of the smaller polygon.",
-        f"Licence as its card has it: {licence or 'none'}.",
-    ]
+        f"{facts.overlap:g} of the smaller polygon."
+    )
+    told = f"Licence as its card has it: {licence or 'none'}."
     return {
         "title": title,
         "description": "Finds star-convex objects, such as nuclei, with a network that StarDist trained.",
@@ -159,7 +159,7 @@ def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
         "authors": _authors(card) or [{"name": f"The authors of {called}"}],
         "citations": _CITATIONS,
         "tags": ["stardist", "instance-segmentation", "2d"],
-        "documentation": "\n".join(documentation),
+        "documentation": "\n".join([f"# {title}", "", about, told]),
     }
 
 

@@ -40,7 +40,9 @@ Layers = list[tuple[str, dict[str, Any]]]
 """Names of layers, in their order, and their data sets by the names of the variables."""
 
 
-def star_state(path: Path, network: nn.Module, arguments: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+def star_state(
+    path: Path, network: nn.Module, arguments: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Tensor]:
     """Read the weights for a network.
 
     Parameters
@@ -71,7 +73,8 @@ def star_state(path: Path, network: nn.Module, arguments: Mapping[str, Any], pre
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
         told = str(error).split("\n", 1)[0]
         raise WeightsError(
-            f"'{path}' cannot be read as HDF5 of Keras: {told}", "Get the model again, or save its weights anew."
+            f"'{path}' cannot be read as HDF5 of Keras: {told}",
+            "Get the model again, or save its weights anew.",
         ) from error
 
 
@@ -110,7 +113,8 @@ def _names(group: Any, attribute: str) -> list[str]:
 def _by_names(group: Any) -> dict[str, Any]:
     """Data sets of a layer in the older layout, such as ``prob/kernel:0``."""
     return {
-        name.rpartition("/")[2].partition(":")[0]: _member(group, name) for name in _names(group, "weight_names")
+        name.rpartition("/")[2].partition(":")[0]: _member(group, name)
+        for name in _names(group, "weight_names")
     }
 
 
@@ -148,7 +152,8 @@ def _ordered(convs: Layers, arguments: Mapping[str, Any], prefix: str, path: Pat
         missing = [name for name in expected if name and name not in known]
         raise WeightsError(
             f"'{path}' has {len(convs)} convolutions ({', '.join(name for name, _ in convs[:4])}...); the "
-            f"configuration asks for {len(expected)}" + (f", such as {missing[0]}." if known and missing else "."),
+            f"configuration asks for {len(expected)}"
+            + (f", such as {missing[0]}." if known and missing else "."),
             "The weights are of another model than the configuration.",
         )
     rest = iter(others)

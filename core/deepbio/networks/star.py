@@ -8,6 +8,7 @@ nearest-neighbour upsampling.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -95,12 +96,19 @@ class StarUNet(nn.Module):
         super().__init__()
         self.grid, self.kernel, self.pool = _pair(grid), _pair(kernel), _pair(pool)
         self.depth, self.convs, self.has_features = depth, convs, after > 0
-        if rays < 3 or depth < 1 or min(convs, int(filters * min(expansion, 1) ** depth), *self.kernel, *self.pool) < 1 or after < 0:
+        if (
+            rays < 3
+            or depth < 1
+            or min(convs, int(filters * min(expansion, 1) ** depth), *self.kernel, *self.pool) < 1
+            or after < 0
+        ):
             raise ValueError(f"no star network with {rays} rays, depth {depth}, {convs} convolutions")
         if any(g < 1 or g & (g - 1) for g in self.grid):
             raise ValueError(f"the grid must consist of powers of 2, found {self.grid}")
 
-        def block(inputs: int, outputs: int, kind: str = activation, norm: bool = batch_norm) -> nn.Sequential:
+        def block(
+            inputs: int, outputs: int, kind: str = activation, norm: bool = batch_norm
+        ) -> nn.Sequential:
             return _block(inputs, outputs, self.kernel, kind, norm)
 
         self.steps = _steps_to(self.grid)
@@ -118,7 +126,9 @@ class StarUNet(nn.Module):
         for level in reversed(range(depth)):
             own, last = widths[level], widths[max(0, level - 1)]
             up = _chain(block, [width + own, *[own] * (convs - 1)])
-            up.append(block(own if convs > 1 else width + own, last, activation if level else last_activation))
+            up.append(
+                block(own if convs > 1 else width + own, last, activation if level else last_activation)
+            )
             self.up.append(up)
             width = last
         self.features = block(width, after, activation, False) if after else nn.Identity()
@@ -212,8 +222,7 @@ def _block(inputs: int, outputs: int, kernel: tuple[int, int], activation: str, 
 
 
 def _chain(block: Callable[..., nn.Sequential], widths: Sequence[int], **more: bool) -> nn.Sequential:
-    pairs = zip(widths, widths[1:], strict=False)
-    return nn.Sequential(*(block(inputs, outputs, **more) for inputs, outputs in pairs))
+    return nn.Sequential(*(block(inputs, outputs, **more) for inputs, outputs in itertools.pairwise(widths)))
 
 
 def _repeated(x: Tensor, times: tuple[int, int]) -> Tensor:

@@ -1,10 +1,10 @@
 """Common area of two polygons as libraries find it that clip with whole numbers.
 
 A line sweeps over both polygons, from one corner's height to the next (Vatti, Communications of the ACM 35:56, 1992,
-doi:10.1145/129902.129906). Where edges are between corners is rounded to whole pixels: at the height of each corner, and
-where they cross. So an edge that passes a corner by less than half a pixel may be taken to hold it, and the area
-differs by some pixels from the exact one. StarDist decides with such areas (of the library Clipper, version 6), so close
-decisions need the same rounding; this is written for two polygons at a time and gives nothing but the area.
+doi:10.1145/129902.129906). Where edges are between corners is rounded to whole pixels: at the height of each corner,
+and where they cross. So an edge that passes a corner by less than half a pixel may be taken to hold it, and the area
+differs by some pixels from the exact one. StarDist decides with such areas (of the library Clipper, version 6), so
+close decisions need the same rounding; this is written for two polygons at a time and gives nothing but the area.
 """
 
 from __future__ import annotations

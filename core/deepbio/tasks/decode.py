@@ -140,7 +140,9 @@ class Decoder:
                 )
             lists[name] = tuple(found)
         if method == "regions" and not lists["regions"]:
-            raise CardError("The card's 'decode' has the method 'regions' without regions: a label for each channel.")
+            raise CardError(
+                "The card's 'decode' has the method 'regions' without regions: a label for each channel."
+            )
         if method == "stars":
             _check_stars(lists["grid"], lists["divisor"])
         return cls(**{**entries, **lists})

@@ -159,4 +159,6 @@ def _edges(polygons: np.ndarray) -> _Edges:
     y_next, x_next = _following(y), _following(x)
     run = x_next - x
     slope = (y_next - y) / np.where(run == 0, 1, run)
-    return _Edges(np.minimum(x, x_next), np.maximum(x, x_next), np.where(run > 0, y, y_next), slope, np.sign(run))
+    return _Edges(
+        np.minimum(x, x_next), np.maximum(x, x_next), np.where(run > 0, y, y_next), slope, np.sign(run)
+    )

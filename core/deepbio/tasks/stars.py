@@ -5,9 +5,9 @@ along the rays. In the order of their probabilities candidates are taken, and th
 more than a part of the smaller of the two are dropped (greedy non-maximum suppression). What is left is
 drawn, the most probable on top.
 
-Method: Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018 (doi:10.1007/978-3-030-00934-2_30). So that
-labels are those of StarDist 0.9, corners are rounded towards zero where overlaps are measured and not where they
-are drawn, and candidates next to the border are left out, as there.
+Method: Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018 (doi:10.1007/978-3-030-00934-2_30). So
+that labels are those of StarDist 0.9, corners are rounded towards zero where overlaps are measured and not where
+they are drawn, and candidates next to the border are left out, as there.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def split_stars(
     corners = _corners(points + [top, 0], dist)
     corners[:, 0] -= top
     for number in reversed(range(len(points))):  # the most probable is drawn last
-        labels[polygon(corners[number, 0], corners[number, 1], shape)] = ranks[number] + 1
+        inside = polygon(corners[number, 0], corners[number, 1], shape)  # type: ignore[no-untyped-call]
+        labels[inside] = ranks[number] + 1
     return labels, np.sort(anchors)
 
 

@@ -64,7 +64,9 @@ def test_a_zip_of_the_folder_is_taken(library: Path, tmp_path: Path, top: str) -
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_an_export_says_its_name_percentiles_and_thresholds(library: Path, tmp_path: Path, packed: bool) -> None:
+def test_an_export_says_its_name_percentiles_and_thresholds(
+    library: Path, tmp_path: Path, packed: bool
+) -> None:
     files = exported(TISSUE, axes="yxc", min_percentile=2.0, max_percentile=99.0)
     source = zipped(tmp_path / "export.zip", files)
     if not packed:
@@ -89,7 +91,15 @@ def test_the_command_adds_and_runs_it(library: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels > 0, image["labels"] > 0)
     assert len((tmp_path / "out" / "image-table.csv").read_text().splitlines()) == 1 + labels.max()
     done = command(
-        "run", "mine", tmp_path / "image.tif", "-o", tmp_path / "few", "--threshold", "0.8", "--min-size", "100"
+        "run",
+        "mine",
+        tmp_path / "image.tif",
+        "-o",
+        tmp_path / "few",
+        "--threshold",
+        "0.8",
+        "--min-size",
+        "100",
     )
     assert done.code == 0
     few = deepbio.read_labels(tmp_path / "few" / "image-labels.tif").numpy()
@@ -232,7 +242,7 @@ def test_without_weights_or_with_a_saved_model_only(library: Path, copied, tmp_p
     with pytest.raises(CardError, match=r"no weights as HDF5 .* it holds TF_SavedModel.zip, config.json"):
         add_model(folder)
     saved = zipped(tmp_path / "saved.zip", {"saved_model.pb": b"x", "variables/variables.index": b"x"})
-    with pytest.raises(CardError, match="TensorFlow SavedModel .* is not run; expected"):
+    with pytest.raises(CardError, match=r"TensorFlow SavedModel .* is not run; expected"):
         add_model(saved)
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").touch()
@@ -257,7 +267,11 @@ def test_the_best_weights_are_taken_and_two_models_are_told_apart(copied, tmp_pa
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "is not JSON"), ("[1]", "holds list; expected prob and nms"), ('{"prob": 2}', "prob 2; expected a number")],
+    [
+        ("{", "is not JSON"),
+        ("[1]", "holds list; expected prob and nms"),
+        ('{"prob": 2}', "prob 2; expected a number"),
+    ],
 )
 def test_thresholds_that_are_none(copied, library: Path, text: str, message: str) -> None:
     folder = copied()
@@ -278,7 +292,10 @@ def test_without_thresholds_those_of_stardist_hold(copied, library: Path) -> Non
     [
         ({"name": "zero_mean_unit_variance", "kwargs": {}}, "known is one step 'scale_range'"),
         ({"name": "scale_range", "kwargs": {"min_percentile": "low"}}, "percentiles that are no numbers"),
-        ({"name": "scale_range", "kwargs": {"min_percentile": 99, "max_percentile": 2}}, "percentiles 99.0 and 2.0"),
+        (
+            {"name": "scale_range", "kwargs": {"min_percentile": 99, "max_percentile": 2}},
+            "percentiles 99.0 and 2.0",
+        ),
     ],
 )
 def test_exports_with_another_pre_processing(library: Path, tmp_path: Path, step, message: str) -> None:

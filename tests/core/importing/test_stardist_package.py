@@ -45,7 +45,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 def _image(pixels: np.ndarray) -> deepbio.Image:
-    return deepbio.Image(pixels, "YX") if pixels.ndim == 2 else deepbio.Image(np.moveaxis(pixels, -1, 0), "CYX")
+    return (
+        deepbio.Image(pixels, "YX") if pixels.ndim == 2 else deepbio.Image(np.moveaxis(pixels, -1, 0), "CYX")
+    )
 
 
 def _run(model: Model, pixels: np.ndarray, **options: object) -> Result:
@@ -67,7 +69,11 @@ def _numbered_as(labels: np.ndarray, told: np.lib.npyio.NpzFile) -> np.ndarray:
 
 def test_there_are_cases() -> None:
     assert len(CASES) == 5
-    assert all(n % 2 for _, case in CASES[:1] for n in np.load(STARDIST / "fluo_grid2" / f"{case}.npz")["image"].shape)
+    assert all(
+        n % 2
+        for _, case in CASES[:1]
+        for n in np.load(STARDIST / "fluo_grid2" / f"{case}.npz")["image"].shape
+    )
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
@@ -102,7 +108,8 @@ def test_tiles_give_what_the_whole_gives(models: Models, name: str, case: str) -
 def test_all_layouts_of_keras_hold_the_same_weights(tmp_path: Path, file: str) -> None:
     import h5py
 
-    told = dict(in_channels=3, rays=32, grid=[1, 1], depth=2, filters=8, convs=2, after=24, batch_norm=True)
+    told = {"in_channels": 3, "rays": 32, "grid": [1, 1], "depth": 2, "filters": 8, "convs": 2, "after": 24}
+    told["batch_norm"] = True
     network = StarUNet(**told)
     path = STARDIST / file
     plain = STARDIST / "tissue_grid1" / "weights_best.h5"
@@ -148,7 +155,12 @@ def test_the_card_says_where_it_comes_from(models: Models) -> None:
     card = models("tissue_grid1").card
     assert card.deepbio["origin"] == {"program": "StarDist", "model": "tissue_grid1"}
     assert card.input.channels == ("red", "green", "blue")
-    assert card.deepbio["tile"] == {"size": [1024, 1024], "shared": 52, "spread": "aligned", "blend": "nearest"}
+    assert card.deepbio["tile"] == {
+        "size": [1024, 1024],
+        "shared": 52,
+        "spread": "aligned",
+        "blend": "nearest",
+    }
     assert "32 rays on a grid of 1 x 1 pixels" in card.documentation.read_text()
 
 

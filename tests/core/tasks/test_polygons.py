@@ -33,7 +33,9 @@ def test_a_polygon_has_its_whole_area_in_common_with_itself() -> None:
     for one in stars:
         area = abs(twice_area(one[None])[0]) / 2
         turned = one[:, ::-1]
-        np.testing.assert_allclose(common_area(one, np.stack([one, turned, one + 500])), [area, area, 0], atol=1e-8)
+        np.testing.assert_allclose(
+            common_area(one, np.stack([one, turned, one + 500])), [area, area, 0], atol=1e-8
+        )
 
 
 def test_no_others() -> None:

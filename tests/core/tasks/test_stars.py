@@ -148,7 +148,7 @@ def test_a_card_needs_grid_and_divisor(changes) -> None:
 
 
 def test_other_methods_have_no_grid() -> None:
-    with pytest.raises(CardError, match="has grid .* the method 'stars'"):
+    with pytest.raises(CardError, match=r"has grid .* the method 'stars'"):
         Decoder.from_card({"method": "votes", "grid": [2, 2]})
 
 

@@ -129,7 +129,11 @@ def decode(model: StarDist2D, image: np.ndarray) -> None:
         expected |= {f"labels_{overlap}": labels.astype(np.uint16), f"points_{overlap}": told["points"]}
         print("decoded", overlap, len(prob), labels.max(), flush=True)
     np.savez_compressed(
-        HERE / "decoded.npz", prob=prob.astype(np.float16), dist=dist.astype(np.float16), points=points, **expected
+        HERE / "decoded.npz",
+        prob=prob.astype(np.float16),
+        dist=dist.astype(np.float16),
+        points=points,
+        **expected,
     )
 
 
