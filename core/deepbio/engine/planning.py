@@ -99,7 +99,8 @@ def plan_for(
         Largest tile and batch.
     overlap : float, optional
         What the user asked for; by default the card's ``config: deepbio: tile: overlap``, or what its ``shared``
-        (pixels that neighbours have in common at least) is of the tile, else what the output's halo or the network's receptive field ask for, 0.125 to 0.5.
+        (pixels that neighbours have in common at least) is of the tile, else what the output's halo or the
+        network's receptive field ask for, 0.125 to 0.5.
     """
     axes = card.input.spatial
     if overlap is None:

@@ -29,7 +29,7 @@ from skimage.segmentation import watershed
 from deepbio.errors import CardError
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.stars import split_stars
+from deepbio.tasks.stars import check_stars, split_stars
 
 __all__ = [
     "METHODS",
@@ -144,7 +144,7 @@ class Decoder:
                 "The card's 'decode' has the method 'regions' without regions: a label for each channel."
             )
         if method == "stars":
-            _check_stars(lists["grid"], lists["divisor"])
+            check_stars(lists["grid"], lists["divisor"])
         return cls(**{**entries, **lists})
 
     @property
@@ -171,15 +171,6 @@ class Decoder:
     def replace(self, **changes: Any) -> Decoder:
         """Return a copy with some entries changed."""
         return replace(self, **changes)
-
-
-def _check_stars(grid: Sequence[int], divisor: Sequence[int]) -> None:
-    multiples = [d % g == 0 for g, d in zip(grid, divisor, strict=False)]
-    if len(grid) != 2 or len(divisor) != 2 or not all(multiples):
-        raise CardError(
-            f"The card's 'decode' has the method 'stars', grid {list(grid)} and divisor {list(divisor)}; expected "
-            "two numbers each, along y and x, and multiples of the grid as divisor."
-        )
 
 
 def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:

@@ -12,16 +12,18 @@ they are drawn, and candidates next to the border are left out, as there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from skimage.draw import polygon
 
+from deepbio.errors import CardError
 from deepbio.tasks.clipping import clipped_area
 from deepbio.tasks.polygons import common_area, lens_area, simplified, twice_area
 
-__all__ = ["StarRules", "kept_stars", "split_stars"]
+__all__ = ["StarRules", "check_stars", "kept_stars", "split_stars"]
 
 _BORDER = 2  # places of the grid at each side that are no candidates
 _AT_ONCE = 1024  # polygons
@@ -47,6 +49,22 @@ class StarRules(Protocol):
     @property
     def divisor(self) -> tuple[int, ...]:
         """Sizes to whose multiples the network's image was padded."""
+
+
+def check_stars(grid: Sequence[int], divisor: Sequence[int]) -> None:
+    """Check what a card says of the grid.
+
+    Raises
+    ------
+    CardError
+        If it is not two numbers each, or the divisor is no multiple of the grid.
+    """
+    multiples = [d % g == 0 for g, d in zip(grid, divisor, strict=False)]
+    if len(grid) != 2 or len(divisor) != 2 or not all(multiples):
+        raise CardError(
+            f"The card's 'decode' has the method 'stars', grid {list(grid)} and divisor {list(divisor)}; expected "
+            "two numbers each, along y and x, and multiples of the grid as divisor."
+        )
 
 
 def split_stars(
@@ -236,7 +254,8 @@ def _dropped_by(number: int, near: np.ndarray, outlines: _Outlines, overlap: np.
     others = near[at]
     moved = (outlines.points[others] - outlines.points[number]).astype(float)
     distance = np.sqrt((moved**2).sum(1))
-    limit = overlap * np.minimum(outlines.area[others], outlines.area[number])
+    least = np.minimum(outlines.area[others], outlines.area[number])
+    limit = overlap * least
     slack = outlines.slack[number] + outlines.slack[others]
     sure = lens_area(distance, outlines.inner[number], outlines.inner[others]) > limit + slack
     possible = lens_area(distance, outlines.outer[number], outlines.outer[others]) > limit - slack
@@ -247,8 +266,13 @@ def _dropped_by(number: int, near: np.ndarray, outlines: _Outlines, overlap: np.
     result[at[left]] = rough > limit[left]
     left = left[np.abs(rough - limit[left]) <= error]
     exact = common_area(outlines.arms[number], outlines.arms[others[left]] + moved[left, :, None])
-    result[at[left]] = exact > limit[left]
+    result[at[left]] = _is_more(exact, least[left], overlap)
     for k in left[np.abs(exact - limit[left]) <= slack[left]]:
         pair = [outlines.arms[one] + outlines.points[one][:, None] for one in (number, others[k])]
-        result[at[k]] = clipped_area(*pair) > limit[k]
+        result[at[k]] = _is_more(clipped_area(*pair), least[k], overlap)
     return result
+
+
+def _is_more(common: np.ndarray | float, least: np.ndarray, overlap: np.float32) -> np.ndarray:
+    """Compared in single precision: a common area of exactly the part that is allowed is not more."""
+    return np.asarray((common / (least + 1e-10)).astype(np.float32) > overlap)
