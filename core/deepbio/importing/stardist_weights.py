@@ -70,7 +70,9 @@ def star_state(
         with h5py.File(path, "r") as file:
             convs, norms = _layers(file, path)
             return _state(network, _ordered(convs, arguments, prefix, path), norms, path)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         told = str(error).split("\n", 1)[0]
         raise WeightsError(
             f"'{path}' cannot be read as HDF5 of Keras: {told}",
@@ -80,10 +82,10 @@ def star_state(
 
 def _layers(file: Any, path: Path) -> tuple[Layers, Layers]:
     """Convolutions and normalisations, in the order of the network."""
-    root = _member(file, "model_weights") if "model_weights" in file else file  # of a whole model
+    root = _member(file, "model_weights") if _holds(file, "model_weights") else file  # of a whole model
     if "layer_names" in root.attrs or "layer_names0" in root.attrs:
         found = [(name, _by_names(_member(root, name))) for name in _names(root, "layer_names")]
-    elif "layers" in root:
+    elif _holds(root, "layers"):
         found = _numbered(_member(root, "layers"))
     else:
         raise WeightsError(
@@ -130,6 +132,11 @@ def _numbered(layers: Any) -> Layers:
             group = _member(layers, f"{name}/vars")
             found.append((name, {word: _member(group, str(k)) for k, word in enumerate(variables)}))
     return found
+
+
+def _holds(group: Any, name: str) -> bool:
+    """Whether there is a link of this name, which is not followed."""
+    return group.get(name, getlink=True) is not None
 
 
 def _member(group: Any, name: str) -> Any:

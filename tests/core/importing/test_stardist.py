@@ -182,6 +182,10 @@ def _damage_nothing(file) -> None:
     del file.attrs["layer_names"]
 
 
+def _damage_root(file) -> None:
+    file["model_weights"] = h5py.ExternalLink("/etc/passwd", "/x")
+
+
 def _damage_missing(file) -> None:
     del file["prob/prob/bias"]
 
@@ -217,7 +221,8 @@ def _damage_names(file) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_damage_nothing, "holds no weights of Keras"),
+        (_damage_nothing, "^'.*weights_best.h5' holds no weights of Keras"),
+        (_damage_root, "model_weights is a link to somewhere else"),
         (_damage_missing, "prob/bias is missing"),
         (_damage_link, "is a link to somewhere else"),
         (_damage_external, "stored elsewhere"),
