@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("h5py")
@@ -59,12 +60,11 @@ def _scores(result: Result) -> np.ndarray:
     return np.moveaxis(result.scores.numpy(), result.scores.axes.index("C"), 0)
 
 
-def _numbered_as(labels: np.ndarray, told: np.lib.npyio.NpzFile) -> np.ndarray:
-    """Labels with StarDist's numbers: it counts by probability, here objects are counted by their centres."""
-    order = np.argsort(told["points"].astype(int) @ [labels.shape[1], 1])
-    numbers = order + 1
-    shown = np.isin(numbers, told["labels"])  # what others cover has no number here
-    return np.concatenate([[0], numbers[shown]])[labels]
+def _differing(labels: np.ndarray, expected: np.ndarray) -> int:
+    """Pixels that are not in the same object, whatever its number: StarDist counts by probability, we by centres."""
+    counts = np.zeros((labels.max() + 1, expected.max() + 1), int)
+    np.add.at(counts, (labels, expected), 1)
+    return labels.size - counts[linear_sum_assignment(counts, maximize=True)].sum()
 
 
 def test_there_are_cases() -> None:
@@ -89,7 +89,9 @@ def test_probabilities_distances_and_labels_are_stardists(models: Models, name: 
     labels = result.labels.numpy()
     assert labels.shape == told["labels"].shape
     assert labels.max() > 5
-    np.testing.assert_array_equal(_numbered_as(labels, told), told["labels"])
+    assert labels.max() == len(np.unique(told["labels"])) - 1
+    # 0 where this was written; on other processors the last digit of a probability may choose another centre
+    assert _differing(labels, told["labels"]) <= 0.002 * labels.size
 
 
 @pytest.mark.parametrize(("name", "case"), [CASES[0], CASES[3]])
