@@ -75,7 +75,7 @@ def star_facts(model: StarModel) -> StarFacts:
         "pool": list(pool),
         "convs": entries.whole("unet_n_conv_per_depth", 1, 16),
         "activation": entries.word("unet_activation", tuple(ACTIVATIONS)),
-        "last_activation": entries.word("unet_last_activation", tuple(ACTIVATIONS)),
+        "last_activation": entries.word("unet_last_activation", tuple(ACTIVATIONS), "unet_activation"),
         "batch_norm": entries.flag("unet_batch_norm"),
         "after": entries.whole("net_conv_after_unet", 0, 4096),
     }
@@ -128,6 +128,7 @@ def _threshold(found: Mapping[str, Any], name: str) -> float:
 def _normalisation(steps: Sequence[Any]) -> tuple[Step, ...]:
     """Percentiles of each channel; an export's card can say others, and that channels share theirs."""
     axes, low, high = ["y", "x"], *_PERCENTILES
+    steps = [step for step in steps if not _is_type(step)]
     if steps:
         first = steps[0] if isinstance(steps[0], Mapping) else {}
         told = first.get("kwargs")
@@ -151,6 +152,11 @@ def _normalisation(steps: Sequence[Any]) -> tuple[Step, ...]:
             axes = ["channel", "y", "x"]
     kwargs = {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": _EPS}
     return (Step("scale_range", kwargs),)
+
+
+def _is_type(step: Any) -> bool:
+    """Whether a step only says what type numbers have, as version 0.5 of the format writes them."""
+    return isinstance(step, Mapping) and step.get("id") == "ensure_dtype"
 
 
 class _Entries:
@@ -186,8 +192,11 @@ class _Entries:
             raise self.refused(name, f"a number from {least} to {most}")
         return value
 
-    def word(self, name: str, known: Sequence[str]) -> str:
+    def word(self, name: str, known: Sequence[str], default: str = "") -> str:
+        """One of the known ones; where there is none, that of the entry `default`."""
         value = self._values.get(name)
+        if value is None:
+            value = self._values.get(default)
         if value not in known:
             raise self.refused(name, f"one of {', '.join(known)}")
         return str(value)

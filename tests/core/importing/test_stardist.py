@@ -312,6 +312,29 @@ def test_exports_with_another_pre_processing(library: Path, tmp_path: Path, step
         add_model(zipped(tmp_path / "export.zip", files))
 
 
+def test_exports_in_the_newer_format(library: Path, tmp_path: Path) -> None:
+    files = exported(FLUO)
+    card = yaml.safe_load(files.pop("rdf.yaml"))
+    kwargs = {"axes": ["channel", "y", "x"], "min_percentile": 3, "max_percentile": 97.0}
+    card["inputs"][0]["preprocessing"] = [
+        {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
+        {"id": "scale_range", "kwargs": kwargs},
+    ]
+    files["bioimageio.yaml"] = yaml.safe_dump(card).encode()
+    step = add_model(zipped(tmp_path / "export.zip", files)).input.steps[1]
+    assert {**step.kwargs, "eps": 0} == {**kwargs, "eps": 0}
+
+
+def test_entries_that_old_configurations_lack(library: Path, copied) -> None:
+    folder = copied()
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("n_classes", "unet_expansion", "unet_prefix", "train_patch_size", "unet_batch_norm"):
+        del config[name]
+    (folder / "config.json").write_text(json.dumps({**config, "unet_last_activation": None}))
+    arguments = add_model(folder).deepbio["network"]["arguments"]
+    assert (arguments["expansion"], arguments["last_activation"]) == (2, "relu")
+
+
 def test_a_zip_cannot_write_outside(library: Path, tmp_path: Path) -> None:
     files = {name: (FLUO / name).read_bytes() for name in FILES}
     archive = zipped(tmp_path / "model.zip", {**files, "../../weights_evil.h5": b"x"})
