@@ -93,7 +93,7 @@ def star_facts(model: StarModel) -> StarFacts:
         overlap=_threshold(model.thresholds, "nms"),
         grid=grid,
         divisor=(grid[0] * pool[0] ** depth, grid[1] * pool[1] ** depth),
-        reach=min(max(_PATCH, *sizes), 2048) // 2,
+        reach=min(max([_PATCH, *sizes]), 2048) // 2,
         prefix=str(model.config.get("unet_prefix") or ""),
     )
 
@@ -138,17 +138,18 @@ def _normalisation(steps: Sequence[Any]) -> tuple[Step, ...]:
             or not isinstance(told, Mapping)
         ):
             raise CardError(
-                f"The export of StarDist has the pre-processing {list(steps)!r}; known is one step 'scale_range'."
+                f"The export of StarDist has the pre-processing {repr(steps)[:200]}; known is one step 'scale_range'."
             )
         try:
             low, high = float(told.get("min_percentile", low)), float(told.get("max_percentile", high))
         except (TypeError, ValueError) as error:
             raise CardError(
-                f"The export of StarDist has percentiles that are no numbers: {told!r}."
+                f"The export of StarDist has percentiles that are no numbers: {repr(told)[:200]}."
             ) from error
         if not 0 <= low < high <= 100:
             raise CardError(f"The export of StarDist has the percentiles {low} and {high}.")
-        if any(axis in told.get("axes", ()) for axis in ("c", "channel")):
+        found = told.get("axes")
+        if isinstance(found, (str, list)) and any(axis in found for axis in ("c", "channel")):
             axes = ["channel", "y", "x"]
     kwargs = {"axes": axes, "min_percentile": low, "max_percentile": high, "eps": _EPS}
     return (Step("scale_range", kwargs),)
