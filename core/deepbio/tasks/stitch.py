@@ -21,7 +21,7 @@ from deepbio.tasks.stars import split_stars
 __all__ = ["label_bands"]
 
 _WINDOW_PIXELS = 2**23
-_CHANNELS = 8  # of stars in windows of that size, as a multiple of what other decoders have
+_SHARE = 1 / 4  # of these pixels in windows of stars, whose scores have a channel for each ray
 _MARGIN = 16  # beyond an object's reach: smoothing, and its neighbours' rims
 
 Bands = Iterable[tuple[int, int, np.ndarray]]
@@ -171,8 +171,7 @@ class _StarStitcher(_Stitcher):
 
     def __init__(self, decoder: Decoder, out: Any, window_pixels: int) -> None:
         self._step, self._divisor = decoder.grid, decoder.divisor[0]
-        share = math.prod(decoder.grid) / _CHANNELS
-        super().__init__(decoder, out, max(int(window_pixels * share), 1))
+        super().__init__(decoder, out, int(window_pixels * math.prod(decoder.grid) * _SHARE))
 
     def add(self, start: int, stop: int, scores: np.ndarray) -> int:
         step = self._step[0]

@@ -111,7 +111,7 @@ def test_windows_find_the_objects_of_the_whole(grid: int, heights: tuple[int, ..
     starts = [0, *stops[:-1]]
     bands = ((a, b, scores[:, a:b].copy()) for a, b in zip(starts, stops, strict=True) if b > a)
     labels = np.zeros(shape, np.int32)
-    assert label_bands(bands, decoder, labels, window_pixels=200 * 93 * 8 // grid**2) == whole.max()
+    assert label_bands(bands, decoder, labels, window_pixels=200 * 93 * 4 // grid**2) == whole.max()
     np.testing.assert_array_equal(labels, whole)
 
 
