@@ -22,6 +22,7 @@ _SMALL_EDGE = {2: 64, 3: 32}
 _SHARE = 0.5  # of the free memory, for the forward
 _CHANNELS = 64  # at full resolution, where the card does not say
 _MOST_AT_ONCE = 16
+_MOST_SHARED = 0.75  # of a tile
 _EFFECTIVE = 3  # the part of the receptive field that matters is about a third of it
 
 
@@ -97,8 +98,9 @@ def plan_for(
     rung : Rung
         Largest tile and batch.
     overlap : float, optional
-        What the user asked for; by default the card's ``config: deepbio: tile: overlap``, else what
-        the output's halo or the network's receptive field ask for, 0.125 to 0.5.
+        What the user asked for; by default the card's ``config: deepbio: tile: overlap``, or what its ``shared``
+        (pixels that neighbours have in common at least) is of the tile, else what the output's halo or the
+        network's receptive field ask for, 0.125 to 0.5.
     """
     axes = card.input.spatial
     if overlap is None:
@@ -113,13 +115,7 @@ def plan_for(
         fixed=[axis.size for axis in axes],
         spread=_card_word(card, "spread", SPREADS),
     )
-    plan = replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
-    if plan.pad != "zero" and any(starts[0] < 0 < len(starts) - 1 for starts in plan.starts):
-        raise CardError(
-            f"The card '{card.name}' has tiles with spread 'cellpose', which reach beyond the image, and pad "
-            f"{plan.pad!r}; expected pad 'zero'."
-        )
-    return plan
+    return replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
@@ -156,9 +152,16 @@ def _card_word(card: ModelCard, name: str, known: Sequence[str]) -> str:
 
 def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float:
     """The overlap that the card asks for, as a fraction of the tile."""
-    said = card.deepbio.get("tile", {}).get("overlap")
-    if said is not None:
-        return float(said)
+    said = card.deepbio.get("tile", {})
+    if said.get("overlap") is not None:
+        return float(said["overlap"])
+    shared = said.get("shared")
+    if shared is not None:
+        if type(shared) is not int or shared < 0:
+            raise CardError(
+                f"The card '{card.name}' has a tile with shared {shared!r}; expected a number of pixels."
+            )
+        return min(_MOST_SHARED, shared / min(tile))
     halo = max((2 * axis.halo / t for axis, t in zip(card.output.spatial, tile, strict=True)), default=0.0)
     field = card.deepbio.get("network", {}).get("receptive_field", ())
     reach = max((r / _EFFECTIVE / t for r, t in zip(field, tile, strict=False)), default=0.0)

@@ -166,23 +166,25 @@ class _Reader:
             strip = self._read(index[:-1])
             start = plan.starts[-1][index[-1]]
             low, high = _inside(start, plan.tile[-1], plan.shape[-1])
+            starts = [each[i] for each, i in zip(plan.starts, index, strict=True)]
             if plan.pad == "zero":
-                self._fill_with_zeros(slot, strip[..., low:high], index)
+                self._fill_with_zeros(slot, strip[..., low:high], starts)
             else:
-                self._fill_by_repetition(slot, strip[..., low:high])
+                self._fill_by_repetition(slot, strip[..., low:high], starts)
         return self._buffer[: len(tiles)]
 
-    def _fill_by_repetition(self, slot: np.ndarray, part: np.ndarray) -> None:
+    def _fill_by_repetition(self, slot: np.ndarray, part: np.ndarray, starts: Sequence[int]) -> None:
         plan = self._plan
         repeated = _reflected if plan.pad == "reflect" else _held
-        for axis, (n, size, starts) in enumerate(zip(plan.shape, plan.tile, plan.starts, strict=True)):
-            if starts[0] < 0 or size > n:
-                part = part.take(repeated(starts[0], size, n), axis=axis + 1)
+        for axis, (n, size, start) in enumerate(zip(plan.shape, plan.tile, starts, strict=True)):
+            if start < 0 or start + size > n:
+                part = part.take(repeated(start, size, n) - max(start, 0), axis=axis + 1)
         slot[...] = part
 
-    def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray, index: tuple[int, ...]) -> None:
-        before = [max(-starts[i], 0) for i, starts in zip(index, self._plan.starts, strict=True)]
-        inner = [slice(first, first + n) for first, n in zip(before, part.shape[1:], strict=True)]
+    def _fill_with_zeros(self, slot: np.ndarray, part: np.ndarray, starts: Sequence[int]) -> None:
+        inner = [
+            slice(max(-start, 0), max(-start, 0) + n) for start, n in zip(starts, part.shape[1:], strict=True)
+        ]
         if part.shape != slot.shape:
             slot[...] = 0
         slot[(slice(None), *inner)] = part
@@ -241,8 +243,8 @@ class _Band:
                 offset = self.base if axis == 0 else 0
                 outer.append(slice(low - offset, high - offset))
                 if len(plan.starts[axis]) > 1 and self._weights:  # else the weight is one
-                    own = self._weights[axis][i][inner[-1]]
-                    weights.append(own.reshape(-1, *(1,) * (len(index) - 1 - axis)))
+                    weight = self._weights[axis][i][inner[-1]]
+                    weights.append(weight.reshape(-1, *(1,) * (len(index) - 1 - axis)))
             if plan.blend == "floored" and plan.count > 1:
                 own = floored_weights(plan, index)[tuple(inner[1:])]
                 weights.append(scores.new_tensor(own) if self._on_device else own)

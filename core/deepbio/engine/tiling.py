@@ -24,8 +24,8 @@ from deepbio.errors import OptionError
 __all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
 
 PADDINGS = ("reflect", "zero", "edge")
-BLENDS = ("gaussian", "constant", "floored", "nnunet", "cellpose")
-SPREADS = ("even", "stride", "cellpose")
+BLENDS = ("gaussian", "constant", "floored", "nnunet", "cellpose", "nearest")
+SPREADS = ("even", "stride", "cellpose", "aligned")
 _FLOOR = 1e-3
 _MARGIN = 8  # pixels of padding that Cellpose has on each side, at the least
 _TAPER, _SOFT, _TAPERED = (
@@ -55,11 +55,11 @@ class TilePlan:
     pad : {"reflect", "zero", "edge"}
         What an image is padded with where it is smaller than the tile: itself, mirrored, zeros (which
         come after the normalisation), or its last pixels.
-    blend : {"gaussian", "constant", "floored", "nnunet", "cellpose"}
+    blend : {"gaussian", "constant", "floored", "nnunet", "cellpose", "nearest"}
         How tiles are weighted where they overlap: less towards their edges, all alike, less towards their
         edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), as the first but
-        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, or nearly alike but for 20 pixels at
-        the edges, as Cellpose does.
+        highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, nearly alike but for 20 pixels at
+        the edges, as Cellpose does, or not at all: each pixel is that of the tile whose middle is nearest.
 
     Examples
     --------
@@ -84,8 +84,8 @@ class TilePlan:
     @property
     def padded(self) -> tuple[int, ...]:
         """Size of the image with the padding that the tiles need."""
-        each = zip(self.tile, self.starts, strict=True)
-        return tuple(starts[-1] + tile - starts[0] for tile, starts in each)
+        axes = zip(self.shape, self.tile, self.starts, strict=True)
+        return tuple(max(n, starts[-1] + size) - min(starts[0], 0) for n, size, starts in axes)
 
     def batches(self, row: int) -> Iterator[list[tuple[int, ...]]]:
         """Indices (one per axis) of the tiles of a row along the first axis, in batches.
@@ -133,10 +133,12 @@ def plan_tiles(
         By default the step itself.
     fixed : sequence of (int or None), optional
         The only size that the network takes along an axis, or None.
-    spread : {"even", "stride", "cellpose"}
+    spread : {"even", "stride", "cellpose", "aligned"}
         ``"stride"`` moves on by the tile without the overlap, and only the last tile back to the edge.
         ``"cellpose"`` pads the image by 8 pixels and more on each side to a multiple of twice that, and cuts that
-        into tiles of the size that is asked for, evenly spread.
+        into tiles of the size that is asked for, evenly spread. ``"aligned"``
+        begins at the image's first pixel and moves on by multiples of `multiple_of`; what is missing is padded
+        behind the image's end. So a network with poolings cuts the same blocks out of tiles as out of the whole.
 
     Returns
     -------
@@ -167,14 +169,14 @@ def plan_tiles(
         cuts = [_cut_as_cellpose(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
     else:
         cuts = [
-            _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), strides=spread == "stride")
+            _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), spread)
             for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
         ]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
 def _cut_axis(
-    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], *, strides: bool = False
+    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], spread: str
 ) -> tuple[int, tuple[int, ...]]:
     """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
     minimum, step = sizes
@@ -185,10 +187,12 @@ def _cut_axis(
     largest = fixed or max(minimum, minimum + (tile - minimum) // step * step)
     if n <= largest:
         size = fixed or at_least(n)
-        return size, (-((size - n) // 2),)
+        return size, (0 if spread == "aligned" else -((size - n) // 2),)
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
-    if strides:
+    if spread == "aligned":
+        return largest, _aligned(n, largest, overlap, step)
+    if spread == "stride":
         return largest, tuple(min(stride * i, n - largest) for i in range(count))
     size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
     return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
@@ -211,6 +215,14 @@ def _cut_as_cellpose(n: int, tile: int, overlap: float) -> tuple[int, tuple[int,
     count = math.ceil((1 + 2 * min(max(overlap, 0.05), 0.5)) * padded / size)
     starts = np.linspace(0, padded - size, count).astype(int)
     return size, tuple(int(start) - before for start in starts)
+
+
+def _aligned(n: int, size: int, overlap: float, step: int) -> tuple[int, ...]:
+    """Starts at multiples of a step, spread evenly, of tiles that overlap at least so much and reach the end."""
+    stride = max(1, int(size * (1 - overlap)) // step)
+    last = math.ceil((n - size) / step)
+    count = math.ceil(last / stride) + 1
+    return tuple(last * i // (count - 1) * step for i in range(count))
 
 
 def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
@@ -241,6 +253,8 @@ def blending_weights(plan: TilePlan) -> tuple[tuple[np.ndarray, ...], ...]:
 def _axis_weights(size: int, starts: tuple[int, ...], blend: str) -> tuple[np.ndarray, ...]:
     if len(starts) == 1:
         return (np.ones(size, np.float32),)
+    if blend == "nearest":
+        return _nearest_weights(size, starts)
     window = _window(size) if blend == "gaussian" else np.ones(size)
     if blend == "nnunet":
         window = _window(size, size // 2)
@@ -258,6 +272,17 @@ def _tapered(size: int) -> np.ndarray:
     whole = max(size, _TAPERED)
     away = np.abs(np.arange(size) + (whole // 2 - size // 2) - (whole - 1) / 2)
     return np.asarray(1 / (1 + np.exp((away - (whole / 2 - _TAPER)) / _SOFT)))
+
+
+def _nearest_weights(size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """Ones and zeros: the next tile takes over in the middle of what it shares with the one before."""
+    changes = [starts[0], *((a + size + b) // 2 for a, b in itertools.pairwise(starts)), starts[-1] + size]
+    weights = []
+    for start, first, last in zip(starts, changes, changes[1:], strict=False):
+        weight = np.zeros(size, np.float32)
+        weight[first - start : last - start] = 1
+        weights.append(weight)
+    return tuple(weights)
 
 
 def _window(size: int, centre: float | None = None) -> np.ndarray:

@@ -22,7 +22,7 @@ from deepbio.metrics import IOU_THRESHOLDS, dice, match_objects, surface_distanc
 from deepbio.metrics.overlap import present_labels
 from deepbio.metrics.tracks import TrackScore, score_tracks
 from deepbio.options import RunOptions
-from deepbio.tasks.decode import decoder_of
+from deepbio.tasks.decoder import decoder_of
 
 if TYPE_CHECKING:
     from deepbio.cases import Case

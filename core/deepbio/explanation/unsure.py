@@ -27,7 +27,7 @@ from deepbio.library import ModelCard
 from deepbio.options import UNCERTAINTY, RunOptions
 from deepbio.predict import Model, load_model
 from deepbio.tasks import Result
-from deepbio.tasks.decode import decoder_of
+from deepbio.tasks.decoder import decoder_of
 from deepbio.tasks.frames import Frame, split_frames
 from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.placed import spec_for

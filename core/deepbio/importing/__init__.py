@@ -1,4 +1,4 @@
-"""Models that other programs trained: nnU-Net's folders and MONAI's bundles become packages of ours.
+"""Models that other programs trained: those of nnU-Net, StarDist and MONAI become packages of ours.
 
 BioImage.IO packages need no importer: :mod:`deepbio.library` reads them as they are.
 """

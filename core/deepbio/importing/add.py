@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from deepbio.errors import CardError, MissingPackage
@@ -13,6 +14,7 @@ from deepbio.importing.cellpose import find_own_file, is_cellpose
 from deepbio.importing.choice import ImportChoice
 from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
 from deepbio.importing.nnunet import find_trainings, unpack_trainings
+from deepbio.importing.stardist import find_stardist, is_stardist, unpack_stardist
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
 from deepbio.library.card import CARD_NAMES
@@ -36,10 +38,10 @@ def add_model(
     ----------
     source : str or Path
         A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
-        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), or a bundle of MONAI that
-        segments; or the file of a network of Cellpose (versions 1 to 3). All but the first become a package first,
-        which needs torch; nothing in them is executed, but for the network itself where a bundle brings it as
-        TorchScript.
+        ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), a bundle of MONAI that
+        segments, or a 2D model of StarDist (its folder or export); or the file of a network of Cellpose (versions 1 to
+        3). All but the first become a package first, which needs torch; nothing in them is executed, but for the
+        network itself where a bundle brings it as TorchScript.
     name : str, optional
         Name to give it; by default made from its own.
     replace : bool
@@ -62,8 +64,8 @@ def add_model(
     OutputError
         If the library cannot be written.
     MissingPackage
-        If a model of others is added and torch is not installed, or a bundle whose network MONAI has to build
-        and MONAI is not.
+        If a model of others is added and torch is not installed, a bundle whose network MONAI has to build and
+        MONAI is not, or a model of StarDist and h5py is not.
     """
     path, choice = Path(source), choice or ImportChoice()
     write: Write | None = None
@@ -76,6 +78,9 @@ def add_model(
     elif is_cellpose(path):
         _check_choice(path, choice, "a model of Cellpose", ())
         write = _write_cellpose
+    elif is_stardist(path):
+        _check_choice(path, choice, "a model of StarDist", ())
+        write = _write_stardist
     if write is None:
         own = None if path.exists() else find_own_file(str(source))
         if own is not None:
@@ -132,6 +137,18 @@ def _write_cellpose(path: Path, scratch: Path, _choice: ImportChoice) -> ModelCa
         raise MissingPackage("torch", "Importing a model of Cellpose", "train") from error
 
     return write_cellpose_package(path, scratch)
+
+
+def _write_stardist(path: Path, scratch: Path, _choice: ImportChoice) -> ModelCard:
+    for package in ("h5py", "torch"):
+        if find_spec(package) is None:
+            raise MissingPackage(package, "Importing a model of StarDist", "stardist")
+    from deepbio.importing.stardist_package import write_stardist_package
+
+    folder = _unpacked(path, scratch, unpack_stardist)
+    found = find_stardist(folder, path)
+    called = path.stem if found.parent == folder and path.is_file() else found.parent.resolve().name
+    return write_stardist_package(found, called, scratch)
 
 
 def _unpacked(path: Path, scratch: Path, unpack: Callable[[Path, Path], None]) -> Path:

@@ -30,6 +30,12 @@ def _style_unet(**arguments: Any) -> nn.Module:
     return StyleUNet(**arguments)
 
 
+def _star_unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.star import StarUNet
+
+    return StarUNet(**arguments)
+
+
 def _ensemble(**arguments: Any) -> nn.Module:
     from deepbio.networks.ensemble import Ensemble
 
@@ -111,6 +117,7 @@ def _patch_discriminator(**arguments: Any) -> nn.Module:
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
     "style_unet": _style_unet,
+    "star_unet": _star_unet,
     "ensemble": _ensemble,
     "sequence_unet": _sequence_unet,
     "sequence_classifier": _sequence_classifier,

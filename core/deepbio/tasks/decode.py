@@ -9,7 +9,8 @@ depth, and one offset per axis. Two ways lead from them to objects, each in one 
   the smoothed votes are the centres, and a pixel belongs to the peak nearest to its vote
   (a Hough transform, as in Neven et al., CVPR 2019, doi:10.1109/CVPR.2019.00904).
 
-Networks of others come with ways of their own: ``flows`` as Cellpose has them (:mod:`deepbio.tasks.flows`).
+Networks of others come with ways of their own: ``flows`` as Cellpose has them (:mod:`deepbio.tasks.flows`), and
+``stars``, which takes the most probable of polygons that overlap, as StarDist does (:mod:`deepbio.tasks.stars`).
 
 All look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
 that much give the objects of the whole image.
@@ -18,201 +19,21 @@ that much give the objects of the whole image.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-from deepbio.errors import CardError, InputMismatch
-from deepbio.library import ModelCard
-from deepbio.options import RunOptions
+from deepbio.tasks.decoder import FIRST_OFFSET, Decoder
 from deepbio.tasks.flows import split_flows
 from deepbio.tasks.flows3d import split_flows_3d
+from deepbio.tasks.stars import split_stars
 
-__all__ = [
-    "METHODS",
-    "OFFSET_UNIT",
-    "Decoder",
-    "decode",
-    "decoder_of",
-    "keep_largest",
-    "regions_of",
-    "split_objects",
-]
+__all__ = ["OFFSET_UNIT", "decode", "keep_largest", "regions_of", "split_objects"]
 
 OFFSET_UNIT = 16.0
 """Pixels per unit of the offset channels: keeps their values near those of the others."""
-
-_FIRST_OFFSET = 2
-"""Channel: after foreground and depth."""
-
-METHODS = ("watershed", "votes", "flows", "threshold", "classes", "regions")
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """How scores become labels; stands on the card under ``decode``.
-
-    Attributes
-    ----------
-    method : {"watershed", "votes", "flows", "threshold", "classes", "regions"}
-        For instances one of the first three; "threshold" makes connected components of channel 0;
-        "classes" takes the channel with the highest score (0 is background); "regions" asks each channel for
-        itself, and those that come later lie over the others.
-    threshold : float
-        Probability from which a pixel is foreground.
-    seed : float
-        Depth from which a pixel belongs to an object's core (watershed).
-    smoothing : float
-        Standard deviation in pixels of the Gaussian that smooths depth or votes.
-    peak : float
-        Least height of a centre, in smoothed votes per pixel (votes).
-    separation : int
-        Centres are highest within so many pixels (votes).
-    min_size : int
-        Objects with fewer pixels are dropped.
-    reach : int
-        Largest extent in pixels of an object for which windows agree with the whole.
-    logits : bool
-        Whether channel 0 (of flows the last, of regions all channels) is before the sigmoid; else it is a probability.
-    largest : tuple of int
-        Classes of which only the largest connected component is kept (classes).
-    regions : tuple of int
-        Label of each channel (regions).
-    steps : int
-        How often a pixel moves on, on the network's grid (flows).
-    error : float
-        Largest mean squared difference between an object's flows and those of its shape (flows); 0 for any.
-    share : float
-        Objects with more than this part of the image's pixels are dropped; 0 for none (flows).
-    """
-
-    method: str = "watershed"
-    threshold: float = 0.5
-    seed: float = 0.6
-    smoothing: float = 0.7
-    peak: float = 2.0
-    separation: int = 2
-    min_size: int = 12
-    reach: int = 128
-    logits: bool = True
-    largest: tuple[int, ...] = ()
-    regions: tuple[int, ...] = ()
-    steps: int = 200
-    error: float = 0.4
-    share: float = 0.0
-
-    @classmethod
-    def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
-        """Read the card's entries.
-
-        Raises
-        ------
-        CardError
-            For an unknown method or entry, or `largest` or `regions` that are no lists of classes.
-        """
-        known = {field.name for field in fields(cls)}
-        unknown = set(entries) - known
-        if unknown or entries.get("method", "watershed") not in METHODS:
-            raise CardError(
-                f"The card's 'decode' has {dict(entries)}; "
-                f"known are the entries {sorted(known)} and the methods {METHODS}."
-            )
-        lists = {}
-        for name, method in (("largest", "classes"), ("regions", "regions")):
-            found = entries.get(name, ())
-            listed = isinstance(found, (list, tuple)) and all(type(k) is int and k > 0 for k in found)
-            if not listed or (found and entries.get("method") != method):
-                raise CardError(
-                    f"The card's 'decode' has {name} {found!r} and the method {entries.get('method')!r}; "
-                    f"expected a list of classes (from 1) and the method {method!r}."
-                )
-            lists[name] = tuple(found)
-        if entries.get("method") == "regions" and not lists["regions"]:
-            raise CardError(
-                "The card's 'decode' has the method 'regions' without regions: a label for each channel."
-            )
-        return cls(**{**entries, **lists})
-
-    @property
-    def instances(self) -> bool:
-        """Whether labels are objects rather than classes."""
-        return self.method not in ("classes", "regions")
-
-    @property
-    def by_seeds(self) -> bool:
-        """Whether objects grow from seeds, whose distances are in pixels of the network's grid."""
-        return self.method in ("watershed", "votes")
-
-    def offsets(self, dims: int) -> dict[int, int]:
-        """The channels that are offsets or flows, and the spatial axis of each.
-
-        Examples
-        --------
-        >>> [Decoder(method).offsets(2) for method in ("votes", "flows", "classes")]
-        [{2: 0, 3: 1}, {0: 0, 1: 1}, {}]
-        """
-        if self.method == "flows":
-            return {axis: axis for axis in range(dims)}
-        return {_FIRST_OFFSET + axis: axis for axis in range(dims)} if self.by_seeds else {}
-
-    def keeps(self, area: np.ndarray, size: int) -> np.ndarray:
-        """Which labels (by number; 0 is background) are neither too small nor too large.
-
-        Parameters
-        ----------
-        area : ndarray of int, shape (labels + 1,)
-            Pixels of each.
-        size : int
-            Pixels of the image.
-        """
-        kept = area >= max(self.min_size, 1)
-        if self.share > 0:
-            kept &= area <= self.share * size
-        kept[0] = False
-        return np.asarray(kept)
-
-    def replace(self, **changes: Any) -> Decoder:
-        """Return a copy with some entries changed."""
-        return replace(self, **changes)
-
-
-def decoder_of(card: ModelCard, options: RunOptions) -> Decoder | None:
-    """How this card's scores become labels; None where nobody can say.
-
-    A foreign card with one output channel is read as a probability of foreground.
-
-    Raises
-    ------
-    InputMismatch
-        If there is an option for another way.
-    """
-    entries = card.deepbio.get("decode")
-    if entries is not None:
-        decoder = Decoder.from_card(entries)
-    elif len(card.output.channels) <= 1:
-        squashed = any(step.id == "sigmoid" for step in card.output.steps)
-        decoder = Decoder("threshold", logits=not squashed and not _is_probability(card))
-    else:
-        return None
-    if options.flow_threshold is not None and decoder.method != "flows":
-        raise InputMismatch(
-            f"The model '{card.name}' finds objects by {decoder.method!r}, not by flows.",
-            "Leave 'flow_threshold' out.",
-        )
-    changes = {
-        "threshold": options.threshold,
-        "min_size": options.min_size,
-        "error": options.flow_threshold,
-    }
-    return decoder.replace(**{name: value for name, value in changes.items() if value is not None})
-
-
-def _is_probability(card: ModelCard) -> bool:
-    return "prob" in (card.output.id + card.output.description).lower()
 
 
 def decode(scores: np.ndarray, decoder: Decoder) -> np.ndarray:
@@ -315,7 +136,7 @@ def _extent(labels: np.ndarray, value: int) -> tuple[slice, ...] | None:
 
 
 def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
-    """Objects of a window, small ones included, and where each has its seed.
+    """Objects of a window, small ones included, and where each has its seed (of stars: the centre).
 
     Parameters
     ----------
@@ -334,6 +155,9 @@ def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.
     """
     if decoder.method == "flows":
         return _by_flows(scores[:-1], _foreground(scores[-1], decoder), decoder)
+    if decoder.method == "stars":
+        step_y, step_x = decoder.grid
+        return split_stars(scores[:, ::step_y, ::step_x], decoder, scores.shape[1:])
     foreground = _foreground(scores[0], decoder)
     if decoder.method == "threshold":
         labels, count = ndimage.label(foreground)
@@ -409,6 +233,6 @@ def _vote(scores: np.ndarray, foreground: np.ndarray, pixels: np.ndarray) -> np.
     for axis, (at, size) in enumerate(
         zip(np.unravel_index(pixels, foreground.shape), foreground.shape, strict=True)
     ):
-        offset = scores[2 + axis].ravel()[pixels] * OFFSET_UNIT
+        offset = scores[FIRST_OFFSET + axis].ravel()[pixels] * OFFSET_UNIT
         places.append(np.clip(np.rint(at + offset), 0, size - 1).astype(np.int64))
     return np.asarray(np.ravel_multi_index(places, foreground.shape))

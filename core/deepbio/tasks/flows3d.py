@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepbio.tasks.flows import FLOW_UNIT, fill_holes, follow, gather_ends, in_order
+from deepbio.tasks.flow_errors import FLOW_UNIT
+from deepbio.tasks.flows import fill_holes, follow, gather_ends, in_order
 
 __all__ = ["follow_flows_3d", "split_flows_3d"]
 

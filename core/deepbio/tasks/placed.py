@@ -15,7 +15,8 @@ from deepbio.errors import CardError
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import ArrayLike, Grid
 from deepbio.library import ModelCard
-from deepbio.tasks.decode import Decoder, keep_largest
+from deepbio.tasks.decode import keep_largest
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 

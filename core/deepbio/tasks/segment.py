@@ -19,7 +19,7 @@ from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.decode import Decoder, decoder_of
+from deepbio.tasks.decoder import Decoder, decoder_of
 from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames, stack_of
 from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.link import link_objects

@@ -22,7 +22,7 @@ from deepbio.library.following import Following, check_sequence
 from deepbio.options import RunOptions
 from deepbio.tasks.carry import Carrier, can_carry
 from deepbio.tasks.curve import volume_curve
-from deepbio.tasks.decode import Decoder
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid, split_frames
 from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.placed import Placed, place_frame, spec_for

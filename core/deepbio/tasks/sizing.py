@@ -14,7 +14,7 @@ from deepbio.events import Listener, Notice
 from deepbio.image import Grid, Image
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
-from deepbio.tasks.decode import Decoder
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.frames import Frame, frame_grid
 from deepbio.tasks.sizes import Estimate, Sizes, Window, diameters_of, is_small, sample_windows
 

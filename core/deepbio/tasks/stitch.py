@@ -15,11 +15,14 @@ import numpy as np
 from scipy import ndimage
 
 from deepbio.events import Listener, Stage, silent
-from deepbio.tasks.decode import Decoder, keep_largest, regions_of, split_objects
+from deepbio.tasks.decode import keep_largest, regions_of, split_objects
+from deepbio.tasks.decoder import Decoder
+from deepbio.tasks.stars import split_stars
 
 __all__ = ["label_bands"]
 
 _WINDOW_PIXELS = 2**23
+_SHARE = 1 / 4  # of these pixels in windows of stars, whose scores have a channel for each ray
 _MARGIN = 16  # beyond an object's reach: smoothing, and its neighbours' rims
 
 Bands = Iterable[tuple[int, int, np.ndarray]]
@@ -67,7 +70,7 @@ def label_bands(
         return _label_components(bands, decoder, out)
     if decoder.method == "flows" and out.ndim == 3:  # there places are counted by the whole stack
         window_pixels = math.inf
-    stitcher = _Stitcher(decoder, out, window_pixels)
+    stitcher = (_StarStitcher if decoder.method == "stars" else _Stitcher)(decoder, out, window_pixels)
     stage: Stage | None = None
     for start, stop, scores in bands:
         stage = stage or Stage(listener, "instances", out.shape[0], item)
@@ -122,8 +125,7 @@ class _Stitcher:
         """Label the rows from those done up to `core_stop`, looking a margin further."""
         first = max(self._done - self._margin, 0)
         last = min(core_stop + self._margin, self._out.shape[0])
-        window = self._window(first, last)
-        labels, anchors = split_objects(window, self._decoder)
+        first, labels, anchors = self._split(first, last)
         anchors = anchors + first * math.prod(self._out.shape[1:])
         core = labels[self._done - first : core_stop - first]
         present = np.flatnonzero(np.bincount(core.ravel(), minlength=1))
@@ -136,6 +138,10 @@ class _Stitcher:
         self._area = area
         self._out[self._done : core_stop] = numbered
         self._done = core_stop
+
+    def _split(self, first: int, last: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """Objects of these rows, and the first of them."""
+        return first, *split_objects(self._window(first, last), self._decoder)
 
     def _window(self, first: int, last: int) -> np.ndarray:
         """Scores of these rows; bands that no later window needs are let go."""
@@ -159,3 +165,30 @@ class _Stitcher:
         for start in range(0, self._out.shape[0], rows):
             self._out[start : start + rows] = lut[self._out[start : start + rows]]
         return int(new.max(initial=0))
+
+
+class _StarStitcher(_Stitcher):
+    """Keeps the scores at the places of a network's grid only; they have a channel for each ray."""
+
+    def __init__(self, decoder: Decoder, out: Any, window_pixels: float) -> None:
+        self._step, self._divisor = decoder.grid, decoder.divisor[0]
+        super().__init__(decoder, out, window_pixels * math.prod(decoder.grid) * _SHARE)
+
+    def add(self, start: int, stop: int, scores: np.ndarray) -> int:
+        step = self._step[0]
+        return super().add(start, stop, scores[:, -start % step :: step, :: self._step[1]].copy())
+
+    def _split(self, first: int, last: int) -> tuple[int, np.ndarray, np.ndarray]:
+        first -= first % self._divisor
+        shape = (last - first, self._out.shape[1])
+        return first, *split_stars(self._window(first, last), self._decoder, shape, first)
+
+    def _window(self, first: int, last: int) -> np.ndarray:
+        """Scores of the places in these rows; bands that no later window needs are let go."""
+        self._bands = [band for band in self._bands if band[1] > first]
+        step, parts = self._step[0], []
+        for start, stop, scores in self._bands:
+            begin, end = (-(-row // step) for row in (max(start, first), min(stop, last)))
+            before = -(-start // step)
+            parts.append(scores[:, begin - before : max(end - before, 0)])
+        return np.concatenate(parts, axis=1)

@@ -12,7 +12,8 @@ from deepbio.errors import InputMismatch
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
 from deepbio.tasks.carry import Carrier
-from deepbio.tasks.decode import Decoder, decode
+from deepbio.tasks.decode import decode
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.result import Result
 from deepbio.tasks.sequence import following_of
 from deepbio.tasks.temporal import softmax

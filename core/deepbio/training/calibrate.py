@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from deepbio.metrics import IOU_THRESHOLDS, average_precision, dice
-from deepbio.tasks.decode import Decoder, decode, keep_largest
+from deepbio.tasks.decode import decode, keep_largest
+from deepbio.tasks.decoder import Decoder
 
 __all__ = ["Calibration", "choose_decoder", "choose_largest", "largest_of"]
 

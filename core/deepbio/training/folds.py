@@ -14,7 +14,7 @@ from deepbio.errors import OptionError, WeightsError
 from deepbio.library.card import ModelCard, read_card
 from deepbio.library.package import write_package
 from deepbio.networks.ensemble import Ensemble
-from deepbio.tasks.decode import Decoder
+from deepbio.tasks.decoder import Decoder
 from deepbio.training.calibrate import largest_of
 from deepbio.training.description import Description
 from deepbio.training.package import package_content

@@ -15,7 +15,7 @@ from deepbio.library.card import Step, steps_of
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.ensemble import Ensemble
 from deepbio.networks.unet import UNet, fold_norms
-from deepbio.tasks.decode import Decoder
+from deepbio.tasks.decoder import Decoder
 from deepbio.training.description import Description
 from deepbio.training.packaging import folded_arguments, input_names, middle_of
 from deepbio.training.plan import Plan

@@ -15,7 +15,8 @@ from deepbio.engine.slabs import ArraySource, predict_slabs
 from deepbio.engine.tiling import plan_tiles
 from deepbio.image import ArrayLike
 from deepbio.metrics import average_precision, dice
-from deepbio.tasks.decode import Decoder, decode
+from deepbio.tasks.decode import decode
+from deepbio.tasks.decoder import Decoder
 from deepbio.training.plan import Plan
 from deepbio.training.volumes import Volume, Volumes
 

@@ -154,7 +154,7 @@ class Runs:
 def _are_objects(result: Result, card: ModelCard, options: RunOptions) -> bool:
     """Whether labels are objects, and not classes."""
     if card.task in ("", "segment"):
-        from deepbio.tasks.decode import decoder_of
+        from deepbio.tasks.decoder import decoder_of
 
         decoder = decoder_of(card, options)
         return decoder is not None and decoder.instances

@@ -57,6 +57,8 @@ def test_a_card_with_a_tile_of_other_axes_is_wrong(plain_card):
         ({}, 0.4, 0.4),
         ({"tile": {"overlap": 0.25}}, None, 0.25),
         ({"tile": {"overlap": 0.25}}, 0.0, 0.0),
+        ({"tile": {"shared": 128}}, None, 0.25),
+        ({"tile": {"shared": 600}}, None, 0.75),
         ({"halo": 48}, None, 0.1875),  # 2 * 48 of 512 pixels
         ({"halo": 400}, None, 0.5),
         ({"network": {"receptive_field": [384, 384]}}, None, 0.25),  # a third of it
@@ -101,6 +103,7 @@ def test_a_tile_that_the_card_fixes_is_kept_whatever_the_image_and_the_memory(pl
     [
         ({"size": [32, 32], "fixed": "yes"}, "fixed 'yes'"),
         ({"fixed": True}, "with a size"),
+        ({"shared": "all"}, "shared 'all'; expected a number of pixels"),
         ({"size": [32, 32], "pad": "wrap"}, "pad 'wrap'; expected one of reflect, zero"),
     ],
 )

@@ -287,3 +287,34 @@ def test_tiles_that_reach_beyond_the_image(fake, shape):
     assert (corner[:, : before[0]] == 0).all()
     assert (corner[:, :, : before[1]] == 0).all()
     assert (corner[:, before[0] : before[0] + shape[0], before[1] : before[1] + shape[1]] >= 1).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (40, 33), (61, 90), (7, 21, 50)])
+@pytest.mark.parametrize("pad", ["reflect", "edge", "zero"])
+@pytest.mark.parametrize("blend", ["nearest", "gaussian"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_aligned_tiles_give_the_identity_back(fake, shape, pad, blend, batch):
+    image = phantom((2,), shape)
+    axes = len(shape)
+    plan = plan_tiles(
+        shape, tile=(24,) * axes, overlap=0.4, multiple_of=(4,) * axes, batch=batch, spread="aligned"
+    )
+    scores = predict_scores(ArraySource(image), fake("identity"), replace(plan, pad=pad, blend=blend))
+    np.testing.assert_allclose(scores, image, rtol=0, atol=0 if blend == "nearest" else 1e-6)
+
+
+def test_aligned_tiles_are_padded_behind_the_end_as_numpy_pads(fake):
+    image = phantom((1,), (30, 5))
+    runtime, seen = fake("identity"), []
+    plan = plan_tiles((30, 5), tile=(16, 16), overlap=0.5, multiple_of=(8, 8), spread="aligned")
+
+    def recorded(tiles):
+        seen.append(tiles[0].copy())
+        return runtime(tiles)
+
+    recorded.device = runtime.device
+    predict_scores(ArraySource(image), recorded, replace(plan, blend="nearest"))
+    whole = np.pad(image, ((0, 0), (0, 2), (0, 3)), "reflect")
+    assert plan.starts == ((0, 8, 16), (0,))
+    for tile, start in zip(seen, plan.starts[0], strict=True):
+        np.testing.assert_array_equal(tile, whole[:, start : start + 16])

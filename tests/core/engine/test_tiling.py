@@ -115,6 +115,30 @@ def test_tiles_with_a_stride_move_on_by_it_and_the_last_one_back_to_the_edge(n, 
     assert plan.starts == (starts,)
 
 
+@pytest.mark.parametrize(
+    ("n", "starts"),
+    [(5, (0,)), (64, (0,)), (65, (0, 8)), (200, (0, 24, 48, 80, 104, 136))],
+)
+def test_aligned_tiles_begin_at_multiples_of_the_step_and_reach_the_end(n, starts):
+    plan = plan_tiles((n,), tile=(64,), overlap=0.4, multiple_of=(8,), spread="aligned")
+    assert plan.starts == (starts,)
+    assert all(64 - (b - a) >= 0.4 * 64 for a, b in pairwise(starts))
+    assert n <= plan.padded[0] < n + 8  # padded behind the end only
+
+
+def test_nearest_weights_are_those_of_the_tile_whose_middle_is_nearest():
+    plan = replace(
+        plan_tiles((29,), tile=(16,), overlap=0.5, multiple_of=(4,), spread="aligned"), blend="nearest"
+    )
+    assert plan.starts == ((0, 8, 16),)
+    weights = blending_weights(plan)[0]
+    owned = np.zeros((3, plan.padded[0]))
+    for row, start, weight in zip(owned, plan.starts[0], weights, strict=True):
+        row[start : start + 16] = weight
+    assert owned.sum(0)[:29].tolist() == [1] * 29
+    assert owned[:, :29].argmax(0).tolist() == [0] * 12 + [1] * 8 + [2] * 9
+
+
 def test_constant_weights_are_the_mean_of_the_tiles():
     plan = replace(plan_tiles((7,), tile=(4,), overlap=0.5, minimum=(4,), spread="stride"), blend="constant")
     first, second, last = blending_weights(plan)[0]

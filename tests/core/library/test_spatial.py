@@ -30,7 +30,7 @@ BAD = [
     ({"grid": {"orientation": "SA"}}, "orientation 'SA'"),
     ({"grid": {"orientation": ["S", "A", "R"]}}, "orientation"),
     ({"grid": {"crop": "body"}}, "crop 'body'; expected 'nonzero' or 'positive'"),
-    ({"grid": {"interpolation": "linear"}}, "interpolation 'linear'; expected 'nnunet' or 'monai'"),
+    ({"grid": {"interpolation": "cubic"}}, "interpolation 'cubic'; expected 'nnunet' or 'monai' or 'linear'"),
     ({"grid": {"inside": "nonzero"}}, "inside, which needs interpolation"),
     ({"grid": {"interpolation": "nnunet", "back": "nearest"}}, "back, which needs interpolation 'monai'"),
     ({"mirror": [3]}, r"mirror is \[3\]; expected different axes, 0 to 2"),

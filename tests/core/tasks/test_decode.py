@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from deepbio.errors import CardError
 from deepbio.metrics import average_precision
-from deepbio.tasks.decode import Decoder, decode, keep_largest, split_objects
+from deepbio.tasks.decode import decode, keep_largest, split_objects
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.stitch import label_bands
 
 from .scenes import perfect_scores, touching_discs

@@ -5,8 +5,10 @@ import pytest
 from scipy import ndimage
 
 from deepbio.errors import CardError
-from deepbio.tasks.decode import Decoder, decode, split_objects
-from deepbio.tasks.flows import FLOW_UNIT, fill_holes, flow_errors, follow_flows, gather_ends
+from deepbio.tasks.decode import decode, split_objects
+from deepbio.tasks.decoder import Decoder
+from deepbio.tasks.flow_errors import FLOW_UNIT, flow_errors
+from deepbio.tasks.flows import fill_holes, follow_flows, gather_ends
 from deepbio.tasks.stitch import label_bands
 
 from .scenes import touching_discs

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from deepbio.tasks.decode import Decoder, decode
-from deepbio.tasks.flows import FLOW_UNIT
+from deepbio.tasks.decode import decode
+from deepbio.tasks.decoder import Decoder
+from deepbio.tasks.flow_errors import FLOW_UNIT
 from deepbio.tasks.flows3d import follow_flows_3d
 from deepbio.tasks.stitch import label_bands
 

@@ -14,7 +14,8 @@ from deepbio.io import read, read_labels, write
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run
 from deepbio.tasks import placed as module
-from deepbio.tasks.decode import Decoder, decode
+from deepbio.tasks.decode import decode
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.placed import Placed, place_frame
 from tests.core.engine.grids import GRIDS, sphere
 

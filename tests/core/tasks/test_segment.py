@@ -11,7 +11,7 @@ from deepbio.image import RGB, Grid, Image
 from deepbio.options import RunOptions
 from deepbio.predict import load_model, run
 from deepbio.tasks import storage
-from deepbio.tasks.decode import Decoder, decoder_of
+from deepbio.tasks.decoder import Decoder, decoder_of
 
 
 def _oblique(shape: tuple[int, ...]) -> Grid:

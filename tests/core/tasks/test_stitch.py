@@ -5,7 +5,8 @@ import pytest
 
 from deepbio.errors import Cancelled
 from deepbio.events import Progress
-from deepbio.tasks.decode import Decoder, decode
+from deepbio.tasks.decode import decode
+from deepbio.tasks.decoder import Decoder
 from deepbio.tasks.stitch import label_bands
 
 from .scenes import perfect_scores, touching_discs

@@ -6,7 +6,8 @@ import pytest
 pytest.importorskip("torch")
 
 from deepbio.metrics import average_precision
-from deepbio.tasks.decode import OFFSET_UNIT, Decoder, decode
+from deepbio.tasks.decode import OFFSET_UNIT, decode
+from deepbio.tasks.decoder import Decoder
 from deepbio.training.targets import channel_names, instance_targets, object_weights
 from tests.core.tasks.scenes import touching_discs
 
