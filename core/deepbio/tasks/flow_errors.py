@@ -1,7 +1,7 @@
 """How well the flows of a network fit the shapes of the objects that were found by them.
 
-Method: Stringer et al., Nature Methods 18:100 (2021, doi:10.1038/s41592-020-01018-x): heat that goes out from the middle
-of a shape leads back to it.
+Method: Stringer et al., Nature Methods 18:100 (2021, doi:10.1038/s41592-020-01018-x): heat that goes out from the
+middle of a shape leads back to it.
 """
 
 from __future__ import annotations
