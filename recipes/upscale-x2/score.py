@@ -3,13 +3,16 @@
     python recipes/upscale-x2/score.py upscale.csv [--model upscale-x2]
     python recipes/upscale-x2/score.py upscale.csv --objects DSB
 
-upscale.csv is what make_csv.py wrote. Each sharp image of its val part is made coarser: blurred by a Gaussian (deviation in
-pixels of the sharp image), then the mean of 2 x 2 pixels, then noise of photons and camera (its part of the coarse image's
-deviation). Prints mean PSNR in dB and SSIM against the sharp image, once intensities are fitted.
+upscale.csv is what make_csv.py wrote. Each sharp image of its val part is made coarser: blurred by a Gaussian
+(deviation in pixels of the sharp image), then the mean of 2 x 2 pixels, then noise of photons and camera (its part of
+the coarse image's deviation). Prints mean PSNR in dB and SSIM against the sharp image, once intensities are fitted.
 
-With ``--objects`` the model `nuclei` runs on the sharp image, on the coarse one, and on what becomes of the coarse one, and
-the average precision of its objects against the labels in DSB (the unzipped folder dsb2018_nuclei) is printed.
+With ``--objects`` the model `nuclei` runs on the sharp image, on the coarse one, and on what becomes of the coarse
+one, and the average precision of its objects against the labels in DSB (the unzipped folder dsb2018_nuclei) is
+printed.
 """
+
+# ruff: noqa: T201
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -25,13 +28,14 @@ from deepbio.metrics import average_precision
 from deepbio.metrics.restoration import fit_intensity, psnr, ssim
 from deepbio.training.restore_noise import add_noise
 
-LEVELS = ((0.0, 0.0), (0.0, 0.05), (0.0, 0.1), (0.0, 0.2), (0.0, 0.4), (0.7, 0.0), (0.7, 0.1))  # blur, noise
+# blur, noise
+LEVELS = ((0.0, 0.0), (0.0, 0.05), (0.0, 0.1), (0.0, 0.2), (0.0, 0.4), (0.7, 0.0), (0.7, 0.1), (2.0, 0.0))
 OBJECTS = ((0.0, 0.0), (0.0, 0.2), (0.7, 0.0))
 Enlarge = Callable[[np.ndarray], np.ndarray]
 
 
 def seen(sharp: np.ndarray, blur: float, part: float, seed: int) -> np.ndarray:
-    """A sharp image as a coarser camera sees it; in whole grey values where the sharp one has 8 bits and no noise."""
+    """A sharp image as a coarser camera sees it."""
     coarse = coarser(ndimage.gaussian_filter(sharp, blur) if blur else sharp, (2, 2))[0]
     if part == 0:
         return coarse

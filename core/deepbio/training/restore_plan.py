@@ -42,8 +42,8 @@ class Wishes(Options):
     )
     blur: float = option(
         1.0,
-        "of superresolution from sharp images: largest deviation, in pixels of those, of the Gaussian by which they are "
-        "blurred before they are made coarser, as wider optics would",
+        "of superresolution from sharp images: largest deviation, in pixels of those, of the Gaussian by which they "
+        "are blurred before they are made coarser, as wider optics would",
         low=0.0,
         high=8.0,
     )
