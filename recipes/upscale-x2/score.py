@@ -24,7 +24,7 @@ from scipy import ndimage
 
 import deepbio
 from deepbio.cases.restore import RestoreCase, coarser, load_restore_sample, read_restore_cases
-from deepbio.metrics import average_precision
+from deepbio.metrics import match_objects
 from deepbio.metrics.restoration import fit_intensity, psnr, ssim
 from deepbio.training.restore_noise import add_noise
 
@@ -107,12 +107,15 @@ def score_pixels(cases: list[RestoreCase], ways: dict[str, Enlarge]) -> None:
 def score_objects(cases: list[RestoreCase], ways: dict[str, Enlarge], dsb: Path) -> None:
     """Print the average precision of nuclei found in each kind of image."""
     nuclei = deepbio.load_model("nuclei", device="cpu")
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[list[float]]] = {}
     for number, (case, sharp) in enumerate(planes([case for case in cases if case.group == "nuclei"])):
         truth = deepbio.read(dsb / "labels" / f"{case.name}.png").numpy()[: sharp.shape[0], : sharp.shape[1]]
 
         def add(name: str, labels: np.ndarray, truth: np.ndarray = truth) -> None:
-            found.setdefault(name, []).append(average_precision(truth, labels))
+            matched = match_objects(truth, labels)
+            (invented,) = match_objects(truth, labels, (0.1,))
+            row = [one.precision for one in matched] + [invented.false_positive]
+            found.setdefault(name, []).append(row)
 
         def labels(image: np.ndarray) -> np.ndarray:
             return nuclei.run(deepbio.Image(image)).labels.array
@@ -125,10 +128,14 @@ def score_objects(cases: list[RestoreCase], ways: dict[str, Enlarge], dsb: Path)
             for way, enlarge in ways.items():
                 if way not in ("Lanczos", "spline", "denoise, then spline"):
                     add(f"{level}: {way}", labels(enlarge(coarse)))
-    print("| nuclei are found in | images | AP at IoU 0.5 | mean AP at 0.5-0.9 |\n|---|---|---|---|")
+    print(
+        "| nuclei are found in | AP at IoU 0.5 | mean AP at 0.5-0.9 | objects where no nucleus is (IoU below 0.1) |"
+    )
+    print("|---|---|---|---|")
     for name, values in found.items():
-        mean = np.mean(values, axis=0)
-        print(f"| {name} | {len(values)} | {mean[0]:.3f} | {mean.mean():.3f} |")
+        *precisions, _ = np.mean(values, axis=0)
+        wrong = sum(row[-1] for row in values)
+        print(f"| {name} | {precisions[0]:.3f} | {np.mean(precisions):.3f} | {wrong} |")
 
 
 def main() -> None:
