@@ -37,13 +37,19 @@ def available(page: Page) -> list[dict[str, str]]:
         links.append(("segmentation", "Segmentation", "With names and colours, for 3D Slicer (.seg.nrrd)"))
     for part in IMAGES:
         if of_part(run.volumes, part):
-            where = "" if is_made(run) else "on the grid of the image "
+            where = "" if is_made(run) else f"on {_grid_of(of_part(run.volumes, part)[0], page)} "
             title = f"Numbers as they are, {where}({_suffix(page)})"
             links.append((part, part_title(run.model, part), title))
     for part, word in (("table", "Table"), ("features", "Features")):
         if of_part(run.tables, part):
             links.append((part, word, "For spreadsheets (.csv)"))
     return [{"href": f"results/{name}", "text": text, "title": title} for name, text, title in links]
+
+
+def _grid_of(node: Any, page: Page) -> str:
+    """In words: finer images and coarser maps have pixels of their own."""
+    same = node.GetImageData().GetDimensions() == page.loaded.shown.GetImageData().GetDimensions()
+    return "the grid of the image" if same else "their own grid"
 
 
 def add_downloads(router: web.UrlDispatcher, page: Page) -> None:

@@ -13,6 +13,7 @@ JOBS = (
     ("heart-lv", ("heart_cine.nii.gz",), ("overlay", "labels")),
     ("blood-cells", ("blood_cells/monocyte.jpg", "blood_cells/neutrophil.jpg"), ("overlay", "table")),
     ("denoise", ("noisy_mitochondria.png",), ("overlay", "image")),
+    ("upscale-x2", ("fluorescence.tif",), ("overlay", "image")),
 )
 SUFFIXES = {"overlay": ".png", "table": ".csv"}
 

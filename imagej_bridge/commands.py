@@ -356,7 +356,13 @@ def _extensions(desk: Desk, command: Command, options: NoOptions, given: frozens
 
 _ALL = (
     Command("DeepBio Segment", "Find objects or regions in the image.", ImageOptions, _run, "segment"),
-    Command("DeepBio Restore", "Remove noise or blur from the image.", ImageOptions, _run, "restore"),
+    Command(
+        "DeepBio Restore",
+        "Take noise out of the image, or make its pixels finer.",
+        ImageOptions,
+        _run,
+        "restore",
+    ),
     Command("DeepBio Sequence", "Follow through time what a movie shows.", ImageOptions, _run, "sequence"),
     Command("DeepBio Classify", "Say what the image shows.", ImageOptions, _run, "classify"),
     Command(

@@ -73,16 +73,22 @@ def _window(part: Image | LabelMap, kind: str, taken: Taken, placed: Placed) -> 
 
 
 def _fit_calibration(image: Any, part: Image | LabelMap, source: Image) -> None:
-    """Pixels of another size than the source's, as of a map that is coarser or an image that is finer."""
+    """Pixels of another size than the source's, as of a map that is coarser or an image that is finer.
+
+    ImageJ tells the origin as the pixel, and part of one, whose coordinates are 0; the centre of the first pixel moves
+    with the size of the pixels, where both cover the same place.
+    """
     calibration = image.getCalibration()
     if part.grid.ndim != source.grid.ndim:
         return
+    moved = source.grid.to_index(part.grid.origin)  # the first pixel's centre, in pixels of the source
     for axis, name in enumerate(("pixelDepth", "pixelHeight", "pixelWidth")[3 - part.grid.ndim :]):
         ratio = part.grid.spacing[axis] / source.grid.spacing[axis]
         if abs(ratio - 1) > 1e-9:
             setattr(calibration, name, float(getattr(calibration, name)) * ratio)
             origin = f"{'zyx'[3 - part.grid.ndim :][axis]}Origin"
-            setattr(calibration, origin, float(getattr(calibration, origin)) / ratio)
+            before = float(getattr(calibration, origin))
+            setattr(calibration, origin, (before - float(moved[axis])) / ratio)
 
 
 def _unique_table(title: str) -> str:

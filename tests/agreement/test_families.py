@@ -23,6 +23,7 @@ CASES = {
     "blood-cells": "blood_cells/basophil.jpg",
     "denoise": "noisy_mitochondria.png",
     "nuclei-synth": "fluorescence_labels.tif",
+    "upscale-x2": "noisy_mitochondria.png",
 }
 OPTIONS = deepbio.RunOptions(runtime="onnx", device="cpu")
 

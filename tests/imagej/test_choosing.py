@@ -40,7 +40,9 @@ def test_no_model_for_a_task_names_the_others(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_only_model_of_a_task_needs_no_name() -> None:
-    assert only_card("restore").name == "denoise"
+    assert only_card("sequence").name == "heart-cine"
+    with pytest.raises(OptionError, match=r"Choose one of: denoise, upscale-x2\."):
+        only_card("restore")
     with pytest.raises(OptionError, match=r"Choose one of: .*heart-lv.*nuclei"):
         only_card("segment")
 

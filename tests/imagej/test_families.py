@@ -49,6 +49,27 @@ def test_restore_shows_the_image_in_its_own_units(session: Any) -> None:
     np.testing.assert_allclose(planes(shown)[0], expected.numpy(), atol=1e-3)
 
 
+def test_finer_pixels_cover_the_same_place(session: Any) -> None:
+    image = opened("noisy_mitochondria.png")
+    own = image.getCalibration()
+    own.setUnit("micron")
+    own.pixelWidth, own.pixelHeight, own.xOrigin, own.yOrigin = 0.4, 0.3, 10.0, -2.0
+    session.run_macro('run("DeepBio Restore", "model=upscale-x2 runtime=onnx");')
+    shown = java("ij.WindowManager").getCurrentImage()
+    assert (int(shown.getWidth()), int(shown.getHeight())) == (640, 480)
+    found = shown.getCalibration()
+    assert (str(found.getUnit()), found.pixelWidth, found.pixelHeight) == ("micron", 0.2, 0.15)
+    # the first pixel's centre lies a quarter of an old pixel before the old first centre
+    assert [(0 - found.xOrigin) * 0.2, (0 - found.yOrigin) * 0.15] == pytest.approx(
+        [(-0.25 - 10) * 0.4, (-0.25 + 2) * 0.3]
+    )
+    expected = deepbio.run(
+        EXAMPLES / "noisy_mitochondria.png", "upscale-x2", RunOptions(runtime="onnx")
+    ).image
+    assert expected is not None
+    np.testing.assert_allclose(planes(shown)[0], expected.numpy(), atol=1e-3)
+
+
 def test_the_status_bar_tells_of_objects_only_where_some_are_looked_for(session: Any) -> None:
     opened("noisy_mitochondria.png")
     session.run_macro('run("DeepBio Restore", "model=denoise runtime=onnx");')

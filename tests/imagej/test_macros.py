@@ -257,6 +257,16 @@ def test_denoise_and_segment(headless: Run) -> None:
     assert 40 <= found["images"]["fluorescence-image-labels"]["objects"] <= 50
 
 
+def test_upscale_and_segment(headless: Run) -> None:
+    found = headless("upscale_and_segment.ijm", "", EXAMPLES / "fluorescence.tif")
+    assert found["error"] is None
+    assert 40 <= found["images"]["fluorescence-image-labels"]["objects"] <= 52
+    table = deepbio.run(EXAMPLES / "fluorescence.tif", "nuclei").table
+    assert table is not None
+    # areas are told in the pixels of the original, of which each has four now
+    assert np.median(found["results"]["area"]) == pytest.approx(np.median(table["area"]), rel=0.05)
+
+
 def test_compare_two_models(headless: Run, tmp_path: Path) -> None:
     with zipfile.ZipFile(DATA / "bioimageio_unet2d_nuclei_broad.zip") as package:
         package.extractall(tmp_path)

@@ -67,6 +67,28 @@ def test_a_restored_volume_lies_where_its_input_lies(logic: Any, cards: Any, sce
     np.testing.assert_allclose(_matrix(volume), _matrix(node))
 
 
+@pytest.mark.parametrize("slices", [1, 3])
+def test_finer_voxels_cover_the_same_place(logic: Any, cards: Any, scene: Any, slices: int) -> None:
+    pixels = np.random.default_rng(5).poisson(20, (slices, 33, 46)).astype(np.uint16)
+    node = add_volume(scene, pixels, affine(), "coarse")
+    found = run(logic, node, cards["upscale-x2"], per_slice="true")
+    (volume,) = found.volumes
+    assert volume.GetImageData().GetDimensions() == (92, 66, slices)
+    # voxel (i, j, k) of the coarse one holds four of the finer one, whose middle is at the same place
+    coarse, fine = _matrix(node), _matrix(volume)
+    for i, j, k in ((0, 0, 0), (45, 32, slices - 1)):
+        middle = fine @ (2 * i + 0.5, 2 * j + 0.5, k, 1)
+        np.testing.assert_allclose(middle, coarse @ (i, j, k, 1), atol=1e-6)
+    np.testing.assert_allclose(fine[:3, :2], coarse[:3, :2] / 2, atol=1e-6)
+    np.testing.assert_allclose(fine[:3, 2], coarse[:3, 2], atol=1e-6)
+    expected = deepbio.run(
+        image_of(node), "upscale-x2", deepbio.RunOptions(runtime="onnx", per_slice=True)
+    ).image
+    assert expected is not None
+    shown = vtk_to_numpy(volume.GetImageData().GetPointData().GetScalars()).reshape(slices, 66, 92)
+    np.testing.assert_allclose(shown, expected.numpy().reshape(shown.shape), atol=1e-4)
+
+
 def _matrix(node: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)

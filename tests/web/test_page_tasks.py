@@ -142,11 +142,32 @@ def test_a_restored_image(open_tab: Callable[..., Tab], tmp_path: Path) -> None:
     assert tab.text("#view-axial .view-title") == "Restored"
     assert np.abs(look_at(tab, "Image") - noisy).mean() < 2
     assert downloads(tab) == ["Restored"]
+    title = tab.page.locator("a.download").get_attribute("title")
+    assert title == "Numbers as they are, on the grid of the image (.tif)"
     saved = tab.download("Restored", tmp_path)
     assert saved.name == "noisy_mitochondria-image.tif"
     image = deepbio.read(saved)
     np.testing.assert_allclose(image.numpy(), expected.numpy(), atol=1e-4)
     assert image.grid == expected.grid
+
+
+def test_a_finer_image(open_tab: Callable[..., Tab], tmp_path: Path) -> None:
+    path = tmp_path / "coarse.tif"
+    image = deepbio.read(EXAMPLES / "noisy_mitochondria.png")
+    pixels = image.numpy()[:120, :90]
+    deepbio.write(path, deepbio.Image(pixels, "YX", deepbio.Grid((120, 90), (0.3, 0.4), unit="micrometer")))
+    tab = open_tab(path, "upscale-x2")
+    press(tab, "Restore")
+    expected = deepbio.run(path, "upscale-x2", OPTIONS).image
+    assert expected is not None
+    assert layers(tab) == ["Image", "Restored"]
+    title = tab.page.locator("a.download").get_attribute("title")
+    assert title == "Numbers as they are, on their own grid (.tif)"
+    found = deepbio.read(tab.download("Restored", tmp_path))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-4)
+    assert found.grid.shape == expected.grid.shape == (240, 180)
+    np.testing.assert_allclose(found.grid.spacing, expected.grid.spacing, rtol=1e-5)
+    np.testing.assert_allclose(found.grid.origin, expected.grid.origin, atol=1e-5)
 
 
 def _roughness(pixels: np.ndarray) -> float:

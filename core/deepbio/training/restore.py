@@ -28,6 +28,7 @@ from deepbio.training.families import Job
 from deepbio.training.fitting_data import apart, check_fits
 from deepbio.training.loop import Loop, Schedule
 from deepbio.training.packaging import training_picture, write_scored
+from deepbio.training.restore_coarse import seen_coarser
 from deepbio.training.restore_loss import RestoreLoss
 from deepbio.training.restore_package import restore_content
 from deepbio.training.restore_pairs import Pair, Pairs, prepare_pairs
@@ -44,6 +45,7 @@ _STEPS = 3000
 _SCALES = (1.0, 2.0, 4.0)  # pixels; of what is smooth, a denoiser may take the mean
 _WIDEST = 4  # feature maps of the last stages, in units of the first
 _FEW = 50  # training images below which drawn noise is worth more than more of the same
+_NOISE, _MILD_NOISE = (0.1, 0.95), (0.02, 0.4)  # parts of the deviation: for denoisers, for finer grids
 _MOST = {2: 1024, 3: 64}  # edge of what is scored while training
 _SEEN = 64  # cases that are measured for the plan
 _CODES = ("autoencoder", "vae")
@@ -233,7 +235,7 @@ def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> 
         scale = "percentile" if method in _CODES else "mean_std"
     synthetic = wishes.synthetic
     if synthetic is None:
-        synthetic = 0.5 if method == "paired" and count < _FEW else 0.0
+        synthetic = 0.5 if method == "superresolution" or (method == "paired" and count < _FEW) else 0.0
     loss = wishes.loss if wishes.loss != "auto" else "l1" if method == "superresolution" else "l2"
     total = wishes.steps or _STEPS
     return Plan(
@@ -249,6 +251,8 @@ def _plan(wishes: Wishes, method: str, dims: int, channels: int, count: int) -> 
         normalisation=_normalisation(scale, dims),
         data_range=1.0 if scale == "percentile" else 4.0,
         synthetic=synthetic,
+        noise=_MILD_NOISE if method == "superresolution" else _NOISE,
+        blur=wishes.blur if method == "superresolution" else 0.0,
         mirror=tuple(range(dims)),
         validate_every=max(1, min(500, total // 4)),
         seed=wishes.seed,
@@ -321,10 +325,14 @@ class _Scorer:
         return {"score": float(np.mean(values))}
 
     def _given(self, pair: Pair, number: int) -> Pair:
-        """The pair; a clean image that has no input of its own gets one by noise that is always the same."""
-        if pair.paired or self._plan.method != "paired":
+        """The pair; a clean image that has no input of its own gets one by draws that are always the same."""
+        plan = self._plan
+        if pair.paired or plan.method not in ("paired", "superresolution"):
             return pair
-        rng = np.random.default_rng((self._plan.seed, number))
+        rng = np.random.default_rng((plan.seed, number))
+        if plan.method == "superresolution":
+            size = pair.image.shape[1:]
+            return Pair(*seen_coarser(pair, [0] * len(size), size, plan, rng), paired=False)
         return Pair(*with_noise(pair, pair.target, self._plan, rng), paired=False)
 
     def _loss(self, network: nn.Module, batch: Batch) -> float:

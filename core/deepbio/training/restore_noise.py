@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["add_noise", "hide_pixels", "stripes"]
+from deepbio.training.restore_plan import Plan
+
+__all__ = ["add_noise", "hide_pixels", "noisy_and_clean", "stripes"]
 
 _REACH = 2  # pixels from where a hidden one is replaced
 
@@ -42,6 +45,50 @@ def add_noise(
         spread = read_noise * np.exp(rng.normal(-(tails**2), tails, light.shape))
     noisy: np.ndarray = counts + spread * rng.normal(0, 1, light.shape)
     return noisy
+
+
+def noisy_and_clean(
+    brightness: Sequence[tuple[float, float, float]],
+    clean: np.ndarray,
+    truth: np.ndarray,
+    part: float,
+    plan: Plan,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """An image with drawn noise, and its truth, both in units of the noisy image's deviation.
+
+    Parameters
+    ----------
+    brightness : sequence of (float, float, float)
+        Of each channel of the whole image: its darkest, and mean and spread above that.
+    clean : ndarray, shape (C, [z,] y, x)
+        What is given noise; the whole image or a part of it.
+    truth : ndarray, shape (C, [z,] y, x)
+        The same place, perhaps on a finer grid.
+    part : float
+        Of the noise in the whole image's deviation, below 1.
+    plan : Plan
+        What kind of noise.
+    rng : Generator
+        Draws how much of it is that of photons, and the noise.
+
+    Returns
+    -------
+    noisy, truth : ndarray
+    """
+    photon_share = rng.uniform()
+    noisy, result = np.empty_like(clean), np.empty_like(truth)
+    for channel, (floor, mean, spread) in enumerate(brightness):
+        light = np.maximum(clean[channel].astype(np.float64) - floor, 0)
+        variance = spread**2 * part**2 / (1 - part**2)
+        photons = mean / max(photon_share * variance, 1e-9)
+        read_noise = float(np.sqrt((1 - photon_share) * variance))
+        seen = add_noise(light, photons, read_noise, rng, tails=plan.tails * rng.uniform())
+        seen += stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
+        scale = float(np.hypot(spread, np.sqrt(variance)))
+        noisy[channel] = (seen - mean) / scale
+        result[channel] = (np.maximum(truth[channel].astype(np.float64) - floor, 0) - mean) / scale
+    return noisy, result
 
 
 def stripes(shape: tuple[int, ...], spread: float, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from deepbio.io import read
 from deepbio.training.ahead import prepared_ahead
-from deepbio.training.restore_noise import add_noise, hide_pixels, stripes
+from deepbio.training.restore_coarse import seen_coarser
+from deepbio.training.restore_noise import hide_pixels, noisy_and_clean
 from deepbio.training.restore_pairs import Pair, Pairs
 from deepbio.training.restore_plan import Plan
 
@@ -78,6 +79,9 @@ class PatchSampler:
                 clean = _zoomed(clean, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
             image, target = with_noise(pair, clean, plan, rng)
             counted = None
+        elif plan.method == "superresolution" and not pair.paired:
+            image, target = seen_coarser(pair, self._place(pair, rng), plan.patch, plan, rng)
+            counted = None
         else:
             image, target, counted = self._cut(pair, rng)
         gain, offset = np.exp(rng.normal(0, plan.contrast)), rng.normal(0, plan.contrast)
@@ -91,11 +95,14 @@ class PatchSampler:
         hidden, mask = hide_pixels(image, plan.hidden, rng)
         return hidden, image, mask
 
+    def _place(self, pair: Pair, rng: np.random.Generator) -> list[int]:
+        """Where a patch begins."""
+        sizes = zip(pair.image.shape[1:], self._plan.patch, strict=True)
+        return [int(rng.integers(n - p + 1)) for n, p in sizes]
+
     def _cut(self, pair: Pair, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """A patch at a random place, its target, and where that counts."""
-        plan = self._plan
-        size = pair.image.shape[1:]
-        start = [int(rng.integers(n - p + 1)) for n, p in zip(size, plan.patch, strict=True)]
+        plan, start = self._plan, self._place(pair, rng)
         inner = tuple(slice(a, a + p) for a, p in zip(start, plan.patch, strict=True))
         image = pair.image[(slice(None), *inner)]
         if pair.target is pair.image:
@@ -131,18 +138,8 @@ def with_noise(
     noisy, clean : ndarray, shape (C, [z,] y, x)
     """
     low, high = plan.noise
-    part, photon_share = low + (high - low) * np.sqrt(rng.uniform()), rng.uniform()
-    noisy, result = np.empty_like(clean), np.empty_like(clean)
-    for channel, (floor, mean, spread) in enumerate(pair.brightness):
-        light = np.maximum(clean[channel].astype(np.float64) - floor, 0)
-        variance = spread**2 * part**2 / (1 - part**2)
-        photons = mean / max(photon_share * variance, 1e-9)
-        read_noise = float(np.sqrt((1 - photon_share) * variance))
-        seen = add_noise(light, photons, read_noise, rng, tails=plan.tails * rng.uniform())
-        seen += stripes(light.shape, plan.stripes * float(np.sqrt(variance)) * rng.uniform(), rng)
-        scale = float(np.hypot(spread, np.sqrt(variance)))
-        noisy[channel], result[channel] = (seen - mean) / scale, (light - mean) / scale
-    return noisy, result
+    part = low + (high - low) * float(np.sqrt(rng.uniform()))
+    return noisy_and_clean(pair.brightness, clean, clean, part, plan, rng)
 
 
 def _zoomed(clean: np.ndarray, zoom: float) -> np.ndarray:

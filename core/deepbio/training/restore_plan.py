@@ -36,9 +36,16 @@ class Wishes(Options):
     synthetic: float | None = option(
         None,
         "part of the patches whose input is the target with drawn photon and read noise; auto: half of "
-        "them, for the method paired with few images, else none",
+        "them, for the method paired with few images and for superresolution from sharp images, else none",
         low=0.0,
         high=1.0,
+    )
+    blur: float = option(
+        1.0,
+        "of superresolution from sharp images: largest deviation, in pixels of those, of the Gaussian by which they "
+        "are blurred before they are made coarser, as wider optics would",
+        low=0.0,
+        high=8.0,
     )
     dims: int | None = option(
         None, "2 or 3 spatial axes; auto: 3 for stacks of 8 slices or more", low=2, high=3
@@ -77,10 +84,13 @@ class Plan:
     data_range : float
         Between dark and bright in normalised units, for the SSIM.
     synthetic : float
-        Part of the patches whose input is their target with drawn noise (images without an input of
-        their own always).
+        Part of the patches whose input is their target with drawn noise (of the method paired, images without an
+        input of their own always).
     noise : (float, float)
         Drawn noise, as a part of the standard deviation of the whole image, from and to.
+    blur : float
+        Of superresolution: largest standard deviation, in pixels of the target, of the drawn blur of inputs that are
+        made from their target.
     stripes : float
         Largest deviation of the rows and columns of drawn noise from each other, as a part of it.
     tails : float
@@ -111,6 +121,7 @@ class Plan:
     data_range: float = 4.0
     synthetic: float = 0.0
     noise: tuple[float, float] = (0.1, 0.95)
+    blur: float = 0.0
     stripes: float = 0.12
     tails: float = 0.5
     hidden: float = 0.01

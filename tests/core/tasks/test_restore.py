@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from scipy import ndimage
 
+from deepbio.cases.restore import coarser
 from deepbio.engine.steps import prepare
 from deepbio.engine.tensors import run_tensors
 from deepbio.errors import Cancelled, CardError, InputMismatch
@@ -273,3 +275,24 @@ def test_the_model_that_ships_is_better_than_filters() -> None:
     best = max(psnr(fit_intensity(one, truth), truth) for one in filters)
     assert psnr(fit_intensity(found, truth), truth) > best + 0.4
     assert psnr(found, truth) > best + 0.3  # in the units of the image, without any fit
+
+
+@pytest.fixture(scope="module")
+def sharp() -> np.ndarray:
+    """Nuclei that `upscale-x2` did not learn from, of even size."""
+    return np.asarray(read(ROOT / "examples" / "fluorescence.tif").plane(0).array, np.float32)[:400, :600]
+
+
+@pytest.mark.parametrize(("blur", "noise", "gain"), [(0.0, 0.0, 0.8), (0.7, 0.0, 2.2), (0.0, 0.2, 6.5)])
+def test_finer_pixels_are_better_than_interpolated_ones(sharp, blur, noise, gain) -> None:
+    coarse, _ = coarser(ndimage.gaussian_filter(sharp, blur), (2, 2))
+    coarse = coarse + noise * coarse.std() * np.random.default_rng(0).normal(size=coarse.shape)
+    image = Image(coarse.astype(np.float32), "YX", Grid(coarse.shape, (0.4, 0.3), unit="micrometer"))
+    found = run(image, "upscale-x2").image
+    cubic = Picture.fromarray(image.array).resize(sharp.shape[::-1], Picture.Resampling.BICUBIC)
+    best = psnr(fit_intensity(np.asarray(cubic), sharp), sharp)
+    assert psnr(fit_intensity(found.numpy(), sharp), sharp) > best + gain
+    assert psnr(found.numpy(), sharp) > best + gain - 0.2  # in the units of the image, without any fit
+    assert found.grid == finer_grid(image.grid, (2, 2))
+    assert found.grid.spacing == (0.2, 0.15)
+    np.testing.assert_allclose(found.grid.origin, (-0.075, -0.1))  # a quarter of an old pixel, x first
