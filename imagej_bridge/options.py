@@ -114,8 +114,8 @@ class AddOptions(Options):
 
     path: str = option(
         "",
-        "the model: a package of BioImage.IO (folder or zip), a network of Cellpose (file), a training of nnU-Net or a "
-        "bundle of MONAI (folder or zip)",
+        "the model: a package of BioImage.IO (folder or zip), a network of Cellpose (file), what StarDist or nnU-Net "
+        "trained, or a bundle of MONAI (folder or zip)",
     )
     name: str = option("", "name to give it; empty: made from its own")
     replace: bool = option(False, "replace a model of this name that was added before")

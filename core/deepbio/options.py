@@ -114,8 +114,8 @@ class RunOptions(Options):
     )
     channel: str = option(
         "auto",
-        "channel to use: its name, or its number counted from 1; several for a model that takes several, with commas "
-        "between them; auto takes what the model needs",
+        "channel to use: its name, its number counted from 1, or grey for the mean of all; several for a model that "
+        "takes several, with commas between them; auto takes what the model needs",
     )
     per_slice: bool = option(False, "run a 2D model on every slice of a stack")
     link_slices: float | None = option(

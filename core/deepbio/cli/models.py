@@ -152,7 +152,8 @@ def add(
         str,  # a Path would make one slash of the two of an address
         typer.Argument(
             metavar="SOURCE",
-            help="Folder or zip in the BioImage.IO format, trained by nnU-Net v2 or StarDist, or a bundle of MONAI.",
+            help="Folder or zip in the BioImage.IO format, trained by nnU-Net v2 or StarDist, a bundle of MONAI, or "
+            "the file of a network of Cellpose.",
             show_default=False,
         ),
     ],
@@ -188,7 +189,7 @@ def add(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Add a model to your library: a package, what nnU-Net v2 or StarDist trained, or a bundle of MONAI."""
+    """Add a model to your library: a package, or what nnU-Net v2, Cellpose, StarDist or MONAI left."""
     from deepbio.importing import ImportChoice, add_model
 
     choice = ImportChoice(tuple(fold or ()), checkpoint, orientation.upper(), tuple(region or ()))

@@ -5,7 +5,7 @@ Here, and only here, the axes of an image meet those of a network's input.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,10 @@ from deepbio.options import RunOptions
 __all__ = ["Frame", "FrameSource", "View", "frame_grid", "input_channels", "split_frames", "stack_of"]
 
 _TOLD = 8  # channels that a message names
+_GREY = ("grey", "gray")  # the mean of all
+
+Pick = int | tuple[int, ...] | None
+"""A channel: its number, several whose mean is meant, or None in an image without that axis."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,12 @@ class View:
     [[[16, 17]]]
     """
 
-    def __init__(self, image: Image, channels: list[int | None], fixed: dict[str, int]) -> None:
-        self._image, self._channels, self._fixed = image, channels, fixed
+    def __init__(self, image: Image, channels: Sequence[Pick], fixed: dict[str, int]) -> None:
+        self._image, self._channels, self._fixed = image, list(channels), fixed
         spatial = [image.size(axis) for axis in image.axes if axis in "ZYX" and axis not in fixed]
         self.shape = (len(channels), *spatial)
-        self.dtype = image.dtype
+        mixed = any(isinstance(channel, tuple) for channel in channels)
+        self.dtype = np.dtype(np.float32) if mixed else image.dtype
 
     def __getitem__(self, key: Any) -> np.ndarray:
         keys = list(key) if isinstance(key, tuple) else [key]
@@ -83,7 +88,10 @@ class View:
             return self._read(wanted, keys[1:])
         return np.stack([self._read(channel, keys[1:]) for channel in wanted])
 
-    def _read(self, channel: int | None, spatial: list[Any]) -> np.ndarray:
+    def _read(self, channel: Pick, spatial: list[Any]) -> np.ndarray:
+        if isinstance(channel, tuple):
+            parts = [self._read(one, spatial).astype(np.float32) for one in channel]
+            return np.asarray(np.mean(parts, axis=0, dtype=np.float32))
         left = iter(spatial)
         full = []
         for axis in self._image.axes:
@@ -155,11 +163,11 @@ def split_frames(image: Image, card: ModelCard, options: RunOptions) -> Iterator
 
 def stack_of(image: Image, frame: Frame) -> Frame:
     """The whole stack that a slice belongs to, in all channels."""
-    channels: list[int | None] = list(range(image.size("C"))) if "C" in image.axes else [None]
+    channels: list[Pick] = list(range(image.size("C"))) if "C" in image.axes else [None]
     return _frame(image, channels, frame.t, None)
 
 
-def _frame(image: Image, channels: list[int | None], t: int | None, z: int | None) -> Frame:
+def _frame(image: Image, channels: Sequence[Pick], t: int | None, z: int | None) -> Frame:
     fixed = {axis: at for axis, at in (("T", t), ("Z", z)) if at is not None}
     told = [f"{word} {at + 1}" for word, at in (("frame", t), ("slice", z)) if at is not None]
     return Frame(View(image, channels, fixed), tuple(fixed.values()), ", ".join(told), t, z)
@@ -190,7 +198,7 @@ def _slices(image: Image, card: ModelCard, options: RunOptions) -> list[int | No
     return list(range(image.size("Z")))
 
 
-def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[int | None]:
+def _channels(image: Image, card: ModelCard, options: RunOptions) -> list[Pick]:
     count, wanted, grey = image.size("C"), input_channels(card), card.deepbio.get("grey")
     if options.channel not in ("auto", "all"):
         chosen = _find_channels(image, options.channel)
@@ -224,6 +232,8 @@ def _how_to_choose(card: ModelCard, image: Image) -> str:
     """What to write for `channel`, where the image has enough of them."""
     count, wanted, grey = image.size("C"), input_channels(card), card.deepbio.get("grey")
     one = f"Choose one with channel=1 to channel={count}, or by its name" if count > 1 else ""
+    if one and image.is_rgb:
+        one += "; channel=grey is the mean of the colours"
     if wanted == 1 or grey == "repeat":
         return one and f"{one}."
     if count < wanted:
@@ -233,23 +243,26 @@ def _how_to_choose(card: ModelCard, image: Image) -> str:
     return f"{one}; or {wanted} {many}." if grey else f"Choose {wanted} {many}."
 
 
-def _find_channels(image: Image, wanted: str) -> list[int | None]:
+def _find_channels(image: Image, wanted: str) -> list[Pick]:
     """Channels by name or number, with commas between them; a name may have commas itself."""
     if "," not in wanted or wanted.lower() in (name.lower() for name in image.channels):
         return [_find_channel(image, wanted)]
     return [_find_channel(image, one.strip()) for one in wanted.split(",")]
 
 
-def _find_channel(image: Image, wanted: str) -> int | None:
+def _find_channel(image: Image, wanted: str) -> Pick:
     count = image.size("C")
     lowered = [name.lower() for name in image.channels]
     if wanted.lower() in lowered:
         return lowered.index(wanted.lower())
     if wanted.isdigit() and 1 <= int(wanted) <= count:
         return int(wanted) - 1 if "C" in image.axes else None
+    if wanted.lower() in _GREY:
+        return (tuple(range(count)) if count > 1 else 0) if "C" in image.axes else None
     names = f", named {_names(image)}" if image.channels else ""
     raise InputMismatch(
-        f"There is no channel {wanted!r}; the image has {count}{names}.", "Channels are counted from 1."
+        f"There is no channel {wanted!r}; the image has {count}{names}.",
+        "Channels are counted from 1; grey is the mean of all.",
     )
 
 

@@ -10,7 +10,7 @@ from deepbio.errors import InputMismatch
 from deepbio.image import RGB, Image
 from deepbio.library import ModelCard, read_card
 from deepbio.options import RunOptions
-from deepbio.tasks.frames import FrameSource, split_frames
+from deepbio.tasks.frames import FrameSource, View, split_frames
 
 PIXELS = np.arange(4 * 5 * 6, dtype=np.uint8).reshape(4, 5, 6)
 IMAGE = Image(PIXELS, "CYX", channels=("DAPI", "GFP, long", "RFP", "CFP"))
@@ -75,3 +75,23 @@ def test_channels_that_are_not_given_are_zero(card: ModelCard) -> None:
 def test_what_is_not_taken_is_told_with_what_to_write(card, grey, image, channel, message) -> None:
     with pytest.raises(InputMismatch, match=message):
         _seen(image, replace(card, deepbio={"grey": grey} if grey else {}), channel)
+
+
+def test_grey_is_the_mean_of_all_channels(card: ModelCard) -> None:
+    first = replace(card, deepbio={"grey": "first"})
+    colours = Image(PIXELS[:3], "CYX", channels=RGB)
+    mean = PIXELS[:3, 1:4, 2:6].mean(0)
+    np.testing.assert_allclose(_seen(colours, first, "grey"), [mean, np.zeros((3, 4))], rtol=1e-6)
+    np.testing.assert_allclose(_seen(colours, first, "Gray, 2"), [mean, PIXELS[1, 1:4, 2:6]], rtol=1e-6)
+    np.testing.assert_array_equal(_seen(Image(PIXELS[2]), first, "grey")[0], PIXELS[2, 1:4, 2:6])
+    named = Image(PIXELS[:2], "CYX", channels=("Grey", "x"))
+    np.testing.assert_array_equal(_seen(named, first, "grey")[0], PIXELS[0, 1:4, 2:6])
+    with pytest.raises(InputMismatch, match="channel=grey is the mean of the colours"):
+        _seen(colours, first)
+
+
+def test_the_mean_does_not_run_over() -> None:
+    image = Image(np.full((2, 4, 5), 250, np.uint8), "CYX")
+    view = View(image, [(0, 1)], {})
+    assert view.dtype == np.float32
+    np.testing.assert_array_equal(view[:, 1:3], np.full((1, 2, 5), 250, np.float32))
