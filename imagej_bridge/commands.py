@@ -18,9 +18,9 @@ from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Notice
 from deepbio.families import FAMILIES
 from deepbio.image import LabelMap, Table
-from deepbio.inputs import labels_of, names_labels
 from deepbio.io.rois import check_rois
 from deepbio.library import ModelCard, find_model, list_models
+from deepbio.object_files import labels_of, names_labels
 from deepbio.options import Options, RunOptions
 from deepbio.tasks import Result
 from imagej_bridge.adding import add

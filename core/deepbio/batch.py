@@ -28,21 +28,12 @@ from deepbio.errors import (
 from deepbio.events import Listener, Notice, Progress, silent
 from deepbio.families import family_of
 from deepbio.image import Image
-from deepbio.inputs import (
-    RECORD,
-    SAVES,
-    Input,
-    channel_files,
-    find_inputs,
-    labels_of,
-    names_labels,
-    read_record,
-    split_suffix,
-)
+from deepbio.inputs import RECORD, SAVES, Input, channel_files, find_inputs, read_record, split_suffix
 from deepbio.io import atomic, read
 from deepbio.io.rois import check_rois
 from deepbio.library import find_model
 from deepbio.naming import plan_names
+from deepbio.object_files import labels_of, names_labels
 from deepbio.options import RunOptions
 from deepbio.records import (
     InTheWay,

@@ -1,8 +1,7 @@
-"""Which files a batch takes, and which label images belong to them."""
+"""Which files a batch takes."""
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from deepbio.io.formats import FORMATS
 from deepbio.library import ModelCard
 
 __all__ = [
-    "BESIDES", "RECORD", "SAVES", "Input", "channel_files", "find_inputs", "key_of", "labels_of",
-    "names_labels", "read_record", "split_suffix", "with_channels",
+    "BESIDES", "RECORD", "SAVES", "Input", "channel_files", "find_inputs", "is_image", "key_of", "read_record",
+    "split_suffix", "with_channels",
 ]  # fmt: skip
 
 SAVES = (
@@ -34,9 +33,6 @@ BESIDES = (
 )  # what a run gives beside its outputs
 RECORD = ".deepbio.json"
 
-_NAME = "{name}"
-_IMAGE_COLUMNS = ("image", "images", "file", "path")
-_LABEL_COLUMNS = ("objects", "labels", "label", "mask", "masks")
 _DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")
 _STORES = tuple(suffix for form in FORMATS for suffix in form.suffixes if form.is_folder)
 
@@ -188,7 +184,7 @@ def _matching(pattern: str, series: str) -> list[Input]:
         if path in folders:
             if not series or (_has_series(path) and not on_disc):
                 found += [one for one in _images_in(path, series) if not (one.series and on_disc)]
-        elif _is_image(path) and not (_is_slice(path) and (path.parent in folders or on_disc)):
+        elif is_image(path) and not (_is_slice(path) and (path.parent in folders or on_disc)):
             found += _images_of(path, series)
     if not found:
         raise ImageError(f"No image matches '{pattern}'.", f"Known suffixes: {', '.join(image_suffixes())}.")
@@ -225,7 +221,7 @@ def _images_in(path: Path, series: str) -> list[Input]:
     files = [
         Input(file)
         for file in sorted(path.iterdir())
-        if _is_image(file) and not (_is_slice(file) or _is_result(file) or _holds_images(file))
+        if is_image(file) and not (_is_slice(file) or _is_result(file) or _holds_images(file))
     ]
     return files + [Input(path, one.uid or f"#{one.number}", number) for number, one in enumerate(listed, 1)]
 
@@ -271,7 +267,8 @@ def _is_result(file: Path) -> bool:
     return folder.name.endswith("-ctc") and folder.with_name(folder.name[: -len("-ctc")] + RECORD).exists()
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
+    """Whether a file has the ending of an image, and is not hidden."""
     return not path.name.startswith(".") and path.name.lower().endswith(image_suffixes())
 
 
@@ -282,120 +279,3 @@ def read_record(path: Path) -> dict[str, Any] | None:
         return found if {"input", "seconds", "objects"} <= set(found) and "path" in found["input"] else None
     except (OSError, ValueError, TypeError):
         return None
-
-
-# --- the label image of an image ----------------------------------------------------------------
-
-
-def names_labels(words: str) -> bool:
-    """Whether an option that names objects means label images; else it is the name or folder of a model."""
-    path = Path(words)
-    if _NAME in words or path.is_file() or glob.has_magic(words):
-        return True
-    if path.is_dir():
-        return not any(path.glob("*.yaml"))
-    return path.name.lower().endswith((*image_suffixes(), ".csv"))
-
-
-def labels_of(words: str, image: str | Path) -> Path:
-    """The label image that belongs to an image.
-
-    Parameters
-    ----------
-    words : str
-        A label image; a pattern with ``{name}`` where the image's name without suffix goes, such as
-        ``"masks/{name}_seg.tif"``; a folder with ``cell-labels.tif``, ``cell_labels.tif`` or ``cell.tif`` for
-        the image ``cell.png``; or a CSV file with the columns ``image`` and ``objects``, whose paths are
-        relative to it.
-    image : str or Path
-        The image's file, or its title; empty where it has none.
-
-    Raises
-    ------
-    ImageError
-        If there is no label image of that name, or more than one that could be meant.
-    OptionError
-        If a pattern has no ``{name}``, or the image has no name to go by.
-
-    Examples
-    --------
-    >>> labels_of("masks/{name}_seg.tif", "scans/knee.nii.gz")
-    Traceback (most recent call last):
-        ...
-    deepbio.errors.ImageError: 'knee.nii.gz' has no label image: 'masks/knee_seg.tif' does not exist.
-    """
-    image, path = Path(image), Path(words)
-    if _NAME not in words and not path.exists():
-        if glob.has_magic(words):
-            raise OptionError(
-                f"The pattern '{words}' of the objects does not say where the image's name goes.",
-                "Write {name} there, as in masks/{name}_seg.tif.",
-            )
-        raise ImageError(f"The label image '{words}' does not exist.", "Check the spelling, or name a model.")
-    if path.is_file() and path.suffix.lower() != ".csv":
-        return path
-    if not image.name:
-        raise OptionError(
-            f"The image has no name by which its label image is found in '{words}'.",
-            "Name the label image itself, or give the labels as they are.",
-        )
-    if _NAME in words:
-        return _by_pattern(words, image)
-    return _in_folder(path, image) if path.is_dir() else _by_table(path, image)
-
-
-def _by_pattern(words: str, image: Path) -> Path:
-    tried = [Path(words.replace(_NAME, name)) for name in _names(image)]
-    found = next((one for one in tried if one.exists()), None)
-    if found is None:
-        raise ImageError(f"'{image.name}' has no label image: '{tried[-1]}' does not exist.")
-    return found
-
-
-def _names(image: Path) -> list[str]:
-    """What an image may be called: a title with its points, a file without its suffix."""
-    return list(dict.fromkeys((image.name, split_suffix(image)[0])))
-
-
-def _in_folder(folder: Path, image: Path) -> Path:
-    files = [one for one in sorted(folder.iterdir()) if _is_image(one) and one.resolve() != image.resolve()]
-    for ending in ("-labels", "_labels", ""):
-        wanted = [f"{name}{ending}" for name in _names(image)]
-        found = [one for one in files if split_suffix(one)[0] in wanted]
-        if len(found) > 1:
-            raise ImageError(
-                f"The folder '{folder}' has {len(found)} files that could be the labels of '{image.name}': "
-                f"{', '.join(one.name for one in found)}.",
-                "Take one away, or say which with a pattern such as masks/{name}.tif.",
-            )
-        if found:
-            return found[0]
-    stem = split_suffix(image)[0]
-    raise ImageError(
-        f"The folder '{folder}' has no labels for '{image.name}'.",
-        f"They are called {stem}.tif, {stem}-labels.tif or {stem}_labels.tif.",
-    )
-
-
-def _by_table(table: Path, image: Path) -> Path:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = {name.strip().lower(): name for name in reader.fieldnames or ()}
-        of_image = next((columns[name] for name in _IMAGE_COLUMNS if name in columns), None)
-        of_labels = next((columns[name] for name in _LABEL_COLUMNS if name in columns), None)
-        if of_image is None or of_labels is None:
-            raise ImageError(
-                f"'{table}' has the columns {', '.join(columns) or 'none'}; expected image and objects."
-            )
-        pairs = [((row[of_image] or "").strip(), (row[of_labels] or "").strip()) for row in reader]
-    same = [labels for one, labels in pairs if (table.parent / one).resolve() == image.resolve()]
-    found = same or [labels for one, labels in pairs if Path(one).name in _names(image) + [image.name]]
-    if len(set(found)) != 1 or not found[0]:
-        told = f"names {len(set(found))} label images" if len(set(found)) > 1 else "names no label image"
-        raise ImageError(
-            f"'{table}' {told} for '{image.name}'.", "Expected one row with that image, and its labels in it."
-        )
-    path = table.parent / found[0]
-    if not path.exists():
-        raise ImageError(f"'{image.name}' has no label image: '{path}', of '{table}', does not exist.")
-    return path

@@ -22,8 +22,8 @@ from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
 from deepbio.events import Listener, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
-from deepbio.inputs import labels_of, names_labels
 from deepbio.library import ModelCard, find_model
+from deepbio.object_files import labels_of, names_labels
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
 from deepbio.tasks.takes import check_imageless

@@ -81,7 +81,7 @@ class VectorOptions:
 
     def _objects(self, device: str) -> ObjectsOf | None:
         """What ``--objects`` names: label images, or a model."""
-        from deepbio.inputs import names_labels
+        from deepbio.object_files import names_labels
         from deepbio.predict import load_model
         from deepbio.retrieval.many import ObjectsOf
 

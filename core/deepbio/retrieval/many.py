@@ -13,8 +13,9 @@ from deepbio.errors import DeepBioError, ImageError, InputMismatch
 from deepbio.events import Listener, Stage, silent
 from deepbio.extraction import features
 from deepbio.image import Image, LabelMap, Table
-from deepbio.inputs import Input, labels_of
+from deepbio.inputs import Input
 from deepbio.io import read, read_labels
+from deepbio.object_files import labels_of
 from deepbio.options import RunOptions
 from deepbio.predict import Model
 from deepbio.tasks import Result
@@ -28,7 +29,7 @@ class ObjectsOf:
     Parameters
     ----------
     source : Model, str or Path
-        A model; or label images, in the words of :func:`deepbio.inputs.labels_of`.
+        A model; or label images, in the words of :func:`deepbio.object_files.labels_of`.
     """
 
     def __init__(self, source: Model | str | Path) -> None:
