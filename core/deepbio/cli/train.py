@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from deepbio.cli.common import JsonOption, command, out, print_json
 from deepbio.cli.evaluate import DataArgument
@@ -169,7 +170,11 @@ def train(
         saved = output.with_name(f"{output.name}.training") / "plan.yaml"
         with listening(json=json, quiet=quiet) as listener:
             propose_plan(data, plan, task=task, about=about, save=saved, on_progress=listener)
-        out.print(saved.read_text(encoding="utf-8").rstrip())
+        text = saved.read_text(encoding="utf-8").rstrip()
+        if json:
+            print_json({"event": "plan", "file": str(saved), "plan": yaml.safe_load(text)})
+        else:
+            out.print(text)
         return
     with listening(json=json, quiet=quiet) as listener:
         package = train_model(
