@@ -42,7 +42,7 @@ def relevant(name, card, image):
     slices, channels, frames = (known.get(key, 1) for key in ("slices", "channels", "frames"))
     task = _task(card)
     objects = not card.get("classes") and task == "segment"
-    flows = (card.get("decode") or {}).get("method") == "flows"
+    method = (card.get("decode") or {}).get("method")
     if name in ("per_slice", "link_slices"):
         flat = card.get("ndim") == 2 and slices > 1 and task != "generate"
         return flat and (objects if name == "link_slices" else not card.get("per_slice"))
@@ -56,8 +56,8 @@ def relevant(name, card, image):
         "min_size": objects,
         "as": objects,
         "threshold": objects or (card.get("decode") or {}).get("method") == "threshold",
-        "flow_threshold": flows,
-        "do_3d": flows and slices > 1,
+        "flow_threshold": method == "flows",
+        "do_3d": method in ("flows", "votes", "watershed") and card.get("ndim") == 2 and slices > 1,
         "surface": slices > 1 and task in ("segment", "sequence"),
         "layer": task != "generate",
         "classes": bool(card.get("classes")),

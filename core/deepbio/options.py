@@ -128,7 +128,8 @@ class RunOptions(Options):
     )
     do_3d: bool = option(
         False,
-        "on a stack, look at slices along all three axes and find objects in 3D; for models with flows, as Cellpose's",
+        "on a stack, look at slices along all three axes and find objects in 3D; for 2D models that tell the way to an "
+        "object's middle, as nuclei and Cellpose's",
         tasks=("segment",),
     )
     track: bool = option(

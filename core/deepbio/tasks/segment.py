@@ -13,8 +13,9 @@ from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.slabs import predict_slabs
+from deepbio.engine.slabs import Source, predict_slabs
 from deepbio.engine.steps import Normaliser, apply_output_steps, needs_whole
+from deepbio.engine.tiling import TilePlan
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
@@ -178,8 +179,7 @@ class _Job:
         assert decoder is not None  # noqa: S101 - for the type checker
 
         def attempt(rung: Rung) -> int:
-            plan = plan_for(self.card, window.shape, rung, overlap=self.options.overlap)
-            bands = predict_slabs(piece, self._opened(rung), plan, listener=self.listener, item="sizes")
+            bands = self._predict(piece, self._opened(rung), rung, "sizes")[1]
             return label_bands(self._processed(bands), decoder, labels)
 
         self.ladder.climb(attempt)
@@ -232,9 +232,7 @@ class _Job:
 
     def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
         runtime = self._opened(rung)
-        flat = self.flat or self.card
-        shape = source.shape[1:]
-        plan = plan_for(flat, shape[len(shape) - flat.ndim :], rung, overlap=self.options.overlap)
+        plan, predicted = self._predict(source, runtime, rung, frame.name)
         self.facts = {
             "tile": list(plan.tile),
             "tiles": plan.count,
@@ -245,17 +243,22 @@ class _Job:
         if self.mirror:
             self.facts["mirror"] = list(self.mirror)
         self.facts["runtime"] = runtime
-        if flat.ndim < len(shape):
+        if self.options.do_3d:
             self.facts["do_3d"] = True
-            planes = ThreePlanes(flat, runtime, rung, self.options, self.listener, frame.name)
-            predicted = predict_slabs(source, planes, whole_plan(shape))
-        else:
-            predicted = predict_slabs(source, runtime, plan, listener=self.listener, item=frame.name)
         bands = self._watched(predicted)
         with self.seconds.of("instances"):
             count = self._decide(frame, placed, self._processed(bands))
         self.seconds.add("instances", -self.facts.pop("inside", 0.0))
         return count
+
+    def _predict(self, source: Source, runtime: Runtime, rung: Rung, item: str) -> tuple[TilePlan, Bands]:
+        """Tiles, and bands of scores; of a stack in slices along three axes the tiles of the first."""
+        shape, flat = tuple(source.shape[1:]), self.flat or self.card
+        plan = plan_for(flat, shape[len(shape) - flat.ndim :], rung, overlap=self.options.overlap)
+        if not self.options.do_3d:
+            return plan, predict_slabs(source, runtime, plan, listener=self.listener, item=item)
+        planes = ThreePlanes(flat, runtime, rung, self.options, self.listener, item)
+        return plan, predict_slabs(source, planes, whole_plan(shape))
 
     def _decide(self, frame: Frame, placed: Placed, bands: Bands) -> int:
         """Write labels and keep scores, as far as they are wanted; return how many there are."""

@@ -1,8 +1,9 @@
-"""A 2D network of flows on a stack, looked at in slices along all three axes: Cellpose's ``do_3D``.
+"""A 2D network on a stack, looked at in slices along all three axes: Cellpose's ``do_3D``, also for networks of ours.
 
-Each slice gives flows within itself, and whether its pixels belong to objects; those of the three directions are added,
-so that each voxel has flows along z, y and x. Objects are then found in 3D (:mod:`deepbio.tasks.flows3d`). To the rest
-of the program it looks like a 3D network that takes the stack as one tile.
+Each slice gives the way to the middle of an object within itself (flows, or offsets), and whether its pixels belong to
+one; those of the three directions are put together, so that each voxel has a way along z, y and x: flows are added, as
+in Cellpose, the scores of ours averaged. Objects are then found in 3D. To the rest of the program it looks like a 3D
+network that takes the stack as one tile.
 
 Method: Stringer et al., Nature Methods 18:100 (2021, doi:10.1038/s41592-020-01018-x); as in Cellpose 3.1 intensities
 are normalised by the whole stack, and slices are brought to the distance of pixels first.
@@ -27,9 +28,13 @@ from deepbio.image import Image
 from deepbio.library import ModelCard
 from deepbio.library.card import Axis, TensorSpec
 from deepbio.options import RunOptions
+from deepbio.tasks.decoder import FIRST_OFFSET
 from deepbio.tasks.opened import of_stack
 
-__all__ = ["ThreePlanes", "stack_card", "whole_plan"]
+__all__ = ["METHODS", "ThreePlanes", "stack_card", "whole_plan"]
+
+METHODS = ("flows", "votes", "watershed")
+"""Ways to find objects that work in 3D, too."""
 
 _ACROSS = (  # of each look: the axis that slices are across, and the two that lie in them
     (0, (1, 2)),
@@ -39,7 +44,7 @@ _ACROSS = (  # of each look: the axis that slices are across, and the two that l
 
 
 def stack_card(card: ModelCard, image: Image, options: RunOptions) -> ModelCard:
-    """The card of a 2D network of flows, as if it were one of a 3D network.
+    """The card of a 2D network, as if it were one of a 3D network.
 
     Parameters
     ----------
@@ -53,11 +58,14 @@ def stack_card(card: ModelCard, image: Image, options: RunOptions) -> ModelCard:
     Raises
     ------
     InputMismatch
-        If the model has no flows, the image is no stack, or an option is about slices.
+        If the model does not find objects by ways to their middles, the image is no stack, or an option is
+        about slices.
     """
-    if (card.deepbio.get("decode") or {}).get("method") != "flows" or card.ndim != 2:
+    method = (card.deepbio.get("decode") or {}).get("method")
+    if method not in METHODS or card.ndim != 2:
         raise InputMismatch(
-            f"do_3d is for 2D models that find objects by flows, as Cellpose's; '{card.name}' is none.",
+            f"do_3d is for 2D models that find objects by {', '.join(METHODS)}, as 'nuclei' and Cellpose's; "
+            f"'{card.name}' is none.",
             "Leave do_3d out; link_slices joins what a 2D model finds in the slices of a stack.",
         )
     if "Z" not in image.axes:
@@ -76,7 +84,9 @@ def stack_card(card: ModelCard, image: Image, options: RunOptions) -> ModelCard:
     apart, *within = image.grid.spacing
     if image.grid.unit != "pixel" and apart != min(within):
         grid |= {"spacing": [min(within), None, None], "unit": image.grid.unit}
-    names = ("flow along z", *card.output.channels)
+    first = 0 if method == "flows" else FIRST_OFFSET
+    told = card.output.channels
+    names = (*told[:first], "along z", *told[first:]) if told else ()
     return replace(
         card,
         inputs=(_deep(card.input, card.input.channels), *card.inputs[1:]),
@@ -90,7 +100,7 @@ def _deep(tensor: TensorSpec, channels: tuple[str, ...]) -> TensorSpec:
     names = tensor.axis_ids
     at = min(names.index(name) for name in ("y", "x"))
     axes = tuple(
-        replace(axis, size=len(channels)) if axis.id == "channel" and axis.size else axis
+        replace(axis, size=len(channels)) if axis.id == "channel" and axis.size and channels else axis
         for axis in tensor.axes
     )
     steps = tuple(of_stack(step) for step in tensor.steps)
@@ -130,22 +140,32 @@ class ThreePlanes:
     ) -> None:
         self._card, self._runtime, self._rung, self._options = card, runtime, rung, options
         self._listener, self._item = listener, item
+        self._method = card.deepbio["decode"]["method"]
         self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
         self.device: Device = runtime.device
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Scores of one stack: flows along z, y and x, and cells; float32, shape (1, 4, z, y, x)."""
+        """Scores of one stack, with one way more than those of its slices; float32, shape (1, K + 1, z, y, x)."""
         stack = batch[0]
         stage = Stage(self._listener, "predict", sum(stack.shape[1:]), self._item)
-        total = np.zeros((1, 4, *stack.shape[1:]), np.float32)
+        total: np.ndarray | None = None
         for across, within in _ACROSS:
             slices = np.moveaxis(stack, across + 1, 0)
-            sums = np.moveaxis(total[0], across + 1, 0)
             plan = plan_for(self._card, slices.shape[2:], self._rung, overlap=self._options.overlap)
-            for pixels, here in zip(slices, sums, strict=True):
+            for k, pixels in enumerate(slices):
                 found = predict_scores(ArraySource(pixels), self._runtime, plan)
-                for axis, flow in zip(within, found[:2], strict=True):
-                    here[axis] += flow
-                here[3] += found[2]
+                if total is None:
+                    total = np.zeros((1, len(found) + 1, *stack.shape[1:]), np.float32)
+                self._add(found, np.moveaxis(total[0], across + 1, 0)[k], within)
                 stage.step()
+        assert total is not None, "a stack has slices"  # noqa: S101
         return total
+
+    def _add(self, found: np.ndarray, here: np.ndarray, within: tuple[int, int]) -> None:
+        """Add the scores of a slice to those of its voxels."""
+        if self._method == "flows":
+            here[list(within)] += found[:2]
+            here[3:] += found[2:]
+            return
+        here[:FIRST_OFFSET] += found[:FIRST_OFFSET] / 3  # seen from three sides
+        here[[FIRST_OFFSET + axis for axis in within]] += found[FIRST_OFFSET : FIRST_OFFSET + 2] / 2

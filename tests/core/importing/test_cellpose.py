@@ -113,8 +113,8 @@ def test_what_do_3d_cannot_be_with(model: Any, options: dict[str, Any], message:
 def test_do_3d_is_for_stacks_and_models_of_flows(model: Any) -> None:
     with pytest.raises(InputMismatch, match="do_3d is for stacks; the image has the axes YX"):
         model.run(deepbio.Image(np.zeros((20, 21), np.uint8)), RunOptions(do_3d=True))
-    with pytest.raises(InputMismatch, match="by flows, as Cellpose's; 'nuclei' is none"):
-        deepbio.load_model("nuclei").run(_stack(1.0), RunOptions(do_3d=True))
+    with pytest.raises(InputMismatch, match=r"by flows, votes, watershed, .*; 'heart-lv' is none"):
+        deepbio.load_model("heart-lv").run(_stack(1.0), RunOptions(do_3d=True))
 
 
 def test_there_are_cases_with_several_tiles_and_both_ways_of_zooming(model: Any) -> None:
