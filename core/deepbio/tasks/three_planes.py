@@ -2,8 +2,8 @@
 
 Each slice gives the way to the middle of an object within itself (flows, or offsets), and whether its pixels belong to
 one; those of the three directions are put together, so that each voxel has a way along z, y and x: flows are added, as
-in Cellpose, the scores of ours averaged. Objects are then found in 3D. To the rest of the program it looks like a 3D
-network that takes the stack as one tile.
+in Cellpose, the scores of ours averaged and smoothed. Objects are then found in 3D. To the rest of the program it looks
+like a 3D network that takes the stack as one tile.
 
 Method: Stringer et al., Nature Methods 18:100 (2021, doi:10.1038/s41592-020-01018-x); as in Cellpose 3.1 intensities
 are normalised by the whole stack, and slices are brought to the distance of pixels first.
@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from deepbio.engine.device import Device
 from deepbio.engine.ladder import Rung
@@ -36,6 +37,7 @@ __all__ = ["METHODS", "ThreePlanes", "stack_card", "whole_plan"]
 METHODS = ("flows", "votes", "watershed")
 """Ways to find objects that work in 3D, too."""
 
+_SMOOTHING = 1.0  # voxels
 _ACROSS = (  # of each look: the axis that slices are across, and the two that lie in them
     (0, (1, 2)),
     (1, (0, 2)),
@@ -159,6 +161,9 @@ class ThreePlanes:
                 self._add(found, np.moveaxis(total[0], across + 1, 0)[k], within)
                 stage.step()
         assert total is not None, "a stack has slices"  # noqa: S101
+        if self._method != "flows":  # neighbouring slices disagree at outlines, which would be ragged
+            for channel in total[0]:
+                ndimage.gaussian_filter(channel, _SMOOTHING, truncate=3, output=channel)
         return total
 
     def _add(self, found: np.ndarray, here: np.ndarray, within: tuple[int, int]) -> None:
