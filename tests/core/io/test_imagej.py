@@ -123,7 +123,7 @@ def test_an_oblique_image_opens(tmp_path: Path, seen: Any, phantom: Image) -> No
 def test_the_examples_open(seen: Any, path: Path) -> None:
     image = read(path)
     found = seen(path)
-    assert found["dimensions"] == [image.size("X"), image.size("Y"), 1, 1, image.size("T")]
+    assert found["dimensions"] == [image.size(axis) for axis in "XYCZT"]
     np.testing.assert_array_equal(planes(found).reshape(image.shape), image.array)
 
 
