@@ -21,7 +21,8 @@ DISTRIBUTION = "deepbio-imaging"
 _EXTRAS = {  # extra -> what it brings, and the modules that show it is there
     "torch": ("GPU, and models that only PyTorch runs", ("torch",)),
     "openvino": ("the fastest runtime on most CPUs", ("openvino",)),
-    "train": ("deepbio train", ("torch", "matplotlib", "onnx", "onnxscript")),
+    "train": ("deepbio train, importing models of Cellpose", ("torch", "matplotlib", "onnx", "onnxscript")),
+    "stardist": ("importing models of StarDist", ("torch", "h5py")),
     "zarr": ("OME-Zarr images", ("zarr",)),
     "dicom": ("DICOM segmentations", ("highdicom",)),
     "zoo": ("validation against the BioImage.IO specification", ("bioimageio.spec", "bioimageio.core")),
