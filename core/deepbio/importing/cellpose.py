@@ -7,6 +7,7 @@ https://github.com/MouseLand/cellpose (BSD-3-Clause).
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zipfile
@@ -28,6 +29,7 @@ _DIAMETERS = {_NUCLEI: 17.0}
 _DIAMETER = 30.0
 _OUTPUTS = 3  # flows along y and x, and whether a pixel belongs to a cell
 _LIKELY = (1.0, 1000.0)  # pixels: a diameter beyond this is no diameter
+_MOST_STAGES, _MOST_FEATURES = 8, 4096  # what is more is no network of Cellpose
 _STEM = "downsample.down.res_down_"
 _OTHERS = (  # what others of its networks are known by, and what they are
     ("encoder.pos_embed", "Cellpose-SAM (version 4)"),
@@ -116,6 +118,12 @@ def cellpose_facts(state: Mapping[str, Any], path: Path) -> CellposeFacts:
         raise CardError(
             f"'{path}' is a network for {len(shapes[0]) - 2}D images, which is not known here.", _WHAT
         )
+    if len(shapes) > _MOST_STAGES or max(max(shape) for shape in shapes) > _MOST_FEATURES:
+        raise WeightsError(
+            f"'{path}' has convolutions of the shapes {shapes[:_MOST_STAGES]}; expected at most {_MOST_STAGES} "
+            f"stages of {_MOST_FEATURES} features.",
+            "Get it again.",
+        )
     if outputs != _OUTPUTS:
         raise CardError(
             f"'{path}' gives {outputs} channel{'s' * (outputs > 1)}, as networks of Cellpose that restore images do; "
@@ -150,10 +158,11 @@ def _diameter(state: Mapping[str, Any], key: str, otherwise: float, path: Path) 
     if key not in state:
         return otherwise
     told = state[key]
-    value = float(told.reshape(-1)[0]) if told.numel() == 1 else float("nan")
+    value = float(told.reshape(-1)[0]) if told.numel() == 1 else math.nan
     if not _LIKELY[0] <= value <= _LIKELY[1]:
         raise WeightsError(
-            f"'{path}' has {key} {told.tolist()}; expected one diameter of {_LIKELY[0]:g} to {_LIKELY[1]:g} pixels.",
+            f"'{path}' has {key} {told.reshape(-1)[:3].tolist()}; expected one diameter of {_LIKELY[0]:g} to "
+            f"{_LIKELY[1]:g} pixels.",
             "Get it again.",
         )
     return value

@@ -233,6 +233,13 @@ def _with(key: str, value: Any) -> Callable[[], Any]:
             CardError,
             "3D images",
         ),
+        (
+            _with(
+                "downsample.down.res_down_1.conv.conv_0.2.weight", torch.zeros(1).expand(10**6, 10**6, 3, 3)
+            ),
+            WeightsError,
+            "at most 8 stages of 4096 features",
+        ),
         (lambda: [1, 2], WeightsError, "holds list; expected a mapping"),
         (lambda: {"code": Path("x")}, WeightsError, "more than tensors"),
     ],
