@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from deepbio.engine.geometry import Working
+from deepbio.engine.grid_spec import GridSpec
 from deepbio.engine.operators import reads_image
-from deepbio.engine.placement import GridSpec, Placement
+from deepbio.engine.placement import Placement
 from deepbio.engine.resample import nearest
 from deepbio.engine.statistics import Transform, blocks
 from deepbio.engine.steps import Normaliser, prepare

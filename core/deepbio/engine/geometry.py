@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from deepbio.engine.placement import Box, GridSpec, Placement, place
+from deepbio.engine.grid_spec import GridSpec
+from deepbio.engine.placement import Box, Placement, place
 from deepbio.engine.resample import AxisMap, interpolate, interpolate_axis
 from deepbio.errors import ImageError
 from deepbio.image import ArrayLike, Grid

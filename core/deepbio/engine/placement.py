@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from deepbio.engine.grid_spec import GridSpec
 from deepbio.engine.resample import AxisMap
 from deepbio.engine.spacing import Line, counts_and_steps, inverse, lines_of, maps_along
 from deepbio.errors import InputMismatch
 from deepbio.image import Grid
-from deepbio.library.spatial import check_grid
 
-__all__ = ["METRES", "Box", "GridSpec", "Placement", "place"]
+__all__ = ["METRES", "Box", "Placement", "place"]
 
 Box = tuple[tuple[int, int], ...]
 
@@ -32,89 +31,6 @@ _THICK = 3.0  # axes whose spacing is so many times the finest are interpolated 
 _LARGEST = 2**33  # pixels of a working grid: more is a wrong unit
 METRES = {"millimeter": 1e-3, "micrometer": 1e-6}
 _DIRECTIONS = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
-
-
-@dataclass(frozen=True)
-class GridSpec:
-    """The grid that a network works on; stands on the card under ``grid``.
-
-    Attributes
-    ----------
-    spacing : tuple of (float or None)
-        Along ``([z,] y, x)``; None for an axis that keeps the image's own, empty for all of them.
-    unit : {"millimeter", "micrometer"}
-        Unit of `spacing`.
-    orientation : str
-        3D only: where z, y and x of the array point as their index grows, such as ``"SAR"`` (Left,
-        Right, Posterior, Anterior, Superior, Inferior); empty for the image's own.
-    crop : {"", "nonzero", "positive"}
-        ``"nonzero"``: only the bounding box of the pixels that are not 0 is computed; ``"positive"``: that of
-        those above 0.
-    interpolation : {"", "nnunet", "monai", "linear"}
-        ``"nnunet"``: as nnU-Net's preprocessing, for networks that learned from it. Pixels are normalised before
-        they are interpolated, with the statistics of the box; kernels are cubic splines, and along slices more
-        than 3 times as thick the nearest pixel; none is widened. ``"monai"``: as MONAI's Spacingd
-        (:mod:`deepbio.engine.spacing`). The spacing is exactly the card's, kernels are linear and never widened.
-        ``"linear"``: as OpenCV's ``resize``, which Cellpose uses. Kernels are linear and never widened, and the size
-        of a zoomed grid is rounded down.
-    inside : {"", "nonzero"}
-        Only with one of the first two. ``"nonzero"`` with nnU-Net's: statistics are those of pixels that are not 0 in
-        all channels, and the others stay 0. With MONAI's: so for the first step that needs statistics, in each channel
-        by itself.
-    back : {"", "nearest"}
-        Only with MONAI's: ``"nearest"`` brings scores back by the nearest pixel, for networks whose labels are
-        decided on the working grid.
-    zoom : float
-        How much finer than all this the grid is along every axis, so that objects have the size that the
-        network knows. Never on a card: it belongs to one image.
-
-    Examples
-    --------
-    >>> GridSpec.from_card({"spacing": [1.5, 1.0, 1.0], "orientation": "SPL"}).unit
-    'millimeter'
-    """
-
-    spacing: tuple[float | None, ...] = ()
-    unit: str = "millimeter"
-    orientation: str = ""
-    crop: str = ""
-    interpolation: str = ""
-    inside: str = ""
-    back: str = ""
-    zoom: float = 1.0
-
-    @classmethod
-    def from_card(cls, entries: Mapping[str, Any] | None) -> GridSpec:
-        """Read the card's entries; None or an empty mapping asks for nothing.
-
-        Raises
-        ------
-        CardError
-            If an entry is unknown, of the wrong type or impossible.
-        """
-        if not entries:
-            return cls()
-        check_grid(entries)
-        spacing = tuple(None if s is None else float(s) for s in entries.get("spacing") or ())
-        return cls(
-            spacing,
-            entries.get("unit", "millimeter"),
-            entries.get("orientation") or "",
-            entries.get("crop") or "",
-            entries.get("interpolation") or "",
-            entries.get("inside") or "",
-            entries.get("back") or "",
-        )
-
-    def to_card(self) -> dict[str, Any]:
-        """Entries for a card or a plan; what is empty is left out."""
-        entries: dict[str, Any] = {}
-        if self.spacing:
-            entries = {"spacing": list(self.spacing), "unit": self.unit}
-        for name in ("orientation", "crop", "interpolation", "inside", "back"):
-            if getattr(self, name):
-                entries[name] = getattr(self, name)
-        return entries
 
 
 @dataclass(frozen=True, eq=False)

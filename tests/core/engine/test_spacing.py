@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepbio.engine.geometry import place, to_working
-from deepbio.engine.placement import GridSpec
+from deepbio.engine.grid_spec import GridSpec
 from deepbio.engine.resample import AxisMap
 from deepbio.engine.return_trip import scores_to_input
 from deepbio.image import Grid
