@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from SlicerDeepBioLib.scene import SceneError, Source, describe_volume, read_volume
+from SlicerDeepBioLib.scene import SceneError, Source, read_volume
 
-__all__ = ["MOST", "check_alike", "describe_channels", "least", "read_channels", "wanted"]
+__all__ = ["MOST", "check_alike", "least", "read_channels", "wanted"]
 
 MOST = 4  # volumes that the form offers
 _CLOSE = 1e-3  # mm, and of spacings a part: written files round
@@ -21,24 +21,6 @@ def wanted(card):
 def least(card):
     """How many of these volumes a model needs."""
     return int(card.get("least_volumes") or len(wanted(card))) if wanted(card) else 1
-
-
-def describe_channels(nodes):
-    """What the worker's `fits` needs to know of volumes that are channels; see `describe_volume`.
-
-    Raises
-    ------
-    SceneError
-        If one is no volume of intensities, or they do not lie alike.
-    """
-    check_alike(nodes)
-    told = [describe_volume(node) for node in nodes]
-    return {
-        "axes": "C" + told[0]["axes"],
-        "shape": [len(nodes), *told[0]["shape"]],
-        "channels": [node.GetName() or "volume" for node in nodes],
-        "dtype": np.result_type(*[one["dtype"] for one in told]).name,
-    }
 
 
 def read_channels(nodes):
@@ -57,7 +39,7 @@ def read_channels(nodes):
     Raises
     ------
     SceneError
-        As :func:`describe_channels`.
+        As :func:`check_alike`.
     """
     sources = _sources(nodes)
     first = sources[0]

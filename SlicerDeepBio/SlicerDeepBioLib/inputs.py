@@ -8,7 +8,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SlicerDeepBioLib import results
-from SlicerDeepBioLib.channels import describe_channels, read_channels, wanted
+from SlicerDeepBioLib.channels import read_channels, wanted
 from SlicerDeepBioLib.scene import SceneError, describe_volume, read_volume
 from SlicerDeepBioLib.sequences import Frames, is_sequence
 
@@ -122,17 +122,14 @@ def is_imageless(card):
     return takes(card) == ["nothing"]
 
 
-def describe(node, further=()):
-    """What the worker's `fits` needs to know of a node and further channels: axes, shape, channels, type; no pixels.
+def describe(node):
+    """What the worker's `fits` needs to know of a node: axes, shape, channels and type, no pixels.
 
     Raises
     ------
     SceneError
-        If it is no volume, or has no voxels, or the others do not lie on them.
+        If it is no volume, or has no voxels.
     """
-    if further:
-        _check_channel(node)
-        return describe_channels([node, *further])
     if _is_segmentation(node):
         shape = list(_geometry(node).GetDimensions())[::-1]
         plane = shape[0] == 1

@@ -85,7 +85,7 @@ class DeepBioLogic:
 
         return self._ask({"command": "models"}, remember)
 
-    def fits(self, node, on_done, options=None, further=(), more=False):
+    def fits(self, node, on_done, options=None, more=False):
         """Ask which models take a node.
 
         Parameters
@@ -96,11 +96,9 @@ class DeepBioLogic:
             ``on_done(outputs, error)``; outputs are ``{"fits": {model name: "" or why it does not fit}}``.
         options : dict of str to str, optional
             The worker's options; ``per_slice``, for example, lets 2D models take stacks.
-        further : sequence of vtkMRMLScalarVolumeNode
-            Volumes of further channels.
         more : bool
-            Whether there may be others: models that take several volumes then fit as if there were as many as they
-            need, each like the node.
+            Whether there may be volumes of further channels: models that take several volumes then fit as if there
+            were as many as they need, each like the node.
 
         Returns
         -------
@@ -108,7 +106,7 @@ class DeepBioLogic:
             None where the node itself cannot be used: then `on_done` has been called.
         """
         try:
-            image = None if node is None else {**describe(node, further), "more": more}
+            image = None if node is None else {**describe(node), "more": more}
         except SceneError as error:
             on_done(None, error)
             return None

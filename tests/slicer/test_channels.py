@@ -13,7 +13,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from SlicerDeepBioLib.channels import check_alike, read_channels  # noqa: E402
 from SlicerDeepBioLib.client import WorkerClient, WorkerError  # noqa: E402
-from SlicerDeepBioLib.inputs import describe  # noqa: E402
+from SlicerDeepBioLib.inputs import Input  # noqa: E402
 from SlicerDeepBioLib.logic import DeepBioLogic  # noqa: E402
 from SlicerDeepBioLib.scene import SceneError  # noqa: E402
 from tests.slicer.nodes import add_sequence, add_transform, add_volume, affine, labels_of  # noqa: E402
@@ -89,12 +89,6 @@ def test_what_goes_to_the_worker_is_put_together_part_by_part(scene: Any) -> Non
     assert (source.axes, source.shape, source.dtype.name) == ("CZYX", (2, *SHAPE), "float32")
     assert source.channels == ("a", "b")
     assert all(np.shares_memory(part, read_channels(nodes).parts[k]) for k, part in enumerate(source.parts))
-    assert describe(nodes[0], nodes[1:]) == {
-        "axes": "CZYX",
-        "shape": [2, *SHAPE],
-        "channels": ["a", "b"],
-        "dtype": "float32",
-    }
 
 
 def test_volumes_that_do_not_lie_alike_are_told_apart(scene: Any) -> None:
@@ -139,7 +133,7 @@ def test_a_sequence_is_no_first_channel_and_too_many_are_refused(pair: Any) -> N
         alone.wait(TIMEOUT)
     browser = add_sequence(scene, [first, first], MATRIX)[0]
     with pytest.raises(SceneError, match="is a sequence; the first of several channels"):
-        describe(browser, [node])
+        Input(browser, [node])
 
 
 def test_a_volume_that_is_removed_ends_the_run(pair: Any) -> None:

@@ -39,7 +39,7 @@ class Decoder:
     Attributes
     ----------
     method : {"watershed", "votes", "flows", "stars", "threshold", "classes", "regions"}
-        For instances one of the first three; "threshold" makes connected components of channel 0;
+        For instances one of the first four; "threshold" makes connected components of channel 0;
         "classes" takes the channel with the highest score (0 is background); "regions" asks each channel for
         itself, and those that come later lie over the others.
     threshold : float

@@ -33,7 +33,7 @@ from deepbio.tasks.sizes import Window, WindowSource
 from deepbio.tasks.sizing import Sizing
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
-from deepbio.tasks.three_planes import ThreePlanes, stack_card, whole_plan
+from deepbio.tasks.three_planes import predict_planes, stack_card
 from deepbio.tasks.track import check_followed, followed
 
 __all__ = ["check_input", "segment"]
@@ -107,7 +107,7 @@ def segment(
     sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)
     ladder = Ladder(ladder_for(flat, first), listener)
     mirror = mirror_axes(card, options)
-    job = _Job(image, card, open_runtime, options, decoder, listener, sizing, ladder, mirror, flat)
+    job = _Job(image, card, flat, open_runtime, options, decoder, listener, sizing, ladder, mirror)
     if decoder is None and "labels" in options.output:
         listener(
             Notice(
@@ -131,6 +131,7 @@ class _Job:
 
     image: Image
     card: ModelCard
+    flat: ModelCard  # of the network itself, where `card` is that of stacks
     open_runtime: Opener
     options: RunOptions
     decoder: Decoder | None
@@ -138,7 +139,6 @@ class _Job:
     sizing: Sizing
     ladder: Ladder
     mirror: tuple[int, ...] = ()
-    flat: ModelCard | None = None  # of the network itself, where `card` is that of stacks
     seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
@@ -189,9 +189,8 @@ class _Job:
         """A frame on the working grid, normalised by its own pixels whatever the zoom."""
         spec = self.sizing.spec
         normalise = self.normalisers.get(frame.index)
-        raw = (
-            spec.interpolation == "linear" and spec.spacing != ()
-        )  # then statistics are those of the image's own
+        # of such grids the statistics are those of the image's own pixels
+        raw = spec.interpolation == "linear" and spec.spacing != ()
         if normalise is None and (spec.zoom != 1 or raw):
             plain = replace(spec, zoom=1.0, spacing=() if raw else spec.spacing)
             normalise = open_frame(self.image, frame, self.card, plain, listener=self.listener)[1].normalise
@@ -227,7 +226,7 @@ class _Job:
         """The network on a rung, averaged over mirror images where that was asked for."""
         with self.seconds.of("open"):
             runtime = self.open_runtime(rung, self.listener)
-        offsets = self.decoder.offsets((self.flat or self.card).ndim) if self.decoder is not None else {}
+        offsets = self.decoder.offsets(self.flat.ndim) if self.decoder is not None else {}
         return Mirrored(runtime, self.mirror, offsets) if self.mirror else runtime
 
     def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
@@ -253,12 +252,15 @@ class _Job:
 
     def _predict(self, source: Source, runtime: Runtime, rung: Rung, item: str) -> tuple[TilePlan, Bands]:
         """Tiles, and bands of scores; of a stack in slices along three axes the tiles of the first."""
-        shape, flat = tuple(source.shape[1:]), self.flat or self.card
+        shape, flat = tuple(source.shape[1:]), self.flat
         plan = plan_for(flat, shape[len(shape) - flat.ndim :], rung, overlap=self.options.overlap)
         if not self.options.do_3d:
             return plan, predict_slabs(source, runtime, plan, listener=self.listener, item=item)
-        planes = ThreePlanes(flat, runtime, rung, self.options, self.listener, item)
-        return plan, predict_slabs(source, planes, whole_plan(shape))
+        overlap = self.options.overlap
+        planes = predict_planes(
+            source, flat, runtime, rung, overlap=overlap, listener=self.listener, item=item
+        )
+        return plan, planes
 
     def _decide(self, frame: Frame, placed: Placed, bands: Bands) -> int:
         """Write labels and keep scores, as far as they are wanted; return how many there are."""

@@ -2,8 +2,7 @@
 
 Each slice gives the way to the middle of an object within itself (flows, or offsets), and whether its pixels belong to
 one; those of the three directions are put together, so that each voxel has a way along z, y and x: flows are added, as
-in Cellpose, the scores of ours averaged and smoothed. Objects are then found in 3D. To the rest of the program it looks
-like a 3D network that takes the stack as one tile.
+in Cellpose, the scores of ours averaged and smoothed. Objects are then found in 3D.
 
 Method: Stringer et al., Nature Methods 18:100 (2021, doi:10.1038/s41592-020-01018-x); as in Cellpose 3.1 intensities
 are normalised by the whole stack, and slices are brought to the distance of pixels first.
@@ -11,20 +10,19 @@ are normalised by the whole stack, and slices are brought to the distance of pix
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from deepbio.engine.device import Device
 from deepbio.engine.ladder import Rung
 from deepbio.engine.planning import plan_for
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.slabs import ArraySource, predict_scores
-from deepbio.engine.tiling import TilePlan
+from deepbio.engine.slabs import ArraySource, Source, predict_scores
 from deepbio.errors import InputMismatch
-from deepbio.events import Listener, Stage
+from deepbio.events import Listener, Stage, silent
 from deepbio.image import Image
 from deepbio.library import ModelCard
 from deepbio.library.card import Axis, TensorSpec
@@ -32,7 +30,7 @@ from deepbio.options import RunOptions
 from deepbio.tasks.decoder import FIRST_OFFSET
 from deepbio.tasks.opened import of_stack
 
-__all__ = ["METHODS", "ThreePlanes", "stack_card", "whole_plan"]
+__all__ = ["METHODS", "predict_planes", "stack_card"]
 
 METHODS = ("flows", "votes", "watershed")
 """Ways to find objects that work in 3D, too."""
@@ -109,68 +107,70 @@ def _deep(tensor: TensorSpec, channels: tuple[str, ...]) -> TensorSpec:
     return replace(tensor, axes=(*axes[:at], Axis("z"), *axes[at:]), channels=channels, steps=steps)
 
 
-def whole_plan(shape: tuple[int, ...]) -> TilePlan:
-    """The stack as one tile."""
-    return TilePlan(shape, shape, ((0,),) * len(shape))
-
-
-class ThreePlanes:
-    """A runtime for stacks that asks another one about the slices along each axis.
+def predict_planes(
+    source: Source,
+    card: ModelCard,
+    runtime: Runtime,
+    rung: Rung,
+    *,
+    overlap: float | None = None,
+    listener: Listener = silent,
+    item: str = "",
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Predict a stack in slices along each axis.
 
     Parameters
     ----------
+    source : Source
+        The normalised stack, shape ``(C, z, y, x)``; read whole, once.
     card : ModelCard
         The 2D network's own.
     runtime : Runtime
         Runs it on tiles of a slice.
     rung : Rung
         Largest tile, and how many at once.
-    options : RunOptions
-        What the user asked for.
+    overlap : float, optional
+        Of tiles, where the user says so.
     listener, item : Listener, str
         Hear of slices, and what the stack is called.
+
+    Yields
+    ------
+    start, stop : int
+        All slices.
+    scores : ndarray, float32, shape (K + 1, z, y, x)
+        With one way more than those of a slice.
     """
+    shape = tuple(source.shape[1:])
+    stack = source.read((0, 0, 0), shape)
+    stage = Stage(listener, "predict", sum(shape), item)
+    flows = card.deepbio["decode"]["method"] == "flows"
+    total: np.ndarray | None = None
+    for across, within in _ACROSS:
+        slices = np.moveaxis(stack, across + 1, 0)
+        plan = plan_for(card, slices.shape[2:], rung, overlap=overlap)
+        for k, pixels in enumerate(slices):
+            found = predict_scores(ArraySource(pixels), runtime, plan)
+            if total is None:
+                total = np.zeros((len(found) + 1, *shape), np.float32)
+            here = np.moveaxis(total, across + 1, 0)[k]
+            (_add_flows if flows else _add_offsets)(found, here, within)
+            stage.step()
+    assert total is not None, "a stack has slices"  # noqa: S101
+    del stack
+    if not flows:  # neighbouring slices disagree at outlines, which would be ragged
+        for channel in total:
+            ndimage.gaussian_filter(channel, _SMOOTHING, truncate=3, output=channel)
+    yield 0, shape[0], total
 
-    def __init__(
-        self,
-        card: ModelCard,
-        runtime: Runtime,
-        rung: Rung,
-        options: RunOptions,
-        listener: Listener,
-        item: str,
-    ) -> None:
-        self._card, self._runtime, self._rung, self._options = card, runtime, rung, options
-        self._listener, self._item = listener, item
-        self._method = card.deepbio["decode"]["method"]
-        self.name, self.precision, self.why = runtime.name, runtime.precision, runtime.why
-        self.device: Device = runtime.device
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """Scores of one stack, with one way more than those of its slices; float32, shape (1, K + 1, z, y, x)."""
-        stack = batch[0]
-        stage = Stage(self._listener, "predict", sum(stack.shape[1:]), self._item)
-        total: np.ndarray | None = None
-        for across, within in _ACROSS:
-            slices = np.moveaxis(stack, across + 1, 0)
-            plan = plan_for(self._card, slices.shape[2:], self._rung, overlap=self._options.overlap)
-            for k, pixels in enumerate(slices):
-                found = predict_scores(ArraySource(pixels), self._runtime, plan)
-                if total is None:
-                    total = np.zeros((1, len(found) + 1, *stack.shape[1:]), np.float32)
-                self._add(found, np.moveaxis(total[0], across + 1, 0)[k], within)
-                stage.step()
-        assert total is not None, "a stack has slices"  # noqa: S101
-        if self._method != "flows":  # neighbouring slices disagree at outlines, which would be ragged
-            for channel in total[0]:
-                ndimage.gaussian_filter(channel, _SMOOTHING, truncate=3, output=channel)
-        return total
+def _add_flows(found: np.ndarray, here: np.ndarray, within: tuple[int, int]) -> None:
+    """Add the scores of a slice to those of its voxels: two flows, and what is left."""
+    here[list(within)] += found[:2]
+    here[3:] += found[2:]
 
-    def _add(self, found: np.ndarray, here: np.ndarray, within: tuple[int, int]) -> None:
-        """Add the scores of a slice to those of its voxels."""
-        if self._method == "flows":
-            here[list(within)] += found[:2]
-            here[3:] += found[2:]
-            return
-        here[:FIRST_OFFSET] += found[:FIRST_OFFSET] / 3  # seen from three sides
-        here[[FIRST_OFFSET + axis for axis in within]] += found[FIRST_OFFSET : FIRST_OFFSET + 2] / 2
+
+def _add_offsets(found: np.ndarray, here: np.ndarray, within: tuple[int, int]) -> None:
+    """The same of networks of ours, whose offsets come last and are seen twice, all else three times."""
+    here[:FIRST_OFFSET] += found[:FIRST_OFFSET] / 3
+    here[[FIRST_OFFSET + axis for axis in within]] += found[FIRST_OFFSET : FIRST_OFFSET + 2] / 2

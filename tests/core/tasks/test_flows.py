@@ -110,17 +110,17 @@ def test_errors_of_a_disc_are_small_and_of_turned_flows_large() -> None:
 
 
 def test_an_object_whose_shape_contradicts_its_flows_is_dropped() -> None:
-    labels = np.zeros((64, 64), np.int32)
-    labels[8:20, 8:20] = 1
-    labels[30:34, 4:60] = 2
+    labels = np.zeros((64, 70), np.int32)
+    labels[8:20, 8:20], labels[30:54, 32:56] = 1, 2
     scores = flow_scores(labels)
-    long = labels == 2
-    scores[0][long], scores[1][long] = scores[1][long], scores[0][long]  # flows across instead of along
-    scores[0, 30:32, 4:60], scores[0, 32:34, 4:60] = FLOW_UNIT, -FLOW_UNIT
-    scores[1][long] *= 0
-    columns = decode(scores, DECODER.replace(min_size=1))
-    assert columns.max() == 1  # 12 x 12 pixels; the rest ends in a line of places with 4 ends each
-    assert decode(scores, DECODER.replace(min_size=1, error=0.0)).max() == 1
+    y, x = np.nonzero(labels == 2)
+    away = np.stack([32 - y, 34 - x])  # all to a corner, where an object is found, but no middle
+    scores[:2, y, x] = away / np.maximum(np.linalg.norm(away, axis=0), 1) * FLOW_UNIT
+    found = {error: decode(scores, DECODER.replace(error=error)) for error in (0.0, 0.4)}
+    assert [len(np.unique(one[labels == 2])) for one in found.values()] == [1, 1]
+    assert found[0.0][labels == 2].min() > 0
+    assert found[0.4][labels == 2].max() == 0
+    assert all(one[labels == 1].min() > 0 for one in found.values())
 
 
 def test_small_large_and_many_are_told_apart() -> None:
