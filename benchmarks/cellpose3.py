@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import describe_machine, machine, peak_rss, used
+from common import in_own_process, machine, peak_rss, report, used
 
 HERE = Path(__file__).resolve()
 DATA = HERE.parents[1] / "tests" / "data" / "cellpose"
@@ -148,21 +146,13 @@ def main() -> None:
         deepbio.add_model(folder / "CP_wide", name="imported").root.rename(folder / "imported")
         rows: dict[str, Any] = {}
         for program in ("deepbio-openvino", "cellpose", "deepbio-onnx", "deepbio-torch"):
-            command = [sys.executable, "-W", "ignore", str(HERE), "--work", program, name]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                sys.exit(f"{program} failed: {done.stderr[-2000:]}")
-            rows[program] = json.loads(done.stdout.strip().splitlines()[-1])
-            print(program, rows[program], file=sys.stderr, flush=True)
+            rows[program] = in_own_process(program, [str(HERE), "--work", program, name])
         compare(folder, rows)
     facts = {
         "machine": machine(PACKAGES), "threads": options.threads, "side": side, "diameter": DIAMETER,
         "small": options.small, "rows": rows,
     }  # fmt: skip
-    print(json.dumps(facts, indent=1))
-    print(describe_machine(facts["machine"], options.threads), file=sys.stderr)
-    if options.output:
-        options.output.write_text(json.dumps(facts, indent=1) + "\n")
+    report(facts, options.threads, options.output)
 
 
 if __name__ == "__main__":

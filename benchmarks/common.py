@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import resource
@@ -61,3 +62,23 @@ def describe_machine(facts: dict[str, Any], threads: int) -> str:
         f"{' '.join(facts.get('features', []))}. "
         + ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     )
+
+
+def in_own_process(program: str, command: Sequence[str]) -> dict[str, Any]:
+    """Run one program's part of a benchmark, and read the figures of its last line."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{program} failed: {done.stderr[-2000:]}")
+    row: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    print(program, row, file=sys.stderr, flush=True)
+    return row
+
+
+def report(facts: dict[str, Any], threads: int, output: Path | None) -> None:
+    """Print all figures, one line on the machine, and write them where the user asked for it."""
+    print(json.dumps(facts, indent=1))
+    print(describe_machine(facts["machine"], threads), file=sys.stderr)
+    if output:
+        output.write_text(json.dumps(facts, indent=1) + "\n")

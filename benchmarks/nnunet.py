@@ -13,15 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import describe_machine, machine, peak_rss, used
+from common import in_own_process, machine, peak_rss, report, used
 
 HERE = Path(__file__).resolve()
 SHAPE, SPACING = (190, 240, 240), (1.25, 1.2, 1.2)  # z, y, x: 158 x 192 x 192 at 1.5 mm
@@ -186,31 +184,15 @@ def main() -> None:
         imported = round(time.perf_counter() - start, 1)
         rows: dict[str, Any] = {}
         for program in ("deepbio-openvino", "nnunet", "deepbio-torch"):
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                str(HERE),
-                "--work",
-                program,
-                name,
-                "--threads",
-                str(options.threads),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                sys.exit(f"{program} failed: {done.stderr[-2000:]}")
-            rows[program] = json.loads(done.stdout.strip().splitlines()[-1])
-            print(program, rows[program], file=sys.stderr, flush=True)
+            rows[program] = in_own_process(
+                program, [str(HERE), "--work", program, name, "--threads", str(options.threads)]
+            )
         compare(folder, rows)
     facts = {
         "machine": machine(PACKAGES), "threads": options.threads, "shape": SHAPE, "spacing": SPACING, "import_s": imported,
         "small": options.small, "rows": rows,
     }  # fmt: skip
-    print(json.dumps(facts, indent=1))
-    print(describe_machine(facts["machine"], options.threads), file=sys.stderr)
-    if options.output:
-        options.output.write_text(json.dumps(facts, indent=1) + "\n")
+    report(facts, options.threads, options.output)
 
 
 if __name__ == "__main__":
