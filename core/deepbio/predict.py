@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 import weakref
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +15,18 @@ from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import Rung
 from deepbio.engine.memory import keep_pages, release_pages
 from deepbio.engine.planning import first_rung
-from deepbio.engine.runtime import UNTRIED, describe_runtime, open_runtime, trial_pays
+from deepbio.engine.runtime import UNTRIED, open_runtime, trial_pays
 from deepbio.engine.runtimes import Runtime
 from deepbio.errors import CardError, ImageError, MissingPackage, OptionError
-from deepbio.events import Listener, silent
+from deepbio.events import Listener, Notice, silent
 from deepbio.families import FAMILIES, family_of
 from deepbio.image import Image, LabelMap
 from deepbio.library import ModelCard, find_model
 from deepbio.object_files import labels_of, names_labels
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
+from deepbio.tasks.first_stage import check_within, first_stage_of, options_for_first
+from deepbio.tasks.recorded import run_record
 from deepbio.tasks.takes import check_imageless
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Model:
         self._modules: dict[str, nn.Module] = {}
         self._release: weakref.finalize[[], Model] | None = None
         self._finder: Model | None = None  # of the objects that a classifier is asked about
+        self._first: Model | None = None  # of a cascade
 
     def run(
         self,
@@ -121,6 +123,8 @@ class Model:
         more: dict[str, Any] = {}
         if with_objects and image is not None:
             more["objects"] = self._objects(image, options, objects, on_progress)
+        if self.card.first_stage is not None and image is not None:
+            more["guide"] = self._first_labels(image, options, on_progress)
         asked = options.output or family.outputs
         # an uncertainty of objects needs the labels that the rows of the table are of
         labelled = family.name in ("segment", "sequence") and "table" in asked
@@ -135,7 +139,8 @@ class Model:
             result = with_maps(image, self, options, result, on_progress, **more)
             if besides:
                 result = replace(result, labels=None)
-        record = self._record(dict(result.record), options, time.perf_counter() - start)
+        told = {**self.describe(), "task": self.card.task or "segment"}
+        record = run_record(told, result.record, options, time.perf_counter() - start)
         return replace(result, record=record)
 
     def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
@@ -191,9 +196,10 @@ class Model:
         """Let the network and its memory go; the next run loads it again."""
         self._runtimes.clear()
         self._modules.clear()
-        if self._finder is not None:
-            self._finder.close()
-            self._finder = None
+        for other in (self._finder, self._first):
+            if other is not None:
+                other.close()
+        self._finder = self._first = None
         if self._release is not None:
             self._release()
             self._release = None
@@ -215,6 +221,9 @@ class Model:
                 f"Expected an Image, found {type(image).__name__}.",
                 "Use deepbio.read(path) or deepbio.Image(array, axes).",
             )
+        for name in ("explain", "uncertainty", "layer"):
+            if getattr(options, name):
+                check_within(self.card, f"'{name}'")
         if options.explain or options.uncertainty:
             from deepbio.explanation.targets import check_asked
 
@@ -250,6 +259,18 @@ class Model:
             raise OptionError(f"The model '{finder.card.name}' finds no objects.", "Choose another one.")
         return labels
 
+    def _first_labels(self, image: Image, options: RunOptions, listener: Listener) -> LabelMap:
+        """What the first stage of a cascade finds."""
+        family_of(self.card.task).load("check")(image, self.card, options)
+        if self._first is None:
+            self._first = Model(first_stage_of(self.card), self.device)
+        self._first.many = self.many
+        listener(Notice(f"First stage of '{self.card.name}'."))
+        how = options_for_first(self._first.card, options)
+        labels = self._first.run(image, how, on_progress=listener).labels
+        assert labels is not None, "it was asked for labels"  # noqa: S101
+        return labels
+
     def _choose_device(self, options: RunOptions) -> Device:
         asked = options.device if options.device != "auto" else self.device
         return choose_device(asked, runtime=options.runtime)
@@ -281,23 +302,6 @@ class Model:
                 # tiles and windows of scores find their memory warm; given back with the model
                 self._release = weakref.finalize(self, release_pages)
         return self._runtimes[key]
-
-    def _record(self, record: dict[str, Any], options: RunOptions, seconds: float) -> dict[str, Any]:
-        from deepbio import __version__
-
-        runtime = record.pop("runtime", None)
-        defaults = asdict(RunOptions())
-        chosen = {k: v for k, v in asdict(options).items() if v != defaults[k]}
-        return {
-            **self.describe(),
-            "task": self.card.task or "segment",
-            **(describe_runtime(runtime) if runtime is not None else {}),
-            **record,
-            "seconds_total": round(seconds, 4),
-            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()},
-            "deepbio": __version__,
-            "python": platform.python_version(),
-        }
 
 
 def load_model(name_or_path: str | Path | ModelCard, *, device: str = "auto") -> Model:

@@ -97,6 +97,15 @@ class PlanOptions:
             rich_help_panel=_PLAN,
         ),
     ] = None
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            "--refine",
+            metavar="MODEL",
+            help="Make the second stage of a cascade: see what this model found, too.",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
     steps: Annotated[
         int | None,
         typer.Option("--steps", min=1, help="Training steps; default: by the data.", rich_help_panel=_PLAN),
@@ -112,7 +121,7 @@ class PlanOptions:
     @property
     def given(self) -> dict[str, Any]:
         """The wishes that have an option of their own."""
-        names = ("target", "configuration", "modality", "memory", "folds", "start", "steps", "seed")
+        names = ("target", "configuration", "modality", "memory", "folds", "start", "refine", "steps", "seed")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 

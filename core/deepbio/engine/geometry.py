@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from deepbio.engine.grid_spec import GridSpec
 from deepbio.engine.placement import Box, Placement, place
-from deepbio.engine.resample import AxisMap, interpolate, interpolate_axis
+from deepbio.engine.resample import AxisMap, interpolate, interpolate_axis, nearest
 from deepbio.errors import ImageError
 from deepbio.image import ArrayLike, Grid
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _CHUNK = 2**22  # pixels read or made at once
+_ROUNDING = 1e-6  # of weights, which add up to 1
 
 
 class CanonicalView:
@@ -235,6 +236,8 @@ def to_working(array: ArrayLike, placement: Placement) -> Working:
 def labels_to_working(labels: np.ndarray, placement: Placement) -> np.ndarray:
     """Labels on the working grid: at each place the label with the highest linear weight.
 
+    Of equal weights the lower label is taken; where the placement is as nnU-Net's, that of the nearest pixel.
+
     Parameters
     ----------
     labels : ndarray of integers >= 0, shape ([z,] y, x)
@@ -261,6 +264,8 @@ def labels_to_working(labels: np.ndarray, placement: Placement) -> np.ndarray:
     result = np.zeros(placement.grid.shape, labels.dtype)
     best = np.zeros(result.shape, np.float32)
     total = np.zeros(result.shape, np.float32)
+    near = _nearest(box, result.shape) if placement.interpolation == "nnunet" else None
+    near_weight = np.zeros(result.shape, np.float32)
     values, inverse = np.unique(box, return_inverse=True)
     ranks = inverse.reshape(box.shape).astype(np.int32) + (values[0] != 0)  # 0 is background
     for rank, where in enumerate(ndimage.find_objects(ranks), 1):
@@ -272,10 +277,26 @@ def labels_to_working(labels: np.ndarray, placement: Placement) -> np.ndarray:
         here = tuple(slice(*span) for span in spans)
         total[here] += weight
         higher = weight > best[here]
+        value = values[rank - (values[0] != 0)]
         best[here][higher] = weight[higher]
-        result[here][higher] = values[rank - (values[0] != 0)]
-    result[1 - total > best] = 0
+        result[here][higher] = value
+        if near is not None:
+            same = near[here] == value
+            near_weight[here][same] = weight[same]
+    rest = 1 - total
+    result[rest > best] = 0
+    if near is not None:
+        near_weight[near == 0] = rest[near == 0]
+        tied = near_weight >= np.maximum(best, rest) - _ROUNDING
+        result[tied] = near[tied]
     return result
+
+
+def _nearest(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The label of the pixel whose extent holds each place."""
+    return np.asarray(
+        labels[np.ix_(*(nearest(n, count) for n, count in zip(labels.shape, shape, strict=True)))]
+    )
 
 
 def _reached(mapping: AxisMap, part: slice) -> tuple[int, int]:

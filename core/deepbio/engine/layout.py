@@ -31,10 +31,11 @@ def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def input_channels(card: ModelCard) -> int:
-    """Channels that the network takes; 1 where its input has no such axis."""
+    """Channels that the network takes, of a cascade with that of labels; 1 where its input has no such axis."""
     if "channel" not in card.input.axis_ids:
         return 1
-    return card.input.axis("channel").size or len(card.input.channels) or 1
+    labels = card.first_stage is not None
+    return (card.input.axis("channel").size or len(card.input.channels) or 1) + labels
 
 
 def input_frames(card: ModelCard) -> int | None:

@@ -123,6 +123,9 @@ class Placement:
         """From the box to the working grid, for labels."""
         if self.interpolation == "monai":
             return self.maps
+        if self.interpolation == "nnunet":
+            before = [self.source.spacing[axis] for axis in self.axes]
+            return self._as_nnunet(self.box_shape, self.grid.shape, (before, self.grid.spacing), "linear")
         return tuple(AxisMap(n, count) for n, count in zip(self.box_shape, self.grid.shape, strict=True))
 
     @cached_property

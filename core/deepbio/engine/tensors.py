@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def run_tensors(
     dict of str to ndarray
         Outputs by id, after post-processing.
     """
-    spec = card.input
+    # of a cascade the tensor is what its network takes
+    spec = card.input if card.first_stage is None else replace(card.input, steps=())
     if spec.id not in tensors:
         raise CardError(f"The card's input is {spec.id!r}; found {sorted(tensors)}.")
     batch = np.array(tensors[spec.id], np.float32)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepbio.errors import InputMismatch
 from deepbio.library import ModelCard
 from deepbio.predict import Model, load_model
+from deepbio.tasks.first_stage import check_within
 from deepbio.tasks.frames import input_channels
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _spatial(card: ModelCard) -> Sequence[Any]:
     InputMismatch
         If the model takes something else than images.
     """
+    check_within(card, "what its layers see")
     axes = sorted(card.input.spatial, key=lambda axis: "zyx".index(axis.id))
     known = ("batch", "channel", "z", "y", "x", *(("time",) if is_movie(card) else ()))
     others = [name for name in card.input.axis_ids if name not in known]

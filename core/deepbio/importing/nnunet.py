@@ -16,7 +16,15 @@ from deepbio.errors import CardError
 from deepbio.importing.choice import ImportChoice
 from deepbio.library.archive import unpack_some
 
-__all__ = ["Fold", "Training", "chosen_folds", "find_trainings", "read_training", "unpack_trainings"]
+__all__ = [
+    "Fold",
+    "Training",
+    "chosen_folds",
+    "find_trainings",
+    "first_stage_folder",
+    "read_training",
+    "unpack_trainings",
+]
 
 _FILES = ("plans.json", "dataset.json", "summary.json")
 _HOW = "Name the folder that holds plans.json, dataset.json and fold_0."
@@ -63,12 +71,15 @@ def find_trainings(folder: Path, told: Path) -> Path:
     Raises
     ------
     CardError
-        If there are several.
+        If there are several, other than a cascade and its first stage.
     """
     found = sorted(
         {file.parent for depth in ("", "*/", "*/*/") for file in folder.glob(depth + "plans.json")}
     )
     found = [one for one in found if (one / "dataset.json").is_file()]
+    if len(found) > 1:  # the first stage of a cascade is a part of it
+        stages = {first_stage_folder(one) for one in found}
+        found = [one for one in found if one not in stages] or found
     if len(found) == 1:
         return found[0]
     if not found:
@@ -116,6 +127,30 @@ def read_training(folder: Path, choice: ImportChoice) -> Training:
                 f"'{folder / name}' has no {' and no '.join(missing)}: it is not of nnU-Net v2.", _HOW
             )
     return Training(folder, plans, dataset, chosen_folds(folder, choice))
+
+
+def first_stage_folder(folder: Path) -> Path | None:
+    """Where nnU-Net keeps the first stage of a cascade: beside it, under the name of its configuration.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a training, named as nnU-Net names it: ``TRAINER__PLANS__CONFIGURATION``.
+
+    Returns
+    -------
+    Path or None
+        None for what is no cascade. Whether the folder is there is not looked at.
+
+    Raises
+    ------
+    CardError
+        If ``plans.json`` cannot be read.
+    """
+    start, _, configuration = folder.name.rpartition("__")
+    plan = _json(folder / "plans.json").get("configurations", {}).get(configuration)
+    previous = plan.get("previous_stage") if isinstance(plan, dict) else None
+    return folder.with_name(f"{start}__{previous}") if previous else None
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ class Facts:
     order : tuple of int
         Axis of the network for each of the image's last `dims` axes, in the network as it was trained.
     arguments : mapping
-        Of our U-Net, along the image's axes.
+        Of our network, along the image's axes.
     patch : tuple of int
         Size of the tiles.
     spacing : tuple of float
@@ -59,6 +59,8 @@ class Facts:
         Label of each output channel, where these are regions that lie over each other; else empty.
     per_slice : bool
         Whether stacks are run slice by slice.
+    previous : str
+        Of a cascade, the configuration whose labels the network takes, too.
     """
 
     configuration: str
@@ -74,6 +76,12 @@ class Facts:
     outputs: tuple[str, ...]
     regions: tuple[int, ...] = field(default=())
     per_slice: bool = False
+    previous: str = ""
+
+    @property
+    def network(self) -> str:
+        """Which of our networks it is."""
+        return "guided_unet" if self.previous else "unet"
 
 
 def facts_of(training: Training, configuration: str) -> Facts:
@@ -92,12 +100,6 @@ def facts_of(training: Training, configuration: str) -> Facts:
         If it is not there, or asks for something that is not known here; the message says what.
     """
     plan = _configuration(training.plans, configuration)
-    if plan.get("previous_stage"):
-        raise CardError(
-            f"The configuration {configuration!r} refines what {plan['previous_stage']!r} found; cascades are not "
-            "known here.",
-            "Export 3d_fullres or 3d_lowres.",
-        )
     try:
         return _facts(training, configuration, plan)
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -136,12 +138,16 @@ def _facts(training: Training, name: str, plan: Mapping[str, Any]) -> Facts:
     labels, outputs, regions = _labels(training.dataset)
     steps, inside = _steps(training.plans, plan, len(channels), dims)
     natural = str(training.plans.get("image_reader_writer", "")).startswith("NaturalImage")
+    previous = str(plan.get("previous_stage") or "")
+    arguments = _arguments(plan, order, len(channels), len(outputs))
+    if previous:
+        arguments |= {"in_channels": len(channels) + len(labels), "labels": _guide_labels(labels, name)}
     spacing = () if natural else tuple(float(s) for s in turned_back(plan["spacing"], order))
     return Facts(
         configuration=name,
         dims=dims,
         order=order,
-        arguments=_arguments(plan, order, len(channels), len(outputs)),
+        arguments=arguments,
         patch=tuple(int(n) for n in turned_back(plan["patch_size"], order)),
         spacing=spacing,
         steps=steps,
@@ -151,7 +157,17 @@ def _facts(training: Training, name: str, plan: Mapping[str, Any]) -> Facts:
         outputs=outputs,
         regions=regions,
         per_slice=dims == 2 and not natural,
+        previous=previous,
     )
+
+
+def _guide_labels(labels: Mapping[int, str], name: str) -> int:
+    """The highest label of a first stage, whose labels must be all from 1 on."""
+    if sorted(labels) != list(range(1, len(labels) + 1)):
+        raise CardError(
+            f"The configuration {name!r} takes the labels {sorted(labels)} of its first stage; expected all from 1 on."
+        )
+    return len(labels)
 
 
 def _order(forward: Sequence[int], dims: int) -> tuple[int, ...]:

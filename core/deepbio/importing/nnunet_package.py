@@ -17,10 +17,11 @@ from deepbio.engine.steps import apply_steps
 from deepbio.errors import CardError, WeightsError
 from deepbio.importing.checkpoint import read_checkpoint
 from deepbio.importing.choice import ImportChoice
-from deepbio.importing.nnunet import Fold, Training, read_training
+from deepbio.importing.nnunet import Fold, Training, first_stage_folder, read_training
 from deepbio.importing.nnunet_facts import Facts, facts_of
 from deepbio.importing.nnunet_state import our_state
 from deepbio.library import ModelCard
+from deepbio.library.cascade import LABELS, cascade_entry
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.library.package import write_package
 from deepbio.networks import build
@@ -75,13 +76,16 @@ def write_nnunet_package(folder: Path, target: Path, choice: ImportChoice) -> Mo
     """
     training = read_training(folder, choice)
     facts, mirror, states = _networks(training)
-    name, arguments, state = "unet", dict(facts.arguments), states[0]
+    first_stage = _first_stage(folder, target, choice) if facts.previous else None
+    name, arguments, state = facts.network, dict(facts.arguments), states[0]
     if len(states) > 1:
-        name, arguments = "ensemble", {"network": "unet", "arguments": arguments, "members": len(states)}
+        name, arguments = "ensemble", {"network": name, "arguments": arguments, "members": len(states)}
         state = {f"members.{n}.{key}": value for n, one in enumerate(states) for key, value in one.items()}
     raw = _made_up(training, facts)
+    pixels = apply_steps(raw, ("channel", *"zyx"[3 - facts.dims :]), facts.steps)
+    if facts.previous:  # the tensor of a cascade is what its network takes
+        pixels = raw = np.concatenate((pixels, _made_up_labels(raw.shape[1:], len(facts.labels))))
     with weight_files(name, arguments, state, raw.shape, onnx=False, half=False) as files:
-        pixels = apply_steps(raw, ("channel", *"zyx"[3 - facts.dims :]), facts.steps)
         with torch.inference_mode():
             scores = files.network(torch.from_numpy(pixels)[None]).numpy()
         content = PackageContent(
@@ -92,6 +96,7 @@ def write_nnunet_package(folder: Path, target: Path, choice: ImportChoice) -> Mo
             **files.entries,
             config=_config(training, facts, mirror, choice),
             scores=_scores(training),
+            first_stage=first_stage,
         )
         return write_package(target / _slug(training, facts), content)
 
@@ -108,7 +113,7 @@ def _networks(training: Training) -> tuple[Facts, tuple[int, ...], list[dict[str
             facts = facts_of(training, configuration)
             allowed = checkpoint.get("inference_allowed_mirroring_axes") or ()
             mirror = tuple(sorted(facts.order.index(int(axis)) for axis in allowed))
-            expected = build("unet", facts.arguments).state_dict()
+            expected = build(facts.network, facts.arguments).state_dict()
         elif configuration != facts.configuration:
             raise CardError(
                 f"The folds are of two configurations, {facts.configuration!r} and {configuration!r}.",
@@ -119,6 +124,20 @@ def _networks(training: Training) -> tuple[Facts, tuple[int, ...], list[dict[str
         states.append(our_state(weights, expected, stages=stages, order=facts.order, path=fold.checkpoint))
     assert facts is not None, "a training has at least one fold"  # noqa: S101
     return facts, mirror, states
+
+
+def _first_stage(folder: Path, target: Path, choice: ImportChoice) -> Path:
+    """Package the first stage of a cascade, which nnU-Net keeps beside it."""
+    first = first_stage_folder(folder)
+    if first is None or not (first / "plans.json").is_file():
+        told = "the folder was renamed" if first is None else f"'{first}' is not there"
+        raise CardError(
+            f"'{folder}' is a cascade, whose first stage belongs beside it; {told}.",
+            "Name a folder that holds both, as nnUNet_results or an export of both does.",
+        )
+    scratch = target / "first"
+    scratch.mkdir()
+    return write_nnunet_package(first, scratch, choice).root
 
 
 def _configuration(checkpoint: Mapping[str, Any], fold: Fold) -> str:
@@ -149,16 +168,23 @@ def _made_up(training: Training, facts: Facts) -> np.ndarray:
     return np.stack(channels).astype(np.float32)
 
 
+def _made_up_labels(size: Sequence[int], count: int) -> np.ndarray:
+    """Slabs of all labels, as a first stage might have found them, shape (1, *size)."""
+    slabs = np.linspace(0, count + 1, size[0], endpoint=False).astype(np.float32)
+    return np.broadcast_to(np.floor(slabs).reshape(1, -1, *[1] * (len(size) - 1)), (1, *size))
+
+
 def _input(raw: np.ndarray, facts: Facts) -> TensorContent:
     strides = facts.arguments["strides"]
     divisor = tuple(math.prod(stride[axis] for stride in strides) for axis in range(facts.dims))
+    guided = bool(facts.previous)
     return TensorContent(
         raw[None],
-        facts.channels,
+        (*facts.channels, LABELS) if guided else facts.channels,
         minimum=tuple(2 * n for n in divisor),
         step=divisor,
-        steps=facts.steps,
-        description="raw intensities",
+        steps=() if guided else facts.steps,
+        description="normalised intensities, and labels of the first stage" if guided else "raw intensities",
     )
 
 
@@ -190,6 +216,8 @@ def _config(
             "checkpoint": choice.checkpoint,
         },
     }
+    if facts.previous:
+        config["cascade"] = cascade_entry(list(facts.steps))
     if len(facts.channels) > 1 and facts.spacing:
         config["channel_files"] = True
     if mirror:

@@ -20,7 +20,7 @@ __all__ = ["CARD_NAMES", "SPATIAL", "Axis", "ModelCard", "Step", "TensorSpec", "
 
 CARD_NAMES = ("bioimageio.yaml", "rdf.yaml", "model.yaml")
 SPATIAL = ("z", "y", "x")
-_SPACE = ("grid", "mirror", "per_slice", "sizes")  # what a card says of space, for people
+_SPACE = ("grid", "mirror", "per_slice", "sizes", "cascade")  # what a card says of space, for people
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,9 @@ class ModelCard:
         Parts of the package that cannot be used here, and why.
     root : Path
         The package's folder.
+    first_stage : Path or None
+        Of a cascade, the package in this one whose labels the network takes, too: in a channel behind
+        those of `input`, which is the image's.
     """
 
     name: str
@@ -245,6 +248,7 @@ class ModelCard:
     documentation: Path | None
     notes: tuple[str, ...]
     root: Path
+    first_stage: Path | None = None
 
     @property
     def input(self) -> TensorSpec:

@@ -112,6 +112,8 @@ class PackageContent:
     files : mapping of str to Path
         Further files by name, such as a training curve; a ``.png`` named ``cover.png`` is the
         cover.
+    first_stage : Path, optional
+        Of a cascade, the package of the model whose labels the network takes, too; it is copied.
     """
 
     title: str
@@ -137,6 +139,7 @@ class PackageContent:
     config: Mapping[str, Any] = field(default_factory=dict)
     tolerance: tuple[float, float] = (1e-3, 1e-3)
     files: Mapping[str, Path] = field(default_factory=dict)
+    first_stage: Path | None = None
 
 
 def check_content(content: PackageContent) -> None:
@@ -163,6 +166,8 @@ def check_content(content: PackageContent) -> None:
     for name in content.files:
         if name in _RESERVED or PurePosixPath(name).name != name:
             raise CardError(f"A further file of the package cannot be called {name!r}.")
+    if (content.first_stage is not None) != ("cascade" in content.config):
+        raise CardError("A cascade needs the package of its first stage, and its entry on the card.")
     spatial = content.inputs[0].test.ndim - 2
     for tensor in (*content.inputs, *content.outputs):
         _check_tensor(tensor, spatial)

@@ -23,7 +23,9 @@ import yaml
 
 from deepbio.errors import CardError, OutputError
 from deepbio.image import RGB
+from deepbio.library.archive import copy_folder
 from deepbio.library.card import CARD_NAMES, SPATIAL, ModelCard, Step, read_card
+from deepbio.library.cascade import FIRST
 from deepbio.library.content import PackageContent, TensorContent, check_content
 
 __all__ = ["PackageContent", "TensorContent", "check_place", "write_package"]
@@ -150,6 +152,11 @@ def _write(folder: Path, content: PackageContent) -> None:
         shutil.copyfile(path, folder / name)
     (folder / "README.md").write_text(_readme(content), encoding="utf-8")
     attachments = [_file(folder, name) for name in content.files if name != "cover.png"]
+    if content.first_stage is not None:
+        copy_folder(content.first_stage, folder / FIRST)
+        # the format allows no second card among the attachments
+        inner = sorted(path for path in (folder / FIRST).iterdir() if path.name not in CARD_NAMES)
+        attachments += [_file(folder, path.relative_to(folder).as_posix()) for path in inner]
     if content.safetensors is not None and content.onnx is not None:
         attachments.append(_file(folder, "weights.safetensors"))
     ours = {

@@ -16,6 +16,7 @@ import yaml
 
 from deepbio.errors import CardError
 from deepbio.library.card import CARD_NAMES, ModelCard, Weights
+from deepbio.library.cascade import read_cascade
 from deepbio.library.classes import check_answers, check_classes
 from deepbio.library.fields import Fields, inside, is_remote
 from deepbio.library.following import check_sequence
@@ -97,6 +98,10 @@ def _card(fields: Fields, root: Path) -> ModelCard:
     config = fields.child("config")
     ours = config.child("deepbio")
     inputs, outputs, notes = read_tensors(fields, root)
+    first_stage = None
+    if "cascade" in ours:
+        seen, first_stage = read_cascade(ours, inputs[0], root)
+        inputs = (seen, *inputs[1:])
     weights, more_notes = _weights(fields, ours, root)
     return ModelCard(
         name=root.resolve().name,
@@ -118,6 +123,7 @@ def _card(fields: Fields, root: Path) -> ModelCard:
         documentation=_file_or_none(fields, "documentation", root),
         notes=(*notes, *more_notes),
         root=root,
+        first_stage=first_stage,
     )
 
 

@@ -9,7 +9,7 @@ from deepbio.errors import CardError
 from deepbio.library.card import SPATIAL, Axis, Step, TensorSpec
 from deepbio.library.fields import Fields, inside, is_remote
 
-__all__ = ["STEP_IDS", "read_tensors"]
+__all__ = ["STEP_IDS", "read_step", "read_tensors"]
 
 STEP_IDS = (
     "binarize",
@@ -85,7 +85,7 @@ def _tensor(entry: Fields, name: str, process: str, sizes: Sizes, root: Path, no
         channels=next(
             (_channels(axis) for axis in entry.children("axes") if axis.text("type") == "channel"), ()
         ),
-        steps=tuple(_step(step, ids) for step in entry.children(process)),
+        steps=tuple(read_step(step, ids) for step in entry.children(process)),
         test_tensor=_test_tensor(entry, name, root, notes),
         description=entry.text("description", ""),
         dtype=str(data.get("type", "float32")) if isinstance(data, Mapping) else "float32",
@@ -168,7 +168,21 @@ def _channels(axis: Fields) -> tuple[str, ...]:
     return names
 
 
-def _step(fields: Fields, axis_ids: list[str]) -> Step:
+def read_step(fields: Fields, axis_ids: list[str]) -> Step:
+    """A processing step, if it is one that is known.
+
+    Parameters
+    ----------
+    fields : Fields
+        Its ``id`` and ``kwargs``.
+    axis_ids : list of str
+        The axes of its tensor.
+
+    Raises
+    ------
+    CardError
+        If it is unknown, or works along an axis that is not there.
+    """
     name = fields.text("id")
     if name not in STEP_IDS:
         raise CardError(

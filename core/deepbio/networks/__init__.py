@@ -24,6 +24,12 @@ def _unet(**arguments: Any) -> nn.Module:
     return UNet(**arguments)
 
 
+def _guided_unet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.guided import GuidedUNet
+
+    return GuidedUNet(**arguments)
+
+
 def _style_unet(**arguments: Any) -> nn.Module:
     from deepbio.networks.style import StyleUNet
 
@@ -116,6 +122,7 @@ def _patch_discriminator(**arguments: Any) -> nn.Module:
 
 NETWORKS: dict[str, Callable[..., Any]] = {
     "unet": _unet,
+    "guided_unet": _guided_unet,
     "style_unet": _style_unet,
     "star_unet": _star_unet,
     "ensemble": _ensemble,

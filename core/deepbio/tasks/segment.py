@@ -22,6 +22,7 @@ from deepbio.library import ModelCard
 from deepbio.options import RunOptions
 from deepbio.tasks.decoder import Decoder, decoder_of
 from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames, stack_of
+from deepbio.tasks.guided import GuidedSource, guided
 from deepbio.tasks.kept import KeptScores
 from deepbio.tasks.link import link_objects
 from deepbio.tasks.measure import measure_objects
@@ -65,6 +66,7 @@ def segment(
     first: Rung,
     options: RunOptions,
     *,
+    guide: LabelMap | None = None,
     listener: Listener = silent,
 ) -> Result:
     """Segment an image with a model.
@@ -81,6 +83,8 @@ def segment(
         Device, precision, tile and batch to begin with.
     options : RunOptions
         What the user asked for.
+    guide : LabelMap, optional
+        Of a cascade, what its first stage found in the same image.
     listener : Listener
         Hears tiles, frames and notices; may raise `Cancelled`.
 
@@ -107,7 +111,8 @@ def segment(
     sizing = Sizing(card, image, frames, spec_for(card, image.grid, listener), listener)
     ladder = Ladder(ladder_for(flat, first), listener)
     mirror = mirror_axes(card, options)
-    job = _Job(image, card, flat, open_runtime, options, decoder, listener, sizing, ladder, mirror)
+    found = None if guide is None else guide.array
+    job = _Job(image, card, flat, open_runtime, options, decoder, listener, sizing, ladder, mirror, found)
     if decoder is None and "labels" in options.output:
         listener(
             Notice(
@@ -139,6 +144,7 @@ class _Job:
     sizing: Sizing
     ladder: Ladder
     mirror: tuple[int, ...] = ()
+    guide: Any = None  # labels of a cascade's first stage, with the axes of the image but C
     seconds: Seconds = field(default_factory=Seconds)
     facts: dict[str, Any] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
@@ -147,7 +153,9 @@ class _Job:
     found: int | None = None  # objects of the only frame, where they were found while they were measured
     normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
     stacks: Stacks = field(default_factory=dict)
-    looked: tuple[tuple[int, ...], FrameSource] | None = None  # the frame that was looked at last
+    looked: tuple[tuple[int, ...], FrameSource | GuidedSource] | None = (
+        None  # the frame that was looked at last
+    )
 
     def __post_init__(self) -> None:
         self.kept = KeptScores(self.image, self.card.output.channels)
@@ -185,7 +193,7 @@ class _Job:
         self.ladder.climb(attempt)
         return labels
 
-    def _source(self, frame: Frame) -> tuple[Placed, FrameSource]:
+    def _source(self, frame: Frame) -> tuple[Placed, FrameSource | GuidedSource]:
         """A frame on the working grid, normalised by its own pixels whatever the zoom."""
         spec = self.sizing.spec
         normalise = self.normalisers.get(frame.index)
@@ -203,7 +211,10 @@ class _Job:
             stacks=self.stacks,
             listener=self.listener,
         )
-        return replace(placed, min_size=self.options.min_size), source
+        placed = replace(placed, min_size=self.options.min_size)
+        if self.guide is None:
+            return placed, source
+        return placed, guided(source, placed, np.asarray(self.guide[frame.index]))
 
     def run(self, frame: Frame) -> None:
         """Segment one frame."""
@@ -229,7 +240,7 @@ class _Job:
         offsets = self.decoder.offsets(self.flat.ndim) if self.decoder is not None else {}
         return Mirrored(runtime, self.mirror, offsets) if self.mirror else runtime
 
-    def _attempt(self, frame: Frame, placed: Placed, source: FrameSource, rung: Rung) -> int:
+    def _attempt(self, frame: Frame, placed: Placed, source: Source, rung: Rung) -> int:
         runtime = self._opened(rung)
         plan, predicted = self._predict(source, runtime, rung, frame.name)
         self.facts = {

@@ -16,6 +16,7 @@ from deepbio.engine.resample import AxisMap, interpolate
 from deepbio.image import ArrayLike, Grid, Image
 from deepbio.library import ModelCard
 from deepbio.options import RunOptions
+from deepbio.tasks.first_stage import check_within
 from deepbio.tasks.fitted import fit_size, middle, middle_spans
 from deepbio.tasks.frames import Frame, FrameSource, frame_grid
 from deepbio.tasks.opened import open_frame
@@ -171,6 +172,7 @@ def work_on(
     parts : bool
         The same, because objects are looked at.
     """
+    check_within(card, "what its layers see")
     shape = tuple(frame.view.shape[1:])
     if card.task == "classify" and not parts and getattr(options, "classify", "auto") != "tiles":
         size = _input_size(card)

@@ -9,7 +9,8 @@ except ImportError as error:
 
 from deepbio.training.description import Description, read_description
 from deepbio.training.families import guess_task, propose_plan, read_plan, train, wishes_of
-from deepbio.training.plan import Plan, Wishes, write_plan
+from deepbio.training.plan import Plan, write_plan
+from deepbio.training.wishes import Wishes
 
 __all__ = [
     "Description",

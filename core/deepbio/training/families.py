@@ -21,9 +21,9 @@ from deepbio.options import Options
 from deepbio.training import run as segment
 from deepbio.training.description import Description, check_description, title_of
 from deepbio.training.plan import Plan as SegmentPlan
-from deepbio.training.plan import Wishes as SegmentWishes
 from deepbio.training.plan import read_plan as read_segment_plan
 from deepbio.training.settling import mark_of, settle_plan
+from deepbio.training.wishes import Wishes as SegmentWishes
 
 __all__ = ["Job", "Trainer", "guess_task", "propose_plan", "read_plan", "train", "trainer_of", "wishes_of"]
 

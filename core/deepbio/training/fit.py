@@ -15,6 +15,7 @@ from deepbio.networks import build
 from deepbio.training.loop import Fit, Loop, Schedule
 from deepbio.training.losses import class_loss, deep_loss, instance_loss
 from deepbio.training.plan import Plan
+from deepbio.training.refine import FirstStage
 from deepbio.training.sampler import PatchSampler
 from deepbio.training.start import begin_with
 from deepbio.training.validate import validate
@@ -35,6 +36,7 @@ def fit(
     *,
     device: str = "cpu",
     cache: Path | None = None,
+    first: FirstStage | None = None,
     on_progress: Listener = silent,
 ) -> tuple[nn.Module, Fit]:
     """Train a plan's network and return the best one.
@@ -54,6 +56,8 @@ def fit(
         Name of a torch device.
     cache : Path, optional
         Folder where volumes are kept on the grid that the network works on.
+    first : FirstStage, optional
+        Of a cascade.
     on_progress : Listener
         Hears every step; may raise `Cancelled` (the last checkpoint stays).
 
@@ -65,7 +69,7 @@ def fit(
         How the run went.
     """
     where = torch.device(device)
-    trained, held = Volumes(train, plan, cache), Volumes(val, plan, cache)
+    trained, held = (Volumes(part, plan, cache, first) for part in (train, val))
 
     def make() -> nn.Module:
         network = build(plan.network["name"], plan.network["arguments"])

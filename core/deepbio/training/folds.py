@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from deepbio.errors import OptionError, WeightsError
@@ -16,8 +15,7 @@ from deepbio.library.package import write_package
 from deepbio.networks.ensemble import Ensemble
 from deepbio.tasks.decoder import Decoder
 from deepbio.training.calibrate import largest_of
-from deepbio.training.description import Description
-from deepbio.training.package import package_content
+from deepbio.training.package import Ending, package_content
 from deepbio.training.plan import Plan
 from deepbio.training.scored import average_rows
 
@@ -40,8 +38,7 @@ class Folder:
 def package_ensemble(
     folders: Sequence[Folder],
     plan: Plan,
-    about: Description,
-    sample: np.ndarray,
+    ending: Ending,
     output: Path,
     data: Path,
 ) -> Path:
@@ -55,9 +52,7 @@ def package_ensemble(
         All folds of the plan.
     plan : Plan
         What they were trained with.
-    about : Description
-        What the card says.
-    sample : ndarray, shape (C, [z,] y, x)
+    ending : Ending
         As in `package_content`.
     output : Path
         Folder of the package.
@@ -91,7 +86,7 @@ def package_ensemble(
     command = f"deepbio train {data.name} -o {output.name} --folds {len(folders)}"
     scores = average_rows([[dict(row) for row in card.scores] for card in cards], command)
     files = {f"training_{k}.png": one.work / "history.png" for k, one in enumerate(folders)}
-    with package_content(network, plan, sample, decoder, about) as content:
+    with package_content(network, plan, decoder, ending) as content:
         config = {**content.config, "calibration": rows}
         write_package(output, replace(content, files=files, config=config, scores=scores), replace=True)
     return output

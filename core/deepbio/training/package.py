@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from deepbio.library.card import Step, steps_of
+from deepbio.library.card import steps_of
+from deepbio.library.cascade import LABELS, cascade_entry
 from deepbio.library.content import PackageContent, TensorContent
 from deepbio.networks.ensemble import Ensemble
 from deepbio.networks.unet import UNet, fold_norms
@@ -31,9 +32,29 @@ _TILE = {2: 1024, 3: 128}
 _SAMPLE_EDGE = {2: 256, 3: 64}
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What a package has beside the network, its plan and its decoder.
+
+    Attributes
+    ----------
+    about : Description
+        What people should know.
+    sample : ndarray, shape (C, [z,] y, x)
+        Raw pixels of an image (of the val part), on the grid that the network works on, for the
+        self-test; cut to a small piece. Of a cascade the last channel is what the first stage found.
+    first_stage : Path, optional
+        Package of that first stage.
+    """
+
+    about: Description
+    sample: np.ndarray
+    first_stage: Path | None = None
+
+
 @contextmanager
 def package_content(
-    network: UNet | Ensemble, plan: Plan, sample: np.ndarray, decoder: Decoder, about: Description
+    network: UNet | Ensemble, plan: Plan, decoder: Decoder, ending: Ending
 ) -> Iterator[PackageContent]:
     """Prepare a trained network for `write_package`; its files last as long as the context.
 
@@ -45,13 +66,10 @@ def package_content(
         Trained, in evaluation mode, on the CPU; an ensemble's members are those of the folds.
     plan : Plan
         What it was trained with.
-    sample : ndarray, shape (C, [z,] y, x)
-        Raw pixels of an image (of the val part), on the grid that the network works on, for the
-        self-test; cut to a small piece.
     decoder : Decoder
         How its scores become labels.
-    about : Description
-        What people should know.
+    ending : Ending
+        All else.
 
     Yields
     ------
@@ -59,22 +77,14 @@ def package_content(
         Without scores.
     """
     name, arguments, state = _folded(network, plan)
-    steps = steps_of(plan.normalisation)
+    about, sample = ending.about, ending.sample
     raw = middle_of(sample, network.divisor, _SAMPLE_EDGE[sample.ndim - 1])
+    ready = _normalised(raw, plan)
     tile, overlap = _tile(plan, network.divisor)
     with weight_files(name, arguments, state, raw.shape) as files:
-        expected = _scores_of(files.network, raw, steps, plan)
-        inputs = TensorContent(
-            test=raw[None],
-            sample=raw[None],
-            channels=tuple(about.channels)
-            if len(about.channels) == raw.shape[0]
-            else input_names(raw.shape[0]),
-            minimum=network.divisor,
-            step=network.divisor,
-            steps=steps,
-            description="raw intensities" + (", grey or RGB" if raw.shape[0] == 3 else ""),
-        )
+        with torch.inference_mode():
+            expected: np.ndarray = files.network(torch.from_numpy(ready)[None])[0].numpy()
+        inputs = _input(raw, ready, plan, about, network.divisor)
         outputs = TensorContent(
             test=expected[None],
             channels=_output_channels(plan, about),
@@ -90,7 +100,27 @@ def package_content(
             outputs=[outputs],
             **files.entries,
             config=_config(plan, decoder, about, tile),
+            first_stage=ending.first_stage,
         )
+
+
+def _input(
+    raw: np.ndarray, ready: np.ndarray, plan: Plan, about: Description, divisor: tuple[int, ...]
+) -> TensorContent:
+    """The network's input: of a cascade as the network takes it, else as images are."""
+    count = plan.channels
+    names = tuple(about.channels) if len(about.channels) == count else input_names(count)
+    return TensorContent(
+        test=(ready if plan.refine else raw)[None],
+        sample=raw[None],
+        channels=(*names, LABELS) if plan.refine else names,
+        minimum=divisor,
+        step=divisor,
+        steps=() if plan.refine else steps_of(plan.normalisation),
+        description="normalised intensities, and labels of the first stage"
+        if plan.refine
+        else "raw intensities" + (", grey or RGB" if count == 3 else ""),
+    )
 
 
 def _folded(network: UNet | Ensemble, plan: Plan) -> tuple[str, dict[str, Any], dict[str, torch.Tensor]]:
@@ -125,8 +155,10 @@ def _config(plan: Plan, decoder: Decoder, about: Description, tile: tuple[int, .
         "tile": {"size": list(tile), "overlap": _OVERLAP[plan.dims]},
         "grid": plan.grid,
         "classes": about.card_classes or _numbered(plan),
-        "training": asdict(plan),
+        "training": {**asdict(plan), "refine": Path(plan.refine).name},
     }
+    if plan.refine:
+        config["cascade"] = cascade_entry(steps_of(plan.normalisation))
     if plan.augmentation.mirror:
         config["mirror"] = list(plan.augmentation.mirror)
     if plan.per_slice or about.per_slice:
@@ -153,11 +185,11 @@ def _numbered(plan: Plan) -> dict[int, dict[str, str]]:
     return {label: {"name": f"class_{label}"} for label in range(1, count + 1)}
 
 
-def _scores_of(network: nn.Module, raw: np.ndarray, steps: Sequence[Step], plan: Plan) -> np.ndarray:
+def _normalised(raw: np.ndarray, plan: Plan) -> np.ndarray:
+    """What the network takes: normalised pixels, and of a cascade the labels behind them as they are."""
     from deepbio.engine.steps import apply_steps
 
     axes = ("channel", *"zyx"[3 - plan.dims :])
-    pixels = apply_steps(raw.astype(np.float32), axes, steps)
-    with torch.inference_mode():
-        scores: np.ndarray = network(torch.from_numpy(pixels)[None])[0].numpy()
-    return scores
+    pixels = raw[: plan.channels].astype(np.float32)
+    ready = apply_steps(pixels, axes, steps_of(plan.normalisation))
+    return np.concatenate((ready, raw[plan.channels :].astype(np.float32)))

@@ -15,80 +15,19 @@ from deepbio.errors import CardError, ImageError, OptionError
 from deepbio.io import atomic
 from deepbio.networks.unet import UNet
 from deepbio.training.augment import Augmentation
-from deepbio.training.configure import CONFIGURATIONS, Budget, Configuration, configurations, normalisation
+from deepbio.training.configure import Budget, Configuration, configurations, normalisation
 from deepbio.training.facts import CLASS_LIMIT
 from deepbio.training.fingerprint import Fingerprint
+from deepbio.training.refine import check_first_stage
 from deepbio.training.settling import mark_of
 from deepbio.training.start import started_from, steps_of, trainable
 from deepbio.training.targets import channel_names
+from deepbio.training.wishes import Wishes
 
-__all__ = ["Plan", "Wishes", "make_plan", "read_plan", "write_plan"]
+__all__ = ["Plan", "make_plan", "read_plan", "write_plan"]
 
-_MODALITIES = ("auto", "CT", "MR", "other")
 _GIGABYTE = 1e9
 _MEMORY = 8.0  # GB, where nobody says
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a user may ask of a new plan; the rest follows from the data.
-
-    Attributes
-    ----------
-    target : {"auto", "instances", "classes"}
-        What the labels mean. "auto": more than 16 different labels are objects.
-    steps : int, optional
-        Training steps; by default 250 per case, between 2000 and 40000.
-    seed : int
-        Of every random draw.
-    configuration : {"auto", "2d", "3d", "3d_lowres"}
-        How to train on volumes; see `deepbio.training.configure.configurations`.
-    memory : float, optional
-        Gigabytes that a training step may take; by default 8.
-    modality : {"auto", "CT", "MR", "other"}
-        Decides the normalisation; "auto": what the files or else the intensities say.
-    folds : int
-        Folds of a cross-validation; 0 trains once.
-    classes : tuple of int
-        Labels that may occur; by default any.
-    sides : bool
-        Whether classes are left and right ones, so that images must not be mirrored.
-    start : str
-        A segmentation model of ours to go on from: network, normalisation and grid are its own; with fewer
-        steps (by default 100 per case, between 500 and 10000) and half the learning rate.
-
-    Raises
-    ------
-    OptionError
-        If a wish is not one of those.
-    """
-
-    target: str = "auto"
-    steps: int | None = None
-    seed: int = 0
-    configuration: str = "auto"
-    memory: float | None = None
-    modality: str = "auto"
-    folds: int = 0
-    classes: tuple[int, ...] = ()
-    sides: bool = False
-    start: str = ""
-
-    def __post_init__(self) -> None:
-        choices = (
-            ("target", ("auto", "instances", "classes")),
-            ("configuration", ("auto", *CONFIGURATIONS)),
-            ("modality", _MODALITIES),
-        )
-        for name, known in choices:
-            if getattr(self, name) not in known:
-                expected = f"{', '.join(known[:-1])} or {known[-1]}"
-                raise OptionError(f"The {name} is {getattr(self, name)!r}; expected {expected}.")
-        if (self.memory is not None and self.memory <= 0) or self.folds < 0 or self.folds == 1:
-            raise OptionError(
-                f"Found a memory of {self.memory} GB and {self.folds} folds; "
-                "expected above 0 GB, and 2 folds or more (0 for none)."
-            )
 
 
 @dataclass(frozen=True)
@@ -135,6 +74,8 @@ class Plan:
         Folds of a cross-validation; 0 trains once.
     start : str
         Model whose weights the network begins with; empty for none.
+    refine : str
+        Of a cascade, the model whose labels the network also sees; empty for none.
     """
 
     target: str
@@ -160,6 +101,7 @@ class Plan:
     per_slice: bool = False
     folds: int = 0
     start: str = ""
+    refine: str = ""
 
     @property
     def grid_spec(self) -> GridSpec:
@@ -241,7 +183,9 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
         per_slice=seen.dims == 3 and dims == 2,
         folds=wishes.folds,
     )
-    return _going_on(plan, seen, wishes) if wishes.start else plan
+    if wishes.start:
+        return _going_on(plan, seen, wishes)
+    return _refining(plan, wishes.refine) if wishes.refine else plan
 
 
 def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:
@@ -267,6 +211,17 @@ def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:
         grid=grid,
         start=wishes.start,
     )
+
+
+def _refining(plan: Plan, name: str) -> Plan:
+    """The plan of the second stage of a cascade: the network also sees what the first found."""
+    check_first_stage(name, plan.dims, plan.channels, plan.classes if plan.target == "classes" else 0)
+    arguments = {
+        **plan.network["arguments"],
+        "in_channels": plan.channels + plan.classes,
+        "labels": plan.classes,
+    }
+    return replace(plan, network={"name": "guided_unet", "arguments": arguments}, refine=name)
 
 
 def _choose(seen: Fingerprint, wishes: Wishes, scores: int) -> Configuration:

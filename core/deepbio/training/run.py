@@ -24,12 +24,14 @@ from deepbio.training.fingerprint import Fingerprint, make_fingerprint
 from deepbio.training.fit import fit
 from deepbio.training.fitting_data import apart, check_fits
 from deepbio.training.folds import Folder, package_ensemble
-from deepbio.training.package import package_content
-from deepbio.training.plan import Plan, Wishes, make_plan, read_plan, write_plan
+from deepbio.training.package import Ending, package_content
+from deepbio.training.plan import Plan, make_plan, read_plan, write_plan
+from deepbio.training.refine import FirstStage
 from deepbio.training.scored import held_out
 from deepbio.training.settling import settle_plan
 from deepbio.training.validate import predict_classes, predict_whole
 from deepbio.training.volumes import Volumes
+from deepbio.training.wishes import Wishes
 
 __all__ = ["propose_plan", "train"]
 
@@ -225,7 +227,10 @@ def train(
     settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about, on_progress))
     on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
     _check_folds(settled, work, fold, ensemble=ensemble)
-    job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress)
+    first = FirstStage(settled.refine, cases, settled.folds) if settled.refine else None
+    if first is not None:
+        first.tell(on_progress)
+    job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress, first)
     if not settled.folds:
         return job.run(split_cases(cases), work, output)
     folders = [Folder(work / f"fold_{i}", work / f"fold_{i}" / output.name) for i in range(settled.folds)]
@@ -234,7 +239,8 @@ def train(
         job.run_folds(parts, folders, fold)
     if fold is not None:
         return folders[fold].package
-    return package_ensemble(folders, settled, about, job.sample(parts[0][1]), output, Path(data))
+    ending = Ending(about, job.sample(parts[0][1]), None if first is None else first.package())
+    return package_ensemble(folders, settled, ending, output, Path(data))
 
 
 def _check_folds(plan: Plan, work: Path, fold: int | None, *, ensemble: bool) -> None:
@@ -258,23 +264,35 @@ class _Job:
         device: Device,
         cache: Path,
         listener: Listener,
+        first: FirstStage | None,
     ) -> None:
         self.data, self.plan, self.about, self.device = data, plan, about, device
-        self.cache, self.listener = cache, listener
+        self.cache, self.listener, self.first = cache, listener, first
 
-    def run(self, parts: tuple[Sequence[Case], Sequence[Case]], work: Path, output: Path) -> Path:
+    def run(
+        self, parts: tuple[Sequence[Case], Sequence[Case]], work: Path, output: Path, fold: int | None = None
+    ) -> Path:
         """Fit, calibrate, package and score."""
         train, val = parts
         plan, chosen = self.plan, self.device
         told = f"{len(train)} cases, {len(val)} held out."
         self.listener(Notice(f"Training on {chosen.label} ({chosen.name}): {told}"))
         network, state = fit(
-            plan, train, val, work, device=chosen.name, cache=self.cache, on_progress=self.listener
+            plan,
+            train,
+            val,
+            work,
+            device=chosen.name,
+            cache=self.cache,
+            first=self.first,
+            on_progress=self.listener,
         )
         assert isinstance(network, UNet)  # noqa: S101 - for the type checker
         self.listener(Notice(f"Best score on the val part: {state.best:.3f}."))
-        calibration = self._calibrate(network, Volumes(val, plan, self.cache))
-        with package_content(network, plan, self.sample(val), calibration.decoder, self.about) as content:
+        calibration = self._calibrate(network, Volumes(val, plan, self.cache, self.first))
+        first = None if self.first is None else self.first.package(fold)
+        ending = Ending(self.about, self.sample(val), first)
+        with package_content(network, plan, calibration.decoder, ending) as content:
             config = {**content.config, "calibration": calibration.rows}
             content = replace(content, files={"training.png": work / "history.png"}, config=config)
             write_package(output, content, replace=True)
@@ -292,11 +310,14 @@ class _Job:
         for i, (one, part) in enumerate(zip(folders, parts, strict=True)):
             if only in (None, i) and not one.finished:
                 self.listener(Notice(f"Fold {i} of {len(folders)}."))
-                self.run(part, one.work, one.package)
+                self.run(part, one.work, one.package, i)
 
     def sample(self, val: Sequence[Case]) -> np.ndarray:
-        """Raw pixels of a held-out image on the working grid, for the package's own test."""
-        volume = Volumes(val[:1], self.plan, self.cache)[0]
+        """Raw pixels of a held-out image on the working grid, and the guide of a cascade behind them."""
+        volume = Volumes(val[:1], self.plan, self.cache, self.first)[0]
+        if volume.guide is not None:
+            raw = np.asarray(volume.raw[...])
+            return np.concatenate((raw, volume.guide[np.newaxis].astype(raw.dtype)))
         if not self.plan.per_slice:
             return np.asarray(volume.raw[...])
         labelled = np.count_nonzero(volume.labels, axis=(1, 2))

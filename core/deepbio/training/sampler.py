@@ -14,6 +14,7 @@ from skimage.measure import label as connected
 from deepbio.training.ahead import prepared_ahead
 from deepbio.training.augment import change_intensity, draw_patch
 from deepbio.training.plan import Plan
+from deepbio.training.spoil import spoil_labels
 from deepbio.training.targets import instance_targets, object_weights
 from deepbio.training.volumes import Volume, Volumes
 
@@ -71,6 +72,10 @@ class PatchSampler:
         pixels, marks = draw_patch(image, labels, centre, wide, plan.augmentation, rng, zoom)
         inner = tuple(slice(margin, n - margin) for n in wide)
         pixels = change_intensity(np.ascontiguousarray(pixels[(slice(None), *inner)]), plan.augmentation, rng)
+        if volume.guide is not None:
+            marks, guide = marks % (plan.classes + 1), marks // (plan.classes + 1)
+            guide = spoil_labels(guide, rng).astype(np.float32)
+            return np.concatenate((pixels, guide[np.newaxis])), marks.astype(np.int64)
         if plan.target == "classes":
             return pixels, marks.astype(np.int64)
         # an object that the image's border reflects is two objects, each with its own centre
@@ -96,6 +101,9 @@ class PatchSampler:
             centre[-plan.dims :] += aside
         if plan.configuration:  # plans of older versions train as they did
             centre[-plan.dims :] = _inside(centre[-plan.dims :], shape[-plan.dims :], plan.patch)
+        if volume.guide is not None:
+            both: Any = _Both(volume.labels, volume.guide, plan.classes + 1)
+            return volume.image, both, centre, zoom
         if not plan.per_slice:
             return volume.image, volume.labels, centre, zoom
         at = round(float(centre[0]))
@@ -109,6 +117,18 @@ class PatchSampler:
         flat = self._plan.dims == 2
         diameter = np.sqrt(4 * pixels / np.pi) if flat else np.cbrt(6 * pixels / np.pi)
         return float(np.clip(np.exp(rng.uniform(*np.log(wanted))) / diameter, *_OBJECT_ZOOM))
+
+
+class _Both:
+    """Labels and those of a first stage as one number, so that they are turned and zoomed together."""
+
+    def __init__(self, labels: np.ndarray, guide: np.ndarray, base: int) -> None:
+        self._labels, self._guide, self._base = labels, guide, base
+        self.shape, self.ndim = labels.shape, labels.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        labels: np.ndarray = self._labels[key].astype(np.int32)
+        return labels + self._base * self._guide[key]
 
 
 def _inside(centre: np.ndarray, shape: tuple[int, ...], patch: tuple[int, ...]) -> np.ndarray:

@@ -75,9 +75,9 @@ def predict_classes(network: nn.Module, volume: Volume, plan: Plan, device: torc
             out[at] = predict_whole(network, volume.image[:, at], device).argmax(0)
         return out
     if plan.dims == 2 or math.prod(out.shape) <= _WHOLE:
-        out[...] = predict_whole(network, volume.image, device).argmax(0)
+        out[...] = predict_whole(network, volume.seen, device).argmax(0)
         return out
-    for start, stop, scores in _tiles(network, volume.image, plan, device):
+    for start, stop, scores in _tiles(network, volume.seen, plan, device):
         out[start:stop] = scores.argmax(0)
     return out
 

@@ -26,6 +26,7 @@ from deepbio.image import ArrayLike
 from deepbio.io import atomic
 from deepbio.library.card import steps_of
 from deepbio.training.plan import Plan
+from deepbio.training.refine import FirstStage
 
 __all__ = ["Volume", "Volumes", "normaliser"]
 
@@ -47,12 +48,20 @@ class Volume:
         The same, normalised; read where it is sliced. With `Plan.per_slice` each slice on its own.
     labels : ndarray of integers, shape ([z,] y, x)
         Its labels.
+    guide : ndarray of integers, shape (z, y, x), optional
+        Of a cascade, what its first stage found.
     """
 
     case: Case
     raw: ArrayLike
     image: ArrayLike
     labels: np.ndarray
+    guide: np.ndarray | None = None
+
+    @property
+    def seen(self) -> ArrayLike:
+        """What the network sees: the image, and behind it the guide where there is one."""
+        return self.image if self.guide is None else _Guided(self.image, self.guide)
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -82,11 +91,15 @@ class Volumes:
         Grid and normalisation.
     cache : Path, optional
         Folder for volumes; without one they are kept in memory like images.
+    first : FirstStage, optional
+        Of a cascade, what finds the labels that guide the network; it needs a cache.
     """
 
-    def __init__(self, cases: Sequence[Case], plan: Plan, cache: Path | None = None) -> None:
+    def __init__(
+        self, cases: Sequence[Case], plan: Plan, cache: Path | None = None, first: FirstStage | None = None
+    ) -> None:
         self.cases = list(cases)
-        self._plan = plan
+        self._plan, self._first = plan, first
         self._spec = plan.grid_spec
         self._cache = cache if plan.dims == 3 or plan.per_slice else None
         self._open: dict[int, Volume] = {}
@@ -132,6 +145,8 @@ class Volumes:
             self._write(case, self._cache)
             if stage:
                 stage.step()
+        if self._first is not None:
+            self._first.close()
 
     def _read(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         sample = load_sample(case, self._plan.channels)
@@ -149,17 +164,20 @@ class Volumes:
                 "Correct the labels, or make a new plan.",
             )
 
-    def _files(self, case: Case, folder: Path) -> tuple[Path, Path]:
-        """Names that change with the files and with the grid."""
+    def _files(self, case: Case, folder: Path) -> tuple[Path, ...]:
+        """Image, labels and guide, by names that change with the files, the grid and the first stage."""
         told: list[Any] = [asdict(self._spec), self._plan.channels]
+        if self._first is not None:
+            told.append(self._first.version(case))
         for path in (case.image, *case.others, case.labels):
             stat = path.stat()
             told += [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
         key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-        return folder / f"{key}_image.npy", folder / f"{key}_labels.npy"
+        kinds = ("image", "labels", *(("guide",) if self._first is not None else ()))
+        return tuple(folder / f"{key}_{kind}.npy" for kind in kinds)
 
     def _write(self, case: Case, folder: Path) -> None:
-        image_file, labels_file = self._files(case, folder)
+        image_file, labels_file, *guide_file = self._files(case, folder)
         sample = load_sample(case, self._plan.channels)
         largest = int(sample.labels.max(initial=0))
         self._check(case, largest)
@@ -172,17 +190,22 @@ class Volumes:
             out.flush()
             del out
         labels = labels_to_working(sample.labels, placement).astype(np.min_scalar_type(largest))
-        with atomic(labels_file) as temporary, temporary.open("wb") as file:
-            np.save(file, labels, allow_pickle=False)
+        written = [(labels_file, labels)]
+        if self._first is not None:
+            guide = labels_to_working(self._first.labels(case, sample), placement)
+            written.append((guide_file[0], guide.astype(np.min_scalar_type(self._plan.classes))))
+        for path, values in written:
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
 
     def _mapped(self, case: Case, folder: Path) -> Volume:
         files = self._files(case, folder)
         if not all(file.exists() for file in files):
             folder.mkdir(parents=True, exist_ok=True)
             self._write(case, folder)
-        raw, labels = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
+        raw, labels, *guide = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
         lazy = _Slices(raw, self._plan) if self._plan.per_slice else _Normalised(raw, self._plan)
-        return Volume(case, raw, lazy, labels)
+        return Volume(case, raw, lazy, labels, *guide)
 
 
 def normaliser(raw: ArrayLike, plan: Plan) -> Callable[[np.ndarray], np.ndarray]:
@@ -218,6 +241,20 @@ class _Normalised:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self._steps(np.asarray(self._raw[key]))
+
+
+class _Guided:
+    """A normalised volume with the labels that guide its network as one channel more."""
+
+    def __init__(self, image: ArrayLike, guide: np.ndarray) -> None:
+        self._image, self._guide = image, guide
+        self.shape, self.dtype = (image.shape[0] + 1, *image.shape[1:]), np.dtype(np.float32)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """All channels: ``[...]``, or slices whose first is that of the channels."""
+        within = key[1:] if isinstance(key, tuple) else key
+        guide = np.asarray(self._guide[within], np.float32)
+        return np.concatenate((np.asarray(self._image[key]), guide[np.newaxis]))
 
 
 class _Slices:

@@ -172,3 +172,13 @@ def test_bad_arrays_are_refused() -> None:
         labels_to_working(np.full((5, 7), -1), place(grid, GridSpec((0.5, 0.5))))
     with pytest.raises(ImageError, match="shape"):
         to_working(np.zeros((1, 5, 8)), place(grid, GridSpec((0.5, 0.5))))
+
+
+def test_of_equal_weights_nnunet_takes_the_nearest_pixel() -> None:
+    # from 8 to 3 pixels the middle one lies between the fourth and the fifth: half of each label
+    grid = Grid((2, 8), (1.0, 1.0), unit="millimeter")
+    labels = np.array([[0, 0, 1, 1, 2, 2, 0, 0], [0, 0, 2, 2, 0, 0, 0, 0]], np.uint8)
+    placed = place(grid, GridSpec((1.0, 8 / 3), interpolation="nnunet"))
+    assert labels_to_working(labels, placed).tolist() == [[0, 2, 0], [0, 0, 0]]
+    mirrored = labels_to_working(np.ascontiguousarray(labels[:, ::-1]), placed)
+    assert mirrored.tolist() == [[0, 1, 0], [0, 2, 0]]

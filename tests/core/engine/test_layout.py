@@ -18,7 +18,7 @@ def tensor(name, axes, channels=2):
 
 def card(inputs, outputs):
     first, last = tensor("in", inputs), tensor("out", outputs)
-    return SimpleNamespace(name="other", inputs=(first,), input=first, output=last)
+    return SimpleNamespace(name="other", inputs=(first,), input=first, output=last, first_stage=None)
 
 
 def test_the_usual_order_costs_nothing(fake):

@@ -129,7 +129,6 @@ def test_regions_that_hold_others_are_what_is_left_of_them(changed: Changed) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_plan(previous_stage="3d_lowres"), "cascades are not known"),
         (_plan(normalization_schemes=["CTNormalization", "ZScoreNormalization"]), "all channels are normalised in one way"),
         (_plan(normalization_schemes=["MyOwn"]), "The normalisation 'MyOwn' is not known"),
         (_network(nonlin="torch.nn.ReLU"), "nonlin 'torch.nn.ReLU', which is not known"),

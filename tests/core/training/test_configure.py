@@ -12,7 +12,8 @@ from deepbio.errors import OptionError
 from deepbio.networks import build
 from deepbio.training.configure import Budget, configurations, normalisation, stages, training_bytes
 from deepbio.training.fingerprint import Fingerprint
-from deepbio.training.plan import Wishes, make_plan
+from deepbio.training.plan import make_plan
+from deepbio.training.wishes import Wishes
 
 HIPPOCAMPUS = Fingerprint(
     cases=200, dims=3, channels=(1,), size=(36, 50, 35), smallest=(24, 40, 31), spacing=(1.0, 1.0, 1.0),

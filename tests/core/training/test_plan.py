@@ -11,7 +11,8 @@ from deepbio.cases import read_cases, split_cases
 from deepbio.errors import ImageError, OptionError
 from deepbio.networks import build
 from deepbio.training.fingerprint import Fingerprint, make_fingerprint
-from deepbio.training.plan import Wishes, make_plan, read_plan, write_plan
+from deepbio.training.plan import make_plan, read_plan, write_plan
+from deepbio.training.wishes import Wishes
 
 SEEN = Fingerprint(
     cases=40,

@@ -1,11 +1,12 @@
 """Makes what lies in this folder with the real nnU-Net v2 (2.8.1): small trainings, images, and what it predicts for them.
 
     pip install nnunetv2==2.8.1
-    python make.py HIPPOCAMPUS WORK train_plain | train_2d | train_regions | predict
+    python make.py HIPPOCAMPUS WORK train_plain | train_2d | train_regions | train_cascade | predict
 
 HIPPOCAMPUS is a folder with images/ and labels/ of the Medical Segmentation Decathlon's Task04 (CC BY-SA 4.0), WORK one for
-what lies between. Two data sets are made of 12 of its training volumes: "Plain" as they are; "Regions" with thick slices along x,
-so that nnU-Net turns the axes, two channels, zeros outside of an ellipsoid, and regions instead of classes. Networks are narrow
+what lies between. Three data sets are made of 12 of its training volumes: "Plain" as they are; "Regions" with thick slices along x,
+so that nnU-Net turns the axes, two channels, zeros outside of an ellipsoid, and regions instead of classes; "Cascade" as they are,
+with a first stage at 2 mm, whose second stage refines it. Networks are narrow
 and trained for some minutes: they are for comparing, not for use.
 """
 
@@ -49,6 +50,9 @@ REGIONS = {
 MODELS = {  # folder here: results
     "plain_3d": "Dataset901_Plain/nnUNetTrainer__nnUNetPlans__3d_fullres",
     "plain_2d": "Dataset901_Plain/nnUNetTrainer__nnUNetPlans__2d",
+    "cascade_3d/nnUNetTrainer__nnUNetPlans__3d_lowres": "Dataset903_Cascade/nnUNetTrainer__nnUNetPlans__3d_lowres",
+    "cascade_3d/nnUNetTrainer__nnUNetPlans__3d_cascade_fullres": "Dataset903_Cascade/"
+    "nnUNetTrainer__nnUNetPlans__3d_cascade_fullres",
     "regions_3d": "Dataset902_Regions/nnUNetTrainer__nnUNetResEncUNetMPlans__3d_fullres",
 }
 
@@ -73,7 +77,7 @@ def write_data_set(number: int, name: str, told: dict) -> None:
     cases = sorted((SOURCE / "labels").glob("*.nii.gz"))[:12]
     for case in cases:
         stem = case.name.removesuffix(".nii.gz")
-        if name == "Plain":
+        if name != "Regions":
             shutil.copyfile(SOURCE / "images" / case.name, folder / "imagesTr" / f"{stem}_0000.nii.gz")
             shutil.copyfile(case, folder / "labelsTr" / case.name)
             continue
@@ -112,14 +116,38 @@ def narrow(plans: dict, features: list[int]) -> None:
         plan["batch_size"] = min(plan["batch_size"], 4)
 
 
+def add_cascade(plans: dict) -> None:
+    """A first stage at 2 mm, and the second as 3d_fullres: nnU-Net plans them for large volumes only."""
+    full = plans["configurations"]["3d_fullres"]
+    plans["configurations"] |= {
+        "3d_lowres": {
+            "data_identifier": "nnUNetPlans_3d_lowres",
+            "inherits_from": "3d_fullres",
+            "patch_size": [20, 28, 20],
+            "median_image_size_in_voxels": [18.0, 25.0, 18.0],
+            "spacing": [2.0, 2.0, 2.0],
+            "architecture": full["architecture"],
+            "next_stage": "3d_cascade_fullres",
+        },
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+    }
+
+
 def train(
-    number: int, name: str, planner: str, runs: dict[str, tuple[int, ...]], features: list[int], epochs: int
+    number: int,
+    name: str,
+    planner: str,
+    runs: dict[str, tuple[int | str, ...]],
+    features: list[int],
+    epochs: int,
 ) -> None:
     extract_fingerprints([number], num_processes=1, check_dataset_integrity=False)
     identifier = plan_experiments([number], experiment_planner_class_name=planner)
     file = WORK / "preprocessed" / f"Dataset{number}_{name}" / f"{identifier}.json"
     plans = json.loads(file.read_text())
     narrow(plans, features)
+    if name == "Cascade":
+        add_cascade(plans)
     file.write_text(json.dumps(plans, indent=1))
     preprocess([number], identifier, configurations=list(runs), num_processes=[1] * len(runs))
     dataset = json.loads((WORK / "raw" / f"Dataset{number}_{name}" / "dataset.json").read_text())
@@ -134,6 +162,8 @@ def train(
                 2,
             )
             trainer.run_training()
+            if configuration == "3d_lowres":  # what it finds is what the second stage learns from
+                trainer.perform_actual_validation()
 
 
 def write_cases(folder: Path) -> None:
@@ -184,6 +214,8 @@ def resampled(image: sitk.Image, spacing: tuple[float, ...]) -> sitk.Image:
 def copy_models() -> None:
     for name, results in MODELS.items():
         source = WORK / "results" / results
+        if not source.exists():  # trained before
+            continue
         for file in (*source.glob("*.json"), *source.glob("fold_*/checkpoint_final.pth")):
             if file.name != "dataset_fingerprint.json":
                 target = HERE / name / file.relative_to(source)
@@ -201,6 +233,39 @@ def in_float32() -> Iterator[None]:
         yield
     finally:
         torch.half, inference.compute_gaussian = half, gaussian
+
+
+def predict_cascade() -> None:
+    """Both stages one after the other, as nnUNetv2_predict with -prev_stage_predictions."""
+    folder = HERE / "cascade_3d"
+    stages = [folder / f"nnUNetTrainer__nnUNetPlans__{one}" for one in ("3d_lowres", "3d_cascade_fullres")]
+    for words, mirrored in (("asis", False), ("fine", False), ("thick", False), ("coarse", True)):
+        first, second = (
+            inference.nnUNetPredictor(
+                use_mirroring=mirrored,
+                device=torch.device("cpu"),
+                perform_everything_on_device=False,
+                allow_tqdm=False,
+            )
+            for _ in stages
+        )
+        for predictor, stage in zip((first, second), stages, strict=True):
+            predictor.initialize_from_trained_model_folder(str(stage), ("all",))
+        reader = first.plans_manager.image_reader_writer_class()
+        pixels, about = reader.read_images([str(HERE / "cases" / f"{words}.nii.gz")])
+        with in_float32():
+            found = first.predict_single_npy_array(pixels, dict(about))
+            labels, scores = second.predict_single_npy_array(
+                pixels, dict(about), found[None].astype(np.int16), None, True
+            )
+        name = f"cascade_3d-{words}{'-mirrored' * mirrored}.npz"
+        np.savez_compressed(
+            HERE / "expected" / name,
+            first=found.astype(np.uint8),
+            exact=labels.astype(np.uint8),
+            probabilities=np.round(scores[1:], 4).astype(np.float16),
+        )
+        print(name, (found != labels).sum(), np.bincount(labels.ravel().astype(int)), flush=True)
 
 
 def predict() -> None:
@@ -251,8 +316,13 @@ def main() -> None:
     elif COMMAND == "train_regions":
         write_data_set(902, "Regions", REGIONS)
         train(902, "Regions", "nnUNetPlannerResEncM", {"3d_fullres": (0,)}, [8, 12, 16], 14)
+    elif COMMAND == "train_cascade":
+        write_data_set(903, "Cascade", PLAIN)
+        runs = {"3d_lowres": ("all",), "3d_cascade_fullres": ("all",)}
+        train(903, "Cascade", "ExperimentPlanner", runs, [8, 12, 16], 5)
     else:
         predict()
+        predict_cascade()
 
 
 if __name__ == "__main__":  # nnU-Net's processes import this file
