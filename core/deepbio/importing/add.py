@@ -12,11 +12,12 @@ from pathlib import Path
 from deepbio.errors import CardError, MissingPackage
 from deepbio.importing.cellpose import find_own_file, is_cellpose
 from deepbio.importing.choice import ImportChoice
-from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
-from deepbio.importing.nnunet import find_trainings, unpack_trainings
-from deepbio.importing.stardist import find_stardist, is_stardist, unpack_stardist
+from deepbio.importing.monai import find_bundle, is_bundle, is_part_of_bundle
+from deepbio.importing.nnunet import find_trainings, is_part_of_training
+from deepbio.importing.stardist import find_stardist, is_part_of_stardist, is_stardist
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
+from deepbio.library.archive import unpack_some
 from deepbio.library.card import CARD_NAMES
 
 __all__ = ["add_model"]
@@ -114,7 +115,7 @@ def _write_nnunet(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     except ImportError as error:
         raise MissingPackage("torch", "Importing a training of nnU-Net", "torch") from error
 
-    folder = _unpacked(path, scratch, unpack_trainings)
+    folder = _unpacked(path, scratch, is_part_of_training)
     return write_nnunet_package(find_trainings(folder, path), scratch, choice)
 
 
@@ -124,7 +125,7 @@ def _write_bundle(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     except ImportError as error:
         raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
 
-    folder = _unpacked(path, scratch, unpack_bundle)
+    folder = _unpacked(path, scratch, is_part_of_bundle)
     found = find_bundle(folder, path)
     called = path.stem if found == folder and path.is_file() else found.resolve().name
     return write_monai_package(found, called, scratch, choice)
@@ -145,18 +146,19 @@ def _write_stardist(path: Path, scratch: Path, _choice: ImportChoice) -> ModelCa
             raise MissingPackage(package, "Importing a model of StarDist", "stardist")
     from deepbio.importing.stardist_package import write_stardist_package
 
-    folder = _unpacked(path, scratch, unpack_stardist)
+    folder = _unpacked(path, scratch, is_part_of_stardist)
     found = find_stardist(folder, path)
     called = path.stem if found.parent == folder and path.is_file() else found.parent.resolve().name
     return write_stardist_package(found, called, scratch)
 
 
-def _unpacked(path: Path, scratch: Path, unpack: Callable[[Path, Path], None]) -> Path:
-    """The folder itself, or what `unpack` takes out of a zip."""
+def _unpacked(path: Path, scratch: Path, is_part: Callable[[str], bool]) -> Path:
+    """The folder itself, or one with the members of a zip that are parts of the model."""
     if not path.is_file():
         return path
-    unpack(path, scratch / "unpacked")
-    return scratch / "unpacked"
+    folder = scratch / "unpacked"
+    unpack_some(path, folder, is_part)
+    return folder
 
 
 def _is_nnunet(path: Path) -> bool:

@@ -51,15 +51,16 @@ def unpack_some(archive: Path, target: Path, wanted: Callable[[str], bool]) -> N
     archive : Path
         The zip.
     target : Path
-        An existing, empty folder.
+        An empty folder; made where it is missing.
     wanted : callable
-        Whether the member of a name is unpacked.
+        Whether the member of a name is unpacked; the others count towards the limits, too.
 
     Raises
     ------
     CardError
         If the file is not a sound zip, or a member is not a plain file inside.
     """
+    target.mkdir(parents=True, exist_ok=True)
     with _opened(archive) as (file, members):
         _extract_all(file, [member for member in members if wanted(member.filename)], target)
 
