@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,8 +23,27 @@ from deepbio.library.card import CARD_NAMES
 
 __all__ = ["add_model"]
 
-Write = Callable[[Path, Path, ImportChoice], ModelCard]
-"""Writes the package of a foreign model into a folder."""
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of foreign model.
+
+    Attributes
+    ----------
+    title : str
+        What it is called in messages.
+    matches : callable
+        Whether a model of this kind lies at a path; quick.
+    write : callable
+        Writes its package into a folder.
+    choices : tuple of str
+        What of `ImportChoice` can be chosen.
+    """
+
+    title: str
+    matches: Callable[[Path], bool]
+    write: Callable[[Path, Path, ImportChoice], ModelCard]
+    choices: tuple[str, ...] = ()
 
 
 def add_model(
@@ -69,27 +89,16 @@ def add_model(
         MONAI is not, or a model of StarDist and h5py is not.
     """
     path, choice = Path(source), choice or ImportChoice()
-    write: Write | None = None
-    if _is_nnunet(path):
-        _check_choice(path, choice, "a model of nnU-Net", ("folds", "checkpoint", "orientation"))
-        write = _write_nnunet
-    elif is_bundle(path):
-        _check_choice(path, choice, "a bundle of MONAI", ("regions",))
-        write = _write_bundle
-    elif is_cellpose(path):
-        _check_choice(path, choice, "a model of Cellpose", ())
-        write = _write_cellpose
-    elif is_stardist(path):
-        _check_choice(path, choice, "a model of StarDist", ())
-        write = _write_stardist
-    if write is None:
+    kind = next((one for one in _KINDS if one.matches(path)), None)
+    if kind is None:
         own = None if path.exists() else find_own_file(str(source))
         if own is not None:
             raise CardError(f"There is no file '{source}' here.", f"Cellpose has one: '{own}'.")
         _check_choice(path, choice, "no model of nnU-Net or MONAI", ())
         return add_package(source, name=name, replace=replace)
+    _check_choice(path, choice, kind.title, kind.choices)
     with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        card = write(path, Path(scratch), choice)
+        card = kind.write(path, Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
 
@@ -172,3 +181,11 @@ def _is_nnunet(path: Path) -> bool:
             inside = {Path(one).name for one in file.namelist()}
         return "plans.json" in inside and not inside & set(CARD_NAMES)
     return False
+
+
+_KINDS = (  # the first that matches
+    _Kind("a model of nnU-Net", _is_nnunet, _write_nnunet, ("folds", "checkpoint", "orientation")),
+    _Kind("a bundle of MONAI", is_bundle, _write_bundle, ("regions",)),
+    _Kind("a model of Cellpose", is_cellpose, _write_cellpose),
+    _Kind("a model of StarDist", is_stardist, _write_stardist),
+)
