@@ -70,7 +70,8 @@ def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipIn
     """A zip and its checked members; whatever is wrong with it is told in one way."""
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
+            # not is_dir(), which fails in Python 3.11 for a member without a name
+            members = [member for member in file.infolist() if not member.filename.endswith("/")]
             _check_members(archive, members)
             yield file, members
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:

@@ -74,6 +74,16 @@ def test_a_member_that_leaves_and_is_not_wanted_stays_in_the_zip(tmp_path: Path)
     assert files_below(tmp_path / "in") == {"out/good.txt": b"x"}
 
 
+def test_a_member_without_a_name_is_told_where_it_is_wanted(tmp_path: Path) -> None:
+    nameless = zipfile.ZipInfo("a")
+    nameless.filename = ""
+    source = zip_of(tmp_path / "some.zip", ("good.txt", b"x"), (nameless, b"y"))
+    unpack_some(source, tmp_path / "out", is_text)
+    assert files_below(tmp_path / "out") == {"good.txt": b"x"}
+    with pytest.raises(CardError, match="The file name '' leaves the model package"):
+        unpack_some(source, tmp_path / "all", lambda name: True)
+
+
 def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
     data = bytearray(zip_of(tmp_path / "plain.zip", ("good.txt", b"x")).read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the index
