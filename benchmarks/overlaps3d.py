@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import used
+
+if TYPE_CHECKING:
+    import deepbio
+    from deepbio.cases import Case
 
 OVERLAPS = (0.0, 0.125, 0.25, 0.5)
 SAME = 5e-4  # of Dice: less than what a benchmark of segmentation tells apart
@@ -24,7 +28,6 @@ def compare_overlaps(model: str, data: Path, split: str, tile: int) -> dict[str,
     import deepbio
     from deepbio.cases import read_cases
     from deepbio.evaluation import choose_split
-    from deepbio.metrics import dice
 
     cases = choose_split(read_cases(data), split)
     loaded = deepbio.load_model(model, device="cpu")
@@ -38,21 +41,7 @@ def compare_overlaps(model: str, data: Path, split: str, tile: int) -> dict[str,
         overlap: {"dice": [], "tiles": 0, "cpu_s": 0.0, "differ": []} for overlap in OVERLAPS
     }
     for case in cases:
-        image, truth = deepbio.read(case.image), deepbio.io.read_labels(case.labels).numpy()
-        labels = {}
-        for overlap, row in found.items():
-            options = deepbio.RunOptions(tile=tile, overlap=overlap, output=("labels",))
-            start = used()
-            result = loaded.run(image, options)
-            row["cpu_s"] += used()[0] - start[0]
-            row["tiles"] += result.record["tiles"]
-            labels[overlap] = result.labels.numpy()
-            row["dice"].append([dice(truth, labels[overlap], classes)[label] for label in classes])
-        for overlap, row in found.items():
-            inside = (labels[overlap] > 0) | (labels[OVERLAPS[-1]] > 0)
-            row["differ"].append(
-                float((labels[overlap] != labels[OVERLAPS[-1]])[inside].mean()) if inside.any() else 0.0
-            )
+        add_case(found, case, loaded, classes, tile)
     rows = [
         {
             "overlap": overlap,
@@ -75,6 +64,30 @@ def compare_overlaps(model: str, data: Path, split: str, tile: int) -> dict[str,
         "rows": rows,
         "recommended": next(row["overlap"] for row in rows if row["dice"] >= enough),
     }
+
+
+def add_case(
+    found: dict[float, dict[str, Any]], case: Case, model: deepbio.Model, classes: list[int], tile: int
+) -> None:
+    """Run a case at each overlap, and add what came out to the rows."""
+    import deepbio
+    from deepbio.metrics import dice
+
+    image, truth = deepbio.read(case.image), deepbio.io.read_labels(case.labels).numpy()
+    labels = {}
+    for overlap, row in found.items():
+        options = deepbio.RunOptions(tile=tile, overlap=overlap, output=("labels",))
+        start = used()
+        result = model.run(image, options)
+        row["cpu_s"] += used()[0] - start[0]
+        row["tiles"] += result.record["tiles"]
+        labels[overlap] = result.labels.numpy()
+        row["dice"].append([dice(truth, labels[overlap], classes)[label] for label in classes])
+    for overlap, row in found.items():
+        inside = (labels[overlap] > 0) | (labels[OVERLAPS[-1]] > 0)
+        row["differ"].append(
+            float((labels[overlap] != labels[OVERLAPS[-1]])[inside].mean()) if inside.any() else 0.0
+        )
 
 
 def table_of_overlaps(results: dict[str, Any]) -> str:

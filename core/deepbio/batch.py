@@ -164,13 +164,8 @@ def run_many(
     names = plan_names(files, job.folder)
     job.check(names)
     model.many = model.many or len(names) > 1
-    start = time.perf_counter()
     with _Summary(job.folder / SUMMARY) as summary:
-        for number, (file, name) in enumerate(names.items()):
-            if len(names) > 1:
-                eta = (time.perf_counter() - start) / number * (len(names) - number) if number else None
-                on_progress(Progress("files", number, len(names), eta, file.path.name))
-            row = job.run(file, name, on_progress)
+        for row in job.rows(names, on_progress):
             summary.add(row)
             if on_file is not None:
                 on_file(row)
@@ -233,6 +228,15 @@ class _Job:
             "seg": self._segs.get(file, ".dcm"),
         }.get(kind)  # fmt: skip
         return self.folder / f"{name}-{kind}{_pixel_suffix(file) if suffix is None else suffix}"
+
+    def rows(self, names: Mapping[Input, str], on_progress: Listener) -> Iterator[Row]:
+        """Process one input after the other, and tell before each how far the batch is."""
+        start = time.perf_counter()
+        for number, (file, name) in enumerate(names.items()):
+            if len(names) > 1:
+                eta = (time.perf_counter() - start) / number * (len(names) - number) if number else None
+                on_progress(Progress("files", number, len(names), eta, file.path.name))
+            yield self.run(file, name, on_progress)
 
     def run(self, file: Input, name: str, on_progress: Listener) -> Row:
         """Process one input, unless that is done; its own errors become its row."""

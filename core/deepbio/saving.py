@@ -82,21 +82,34 @@ def save_result(
         for kind, path in outputs.items():
             is_folder = kind == "ctc" or (kind == "seg" and path.suffix.lower() != ".dcm")
             temporary = files.enter_context(atomic(path, is_folder=is_folder))
-            if kind == "overlay":
-                _write_picture(temporary, image, result, card, title)
-            elif kind == "heatmap":
-                _write_heatmap(temporary, image, result, title)
-            elif kind == "rois":
-                write_rois(
-                    temporary, _part(result, "labels"), hyperstack=image is not None and is_hyperstack(image)
-                )
-            elif kind == "ctc":
-                _write_tracks(temporary, result)
-            elif kind == "seg":
-                _write_seg(temporary, result, source, card)
-            else:
-                write(temporary, _part(result, kind))
+            _write_kind(kind, temporary, result, image, title=title, source=source, card=card)
         taken.enter_context(turn())
+
+
+def _write_kind(
+    kind: str,
+    path: Path,
+    result: Result,
+    image: Image | None,
+    *,
+    title: str,
+    source: Input | None,
+    card: ModelCard | None,
+) -> None:
+    """Write a result as one of :data:`SAVES`, as :func:`save_result` has it."""
+    if kind == "overlay":
+        _write_picture(path, image, result, card, title)
+    elif kind == "heatmap":
+        _write_heatmap(path, image, result, title)
+    elif kind == "rois":
+        hyperstack = image is not None and is_hyperstack(image)
+        write_rois(path, _part(result, "labels"), hyperstack=hyperstack)
+    elif kind == "ctc":
+        _write_tracks(path, result)
+    elif kind == "seg":
+        _write_seg(path, result, source, card)
+    else:
+        write(path, _part(result, kind))
 
 
 def check_seg(file: Input, on_progress: Listener = silent) -> None:

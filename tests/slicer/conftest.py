@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+HIPPOCAMPUS = Path(__file__).parents[2] / "examples" / "hippocampus" / "hippocampus_311.nii.gz"
 LIBRARY = Path(__file__).parents[2] / "SlicerDeepBio"
 
 if str(LIBRARY) not in sys.path:  # as Slicer puts the folder of a module on the path
@@ -30,6 +31,14 @@ def scene() -> Iterator[Any]:
     opened.Clear(1)
     slicer.mrmlScene = before
     del keep
+
+
+@pytest.fixture
+def hippocampus(scene: Any) -> Any:
+    """The example's volume, as Slicer reads its file."""
+    from tests.slicer.nodes import read_volume_file
+
+    return read_volume_file(scene, HIPPOCAMPUS, "hippocampus_311")
 
 
 @pytest.fixture

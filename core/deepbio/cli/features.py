@@ -73,10 +73,7 @@ def features(
     check_features_file(output)
     files = find_inputs(inputs, channels=channel_files(find_model(model)))
     names = plan_names(files, output.parent) if pictures.maps else {}
-    made = pictures.made(output, names.values())
-    files = tuple(one for one in files if one.path.resolve() not in made)  # of an earlier run
-    if not files:
-        raise ImageError("There is no input.", "Name images, folders or patterns.")
+    files = _without(files, pictures.made(output, names.values()))
     loaded = load_model(model, device=seen.device)
     tell = FileTeller(json=json, alone=len(files) == 1)
 
@@ -99,13 +96,22 @@ def features(
         if pictures.plot is not None:
             title = f"{loaded.card.name}, {table['layer'][0]}"
             draw_plot(table, pictures.plot, pictures.projection, title=title)
-    told = {"rows": len(table), "layer": str(table["layer"][0]), "file": str(output), "failed": tell.failed}
+    layer = str(table["layer"][0])
     if json:
-        print_json({"event": "features", **told})
+        facts = {"rows": len(table), "layer": layer, "file": str(output), "failed": tell.failed}
+        print_json({"event": "features", **facts})
     elif not quiet:
-        out.print(f"{told['rows']} vectors of the layer {told['layer']} are in {output}")
+        out.print(f"{len(table)} vectors of the layer {layer} are in {output}")
     if tell.failed:
         raise typer.Exit(1)
+
+
+def _without(files: Iterable[Input], made: set[Path]) -> tuple[Input, ...]:
+    """The inputs that no earlier run of this command has made."""
+    others = tuple(one for one in files if one.path.resolve() not in made)
+    if not others:
+        raise ImageError("There is no input.", "Name images, folders or patterns.")
+    return others
 
 
 def _maps_file(output: Path, name: str) -> Path:

@@ -112,20 +112,9 @@ def open_runtime(
     edge = tuple(tile or (512 if card.ndim == 2 else 128,) * card.ndim)
     wanted = "fp32" if precision == "auto" else precision
     request = _Request(card, device, wanted, edge, memory.cpu_threads(), listener)
-    if runtime != "auto":
-        backend = _asked_for(runtime, request)
-        why = "asked for"
-        chosen = request.open(backend)
-    else:
-        candidates = _candidates(request)
-        if len(candidates) == 1:
-            why = "the only one installed for this model, device and precision"
-            chosen = request.open(candidates[0])
-        else:
-            chosen, why = _fastest(candidates, request, listener, trial=trial)
-        backend = BACKENDS[chosen.name]
+    chosen, why = _opened(runtime, request, listener, trial=trial)
     if precision == "auto" and device.kind != "cpu":
-        chosen = _half_if_same(chosen, backend, request, listener)
+        chosen = _half_if_same(chosen, BACKENDS[chosen.name], request, listener)
     chosen.why = why
     return chosen
 
@@ -143,6 +132,17 @@ def describe_runtime(runtime: Runtime) -> dict[str, Any]:
         "device_why": runtime.device.why,
         "threads": memory.cpu_threads(),
     }
+
+
+def _opened(name: str, request: _Request, listener: Listener, *, trial: bool) -> tuple[Runtime, str]:
+    """The runtime asked for, or for ``"auto"`` the best that there is, and why it was taken."""
+    if name != "auto":
+        return request.open(_asked_for(name, request)), "asked for"
+    candidates = _candidates(request)
+    if len(candidates) == 1:
+        why = "the only one installed for this model, device and precision"
+        return request.open(candidates[0]), why
+    return _fastest(candidates, request, listener, trial=trial)
 
 
 def _asked_for(name: str, request: _Request) -> Backend:

@@ -150,51 +150,79 @@ def plan_tiles(
     OptionError
         If the numbers of axes differ, or a number is outside its range.
     """
-    shape = tuple(int(n) for n in spatial_shape)
-    axes = len(shape)
-    steps = tuple(multiple_of or (1,) * axes)
-    minima = tuple(minimum or steps)
-    only = tuple(fixed or (None,) * axes)
-    if not len(tile) == len(steps) == len(minima) == len(only) == axes:
-        raise OptionError(
-            f"The image has {axes} spatial axes, but the tile is {tuple(tile)}, the step {steps}, "
-            f"the minimum {minima} and the fixed size {only}."
-        )
-    if not 0 <= overlap <= 0.9 or batch < 1 or min(*shape, *tile, *minima) < 1:
+    axes = _axes(spatial_shape, tile, multiple_of, minimum, fixed)
+    shape = tuple(axis.n for axis in axes)
+    if not 0 <= overlap <= 0.9 or batch < 1 or min(min(axis.n, axis.tile, axis.minimum) for axis in axes) < 1:
         raise OptionError(
             f"A plan needs an overlap of 0 to 0.9 and positive sizes; found overlap {overlap}, batch {batch}, "
-            f"image {shape}, tile {tuple(tile)}, minimum {minima}."
+            f"image {shape}, tile {tuple(tile)}, minimum {tuple(axis.minimum for axis in axes)}."
         )
     if spread == "cellpose":
-        cuts = [_cut_as_cellpose(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
+        cuts = [_cut_as_cellpose(axis.n, axis.tile, overlap) for axis in axes]
     else:
-        cuts = [
-            _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), spread)
-            for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
-        ]
+        cuts = [_cut_axis(axis, overlap, spread) for axis in axes]
     return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
 
 
-def _cut_axis(
-    n: int, tile: int, overlap: float, fixed: int | None, sizes: tuple[int, int], spread: str
-) -> tuple[int, tuple[int, ...]]:
-    """Tile size and starts along one axis of `n` pixels; `sizes` is (minimum, step)."""
-    minimum, step = sizes
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of `n` pixels, the largest tile, and the sizes that the network takes along it.
 
-    def at_least(size: int) -> int:
-        return minimum + max(0, math.ceil((size - minimum) / step)) * step
+    Those are ``minimum + i * step``, or `fixed` alone where it is one.
+    """
 
-    largest = fixed or max(minimum, minimum + (tile - minimum) // step * step)
+    n: int
+    tile: int
+    minimum: int
+    step: int
+    fixed: int | None
+
+    @property
+    def largest(self) -> int:
+        """The largest size that the network takes within the tile."""
+        return self.fixed or self.minimum + max(0, (self.tile - self.minimum) // self.step) * self.step
+
+    def at_least(self, size: int) -> int:
+        """The smallest size that the network takes and that is no smaller."""
+        return self.fixed or self.minimum + max(0, math.ceil((size - self.minimum) / self.step)) * self.step
+
+
+def _axes(
+    shape: Sequence[int],
+    tile: Sequence[int],
+    multiple_of: Sequence[int] | None,
+    minimum: Sequence[int] | None,
+    fixed: Sequence[int | None] | None,
+) -> list[_Axis]:
+    """What is known of each axis, if all is known of as many."""
+    count = len(shape)
+    steps = tuple(multiple_of or (1,) * count)
+    minima = tuple(minimum or steps)
+    only = tuple(fixed or (None,) * count)
+    if not len(tile) == len(steps) == len(minima) == len(only) == count:
+        raise OptionError(
+            f"The image has {count} spatial axes, but the tile is {tuple(tile)}, the step {steps}, "
+            f"the minimum {minima} and the fixed size {only}."
+        )
+    return [
+        _Axis(int(n), size, low, max(step, 1), one or None)
+        for n, size, low, step, one in zip(shape, tile, minima, steps, only, strict=True)
+    ]
+
+
+def _cut_axis(axis: _Axis, overlap: float, spread: str) -> tuple[int, tuple[int, ...]]:
+    """Tile size and starts along one axis."""
+    n, largest = axis.n, axis.largest
     if n <= largest:
-        size = fixed or at_least(n)
+        size = axis.at_least(n)
         return size, (0 if spread == "aligned" else -((size - n) // 2),)
     stride = max(1, int(largest * (1 - overlap)))
     count = math.ceil((n - largest) / stride) + 1
     if spread == "aligned":
-        return largest, _aligned(n, largest, overlap, step)
+        return largest, _aligned(n, largest, overlap, axis.step)
     if spread == "stride":
         return largest, tuple(min(stride * i, n - largest) for i in range(count))
-    size = fixed or min(largest, at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
+    size = min(largest, axis.at_least(math.ceil(n / (1 + (count - 1) * (1 - overlap)))))
     return size, tuple(round((n - size) * i / (count - 1)) for i in range(count))
 
 

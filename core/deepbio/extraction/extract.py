@@ -9,7 +9,7 @@ import numpy as np
 
 from deepbio.errors import InputMismatch, OptionError
 from deepbio.events import Listener, silent
-from deepbio.extraction.job import Job, MovieJob
+from deepbio.extraction.job import Job, MovieJob, Wanted
 from deepbio.extraction.layers import is_movie
 from deepbio.extraction.made import MadeJob
 from deepbio.extraction.pooling import POOLS
@@ -83,30 +83,17 @@ def features(
     >>> result.record["layer"], result.features["mean_0"].shape
     ('encoder.2', (1,))
     """
-    pools = _pools(pool)
-    options = options or RunOptions()
+    wanted = Wanted(layer, _pools(pool), maps, options or RunOptions())
     picture = _read(image)
     loaded = model if isinstance(model, Model) else load_model(model)
     start = time.perf_counter()
-    job: Job | MadeJob
-    labels = None
-    if loaded.card.task == "generate" and loaded.card.deepbio["generator"]["kind"] != "cycle":
-        if objects is not None:
-            raise OptionError("Objects are described in images; a generator has none.", "Leave them out.")
-        job = MadeJob(picture, loaded, layer, pools, options, maps, on_progress)
-    else:
-        if picture is None:
-            raise InputMismatch(f"The model '{loaded.card.name}' needs an image; found none.", "Name one.")
-        labels = _labels(picture, objects, options, on_progress)
-        kind = MovieJob if is_movie(loaded.card) else Job
-        job = kind(picture, loaded, layer, pools, labels, options, maps, on_progress)
+    job = _job_for(picture, loaded, wanted, objects, on_progress)
     job.run()
     record = {**job.record(), "seconds_total": round(time.perf_counter() - start, 4)}
-    found = labels if objects is not None and not isinstance(objects, LabelMap) else None
     table = Table.concatenate(job.tables) if job.tables else None
     return Result(
-        labels=found,
-        features=over_frames(table) if table is not None and options.pool_frames else table,
+        labels=job.labels if isinstance(job, Job) and not isinstance(objects, LabelMap) else None,
+        features=over_frames(table) if table is not None and wanted.options.pool_frames else table,
         maps=job.made_maps() if maps else None,
         record=record,
     )
@@ -177,6 +164,25 @@ def _read(image: Image | str | Path | None) -> Image | None:
     from deepbio.io import read
 
     return read(image)
+
+
+def _job_for(
+    image: Image | None,
+    model: Model,
+    wanted: Wanted,
+    objects: LabelMap | Model | str | None,
+    listener: Listener,
+) -> Job | MadeJob:
+    """The work that a kind of model asks for: on an image, a movie, or on what a generator makes."""
+    if model.card.task == "generate" and model.card.deepbio["generator"]["kind"] != "cycle":
+        if objects is not None:
+            raise OptionError("Objects are described in images; a generator has none.", "Leave them out.")
+        return MadeJob(image, model, wanted, listener)
+    if image is None:
+        raise InputMismatch(f"The model '{model.card.name}' needs an image; found none.", "Name one.")
+    labels = _labels(image, objects, wanted.options, listener)
+    kind = MovieJob if is_movie(model.card) else Job
+    return kind(image, model, wanted, labels, listener)
 
 
 def _labels(

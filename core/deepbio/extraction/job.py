@@ -31,12 +31,34 @@ from deepbio.tasks.worked import Worked, work_on
 if TYPE_CHECKING:
     from deepbio.engine.runtimes.layers import Layer
 
-__all__ = ["Job", "MovieJob", "layer_plan", "named_vectors", "record_of"]
+__all__ = ["Job", "MovieJob", "Wanted", "layer_plan", "named_vectors", "record_of"]
 
 _OVERLAP = 0.25  # of tiles: features near the edge of a tile see mirrored pixels
 
 Cells = list[tuple[np.ndarray, CellPlan]]
 """Maps of each layer, and where they are."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user wants of a network's inside.
+
+    Attributes
+    ----------
+    layer : str
+        The layer that was asked for.
+    pools : tuple of str
+        How maps become vectors.
+    maps : bool
+        Whether the maps are kept.
+    options : RunOptions
+        How the network is run.
+    """
+
+    layer: str
+    pools: tuple[str, ...]
+    maps: bool
+    options: RunOptions
 
 
 @dataclass
@@ -45,16 +67,12 @@ class Job:
 
     Attributes
     ----------
-    image, model, options
-        What is described, and how it is run.
-    wanted : str
-        The layer that was asked for.
-    pools : tuple of str
-        How maps become vectors.
+    image, model
+        What is described, and by what.
+    wanted : Wanted
+        Which layer, and what of it.
     labels : LabelMap or None
         The objects to describe.
-    keep : bool
-        Whether the maps are kept.
     listener : Listener
         Hears tiles and notices; may raise `Cancelled`.
     tables : list of Table
@@ -63,28 +81,25 @@ class Job:
 
     image: Image
     model: Model
-    wanted: str
-    pools: tuple[str, ...]
+    wanted: Wanted
     labels: LabelMap | None
-    options: RunOptions
-    keep: bool
     listener: Listener
     tables: list[Table] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        card, device = self.model.card, self.model.device_for(self.options)
+        card, device = self.model.card, self.model.device_for(self.wanted.options)
         largest = None if self.labels is None else _median_width(self.labels) / 2
-        module = self.model.module(self.options)
-        self.layer: Layer = choose_layer(module, card, self.wanted, largest, maps=self.keep)
+        module = self.model.module(self.wanted.options)
+        self.layer: Layer = choose_layer(module, card, self.wanted.layer, largest, maps=self.wanted.maps)
         self.spec = spec_for(card, self.image.grid)
-        first = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
+        first = first_rung(card, device, precision="fp32", tile=self.wanted.options.tile, batch=1)
         self.ladder = Ladder(ladder_for(card, first), self.listener)
         self.maps = MapsOf(self.image, self.layer.name)
-        if self.keep and self.layer.parts:
+        if self.wanted.maps and self.layer.parts:
             raise OptionError(
                 f"The layers {self.layer.name!r} have maps of different sizes.", "Name one of them for maps."
             )
-        if not self.layer.stride and not self.layer.parts and (self.labels is not None or self.keep):
+        if not self.layer.stride and not self.layer.parts and (self.labels is not None or self.wanted.maps):
             raise OptionError(
                 f"The layer {self.layer.name!r} gives one vector for a whole image: it has no maps, and no "
                 "vectors of objects.",
@@ -93,7 +108,7 @@ class Job:
 
     def run(self) -> None:
         """Describe all frames."""
-        for frame in split_frames(self.image, self.model.card, self.options):
+        for frame in split_frames(self.image, self.model.card, self.wanted.options):
             worked = self._worked(frame)
             self._add(frame, worked, self.ladder.climb(partial(self._cells, worked, frame.name)))
 
@@ -103,7 +118,7 @@ class Job:
 
     def record(self) -> dict[str, Any]:
         """How the features came about."""
-        return record_of(self.model, self.layer, self.pools, self.ladder.first)
+        return record_of(self.model, self.layer, self.wanted.pools, self.ladder.first)
 
     @property
     def _layers(self) -> tuple[Layer, ...]:
@@ -111,12 +126,12 @@ class Job:
 
     def _worked(self, frame: Frame) -> Worked:
         parts = self.labels is not None
-        return work_on(self.image, frame, self.model.card, self.options, self.spec, parts=parts)
+        return work_on(self.image, frame, self.model.card, self.wanted.options, self.spec, parts=parts)
 
     def _cells(self, worked: Worked, item: str, rung: Rung) -> Cells:
         from deepbio.engine.runtimes.inside import LayerRuntime
 
-        module = self.model.module(self.options.replace(device=rung.device.name))
+        module = self.model.module(self.wanted.options.replace(device=rung.device.name))
         runtime = LayerRuntime(module, self.layer, rung.device)
         found: Cells = []
         for layer in self._layers:
@@ -129,7 +144,7 @@ class Job:
 
     def _add(self, frame: Frame, worked: Worked, found: Cells) -> None:
         self.tables.append(self._table(frame, worked, found))
-        if self.keep:
+        if self.wanted.maps:
             self.maps.add(frame, worked, *found[0])
 
     def _table(self, frame: Frame, worked: Worked, found: Cells) -> Table:
@@ -138,17 +153,17 @@ class Job:
             own = np.asarray(self.labels.array[frame.index] if frame.index else self.labels.array[...])
             labels = worked.labels(own)
             pooled = [
-                {pool: pool_objects(cells, labels, plan.stride, pool) for pool in self.pools}
+                {pool: pool_objects(cells, labels, plan.stride, pool) for pool in self.wanted.pools}
                 for cells, plan in found
             ]
             columns |= _centres(own, next(iter(pooled[0].values()))[0])
             vectors = [{pool: rows for pool, (_, rows) in one.items()} for one in pooled]
         else:
             vectors = [
-                {pool: pool_image(cells, plan.cover(), pool)[np.newaxis] for pool in self.pools}
+                {pool: pool_image(cells, plan.cover(), pool)[np.newaxis] for pool in self.wanted.pools}
                 for cells, plan in found
             ]
-        named = named_vectors(vectors, self.pools)
+        named = named_vectors(vectors, self.wanted.pools)
         count = len(next(iter(named.values())))
         first = {word: at + 1 for word, at in (("frame", frame.t), ("slice", frame.z)) if at is not None}
         placed_at = {word: np.full(count, at) for word, at in first.items()}
@@ -165,7 +180,7 @@ class MovieJob(Job):
 
     def run(self) -> None:
         """Describe all frames of all slices."""
-        for frames in movies_of(self.image, self.model.card, self.options):
+        for frames in movies_of(self.image, self.model.card, self.wanted.options):
             worked = [self._worked(frame) for frame in frames]
             movie = Movie([one.source for one in worked])
             found = self.ladder.climb(partial(self._cells_of, movie, frames[0].name))
@@ -186,7 +201,7 @@ class MovieJob(Job):
         shape = movie.shape[1:]
         tile = rung.tile if following.kind == "segment" else shape[1:]  # classes are of whole frames
         carry = carries(card, shape[1:], tile)
-        module = self.model.module(self.options.replace(device=rung.device.name))
+        module = self.model.module(self.wanted.options.replace(device=rung.device.name))
         runtime = MovieLayerRuntime(module, self.layer, rung.device, carry=carry)
         if not carry:
             plans = [self._windows(shape, tile, layer, following.frames) for layer in self._layers]

@@ -14,11 +14,10 @@ from deepbio.engine.planning import first_rung, ladder_for
 from deepbio.engine.slabs import ArraySource
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Stage
-from deepbio.extraction.job import layer_plan, named_vectors, record_of
+from deepbio.extraction.job import Wanted, layer_plan, named_vectors, record_of
 from deepbio.extraction.layers import choose_layer
 from deepbio.extraction.pooling import pool_image
 from deepbio.image import Grid, Image, Table
-from deepbio.options import RunOptions
 from deepbio.predict import Model
 from deepbio.tasks.generate import check_input, conditions_for, latents_for, masks_for
 
@@ -42,37 +41,32 @@ class MadeJob:
     ----------
     image : Image or None
         The mask, where the images are made of one.
-    model, options
-        Which generator, and what it makes: `count`, `classes`, `seed`.
-    wanted : str
-        The layer that was asked for.
-    pools : tuple of str
-        How maps become vectors.
-    keep : bool
-        Whether the maps are kept.
+    model : Model
+        Which generator.
+    wanted : Wanted
+        Which layer, what of it, and in its options what is made: `count`, `classes`, `seed`.
+    listener : Listener
+        Hears images; may raise `Cancelled`.
     tables : list of Table
         A row for each image, as in the table of a run.
     """
 
     image: Image | None
     model: Model
-    wanted: str
-    pools: tuple[str, ...]
-    options: RunOptions
-    keep: bool
+    wanted: Wanted
     listener: Listener
     tables: list[Table] = field(default_factory=list)
     _maps: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         card = self.model.card
-        check_input(self.image, card, self.options)
-        module = self.model.module(self.options)
-        self.layer: Layer = choose_layer(module, card, self.wanted, maps=self.keep)
-        if self.keep and not self.layer.stride:
+        check_input(self.image, card, self.wanted.options)
+        module = self.model.module(self.wanted.options)
+        self.layer: Layer = choose_layer(module, card, self.wanted.layer, maps=self.wanted.maps)
+        if self.wanted.maps and not self.layer.stride:
             raise OptionError(f"The layer {self.layer.name!r} has no maps.", "Choose a layer with a stride.")
-        device = self.model.device_for(self.options)
-        self.rung = first_rung(card, device, precision="fp32", tile=self.options.tile, batch=1)
+        device = self.model.device_for(self.wanted.options)
+        self.rung = first_rung(card, device, precision="fp32", tile=self.wanted.options.tile, batch=1)
         self._grid = Grid((1, 1))
 
     def run(self) -> None:
@@ -80,11 +74,11 @@ class MadeJob:
         of_classes = self.model.card.deepbio["generator"]["kind"] == "class"
         for origin, found in self._classes() if of_classes else self._masks():
             vectors = [
-                {pool: pool_image(maps, cover, pool)[np.newaxis] for pool in self.pools}
+                {pool: pool_image(maps, cover, pool)[np.newaxis] for pool in self.wanted.pools}
                 for maps, cover in found
             ]
-            self.tables.append(Table({**origin, **named_vectors(vectors, self.pools)}))
-            if self.keep:
+            self.tables.append(Table({**origin, **named_vectors(vectors, self.wanted.pools)}))
+            if self.wanted.maps:
                 self._maps.append(found[0][0])
 
     def made_maps(self) -> Image:
@@ -99,10 +93,10 @@ class MadeJob:
 
     def record(self) -> dict[str, Any]:
         """How the features came about."""
-        return record_of(self.model, self.layer, self.pools, self.rung)
+        return record_of(self.model, self.layer, self.wanted.pools, self.rung)
 
     def _classes(self) -> Iterator[tuple[dict[str, Any], Found]]:
-        latents, table = latents_for(self.model.card, self.options)
+        latents, table = latents_for(self.model.card, self.wanted.options)
         stage = Stage(self.listener, "features", len(latents))
         runtime = self._runtime(self.rung)
         for number, latent in enumerate(latents):
@@ -115,7 +109,7 @@ class MadeJob:
             stage.step()
 
     def _masks(self) -> Iterator[tuple[dict[str, Any], Found]]:
-        card, options = self.model.card, self.options
+        card, options = self.model.card, self.wanted.options
         planes, _, _, grid = masks_for(self.image, card, options)
         self._grid = grid if grid.ndim == 2 else Grid(grid.shape[-2:], grid.spacing[-2:], unit=grid.unit)
         ladder = Ladder(ladder_for(card, self.rung), self.listener)
@@ -138,5 +132,5 @@ class MadeJob:
     def _runtime(self, rung: Rung) -> LayerRuntime:
         from deepbio.engine.runtimes.inside import LayerRuntime
 
-        module = self.model.module(self.options.replace(device=rung.device.name))
+        module = self.model.module(self.wanted.options.replace(device=rung.device.name))
         return LayerRuntime(module, self.layer, rung.device)

@@ -6,23 +6,44 @@ import dataclasses
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from deepbio.errors import CardError, MissingPackage
 from deepbio.importing.cellpose import find_own_file, is_cellpose
 from deepbio.importing.choice import ImportChoice
-from deepbio.importing.monai import find_bundle, is_bundle, unpack_bundle
-from deepbio.importing.nnunet import find_trainings, unpack_trainings
-from deepbio.importing.stardist import find_stardist, is_stardist, unpack_stardist
+from deepbio.importing.monai import find_bundle, is_bundle, is_part_of_bundle
+from deepbio.importing.nnunet import find_trainings, is_part_of_training
+from deepbio.importing.stardist import find_stardist, is_part_of_stardist, is_stardist
 from deepbio.library import ModelCard
 from deepbio.library import add_model as add_package
+from deepbio.library.archive import unpack_some
 from deepbio.library.card import CARD_NAMES
 
 __all__ = ["add_model"]
 
-Write = Callable[[Path, Path, ImportChoice], ModelCard]
-"""Writes the package of a foreign model into a folder."""
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of foreign model.
+
+    Attributes
+    ----------
+    title : str
+        What it is called in messages.
+    matches : callable
+        Whether a model of this kind lies at a path; quick.
+    write : callable
+        Writes its package into a folder.
+    choices : tuple of str
+        What of `ImportChoice` can be chosen.
+    """
+
+    title: str
+    matches: Callable[[Path], bool]
+    write: Callable[[Path, Path, ImportChoice], ModelCard]
+    choices: tuple[str, ...] = ()
 
 
 def add_model(
@@ -68,27 +89,16 @@ def add_model(
         MONAI is not, or a model of StarDist and h5py is not.
     """
     path, choice = Path(source), choice or ImportChoice()
-    write: Write | None = None
-    if _is_nnunet(path):
-        _check_choice(path, choice, "a model of nnU-Net", ("folds", "checkpoint", "orientation"))
-        write = _write_nnunet
-    elif is_bundle(path):
-        _check_choice(path, choice, "a bundle of MONAI", ("regions",))
-        write = _write_bundle
-    elif is_cellpose(path):
-        _check_choice(path, choice, "a model of Cellpose", ())
-        write = _write_cellpose
-    elif is_stardist(path):
-        _check_choice(path, choice, "a model of StarDist", ())
-        write = _write_stardist
-    if write is None:
+    kind = next((one for one in _KINDS if one.matches(path)), None)
+    if kind is None:
         own = None if path.exists() else find_own_file(str(source))
         if own is not None:
             raise CardError(f"There is no file '{source}' here.", f"Cellpose has one: '{own}'.")
         _check_choice(path, choice, "no model of nnU-Net or MONAI", ())
         return add_package(source, name=name, replace=replace)
+    _check_choice(path, choice, kind.title, kind.choices)
     with tempfile.TemporaryDirectory(prefix="deepbio-import-") as scratch:
-        card = write(path, Path(scratch), choice)
+        card = kind.write(path, Path(scratch), choice)
         return add_package(card.root, name=name or card.name, replace=replace)
 
 
@@ -114,7 +124,7 @@ def _write_nnunet(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     except ImportError as error:
         raise MissingPackage("torch", "Importing a training of nnU-Net", "torch") from error
 
-    folder = _unpacked(path, scratch, unpack_trainings)
+    folder = _unpacked(path, scratch, is_part_of_training)
     return write_nnunet_package(find_trainings(folder, path), scratch, choice)
 
 
@@ -124,7 +134,7 @@ def _write_bundle(path: Path, scratch: Path, choice: ImportChoice) -> ModelCard:
     except ImportError as error:
         raise MissingPackage("torch", "Importing a MONAI bundle", "train") from error
 
-    folder = _unpacked(path, scratch, unpack_bundle)
+    folder = _unpacked(path, scratch, is_part_of_bundle)
     found = find_bundle(folder, path)
     called = path.stem if found == folder and path.is_file() else found.resolve().name
     return write_monai_package(found, called, scratch, choice)
@@ -145,18 +155,19 @@ def _write_stardist(path: Path, scratch: Path, _choice: ImportChoice) -> ModelCa
             raise MissingPackage(package, "Importing a model of StarDist", "stardist")
     from deepbio.importing.stardist_package import write_stardist_package
 
-    folder = _unpacked(path, scratch, unpack_stardist)
+    folder = _unpacked(path, scratch, is_part_of_stardist)
     found = find_stardist(folder, path)
     called = path.stem if found.parent == folder and path.is_file() else found.parent.resolve().name
     return write_stardist_package(found, called, scratch)
 
 
-def _unpacked(path: Path, scratch: Path, unpack: Callable[[Path, Path], None]) -> Path:
-    """The folder itself, or what `unpack` takes out of a zip."""
+def _unpacked(path: Path, scratch: Path, is_part: Callable[[str], bool]) -> Path:
+    """The folder itself, or one with the members of a zip that are parts of the model."""
     if not path.is_file():
         return path
-    unpack(path, scratch / "unpacked")
-    return scratch / "unpacked"
+    folder = scratch / "unpacked"
+    unpack_some(path, folder, is_part)
+    return folder
 
 
 def _is_nnunet(path: Path) -> bool:
@@ -170,3 +181,11 @@ def _is_nnunet(path: Path) -> bool:
             inside = {Path(one).name for one in file.namelist()}
         return "plans.json" in inside and not inside & set(CARD_NAMES)
     return False
+
+
+_KINDS = (  # the first that matches
+    _Kind("a model of nnU-Net", _is_nnunet, _write_nnunet, ("folds", "checkpoint", "orientation")),
+    _Kind("a bundle of MONAI", is_bundle, _write_bundle, ("regions",)),
+    _Kind("a model of Cellpose", is_cellpose, _write_cellpose),
+    _Kind("a model of StarDist", is_stardist, _write_stardist),
+)

@@ -15,11 +15,10 @@ from typing import Any
 
 from deepbio.errors import CardError
 from deepbio.importing.monai_config import Config
-from deepbio.library.archive import unpack_some
 from deepbio.library.card import CARD_NAMES
 from deepbio.library.reader import parsed_yaml
 
-__all__ = ["Bundle", "find_bundle", "is_bundle", "read_bundle", "unpack_bundle"]
+__all__ = ["Bundle", "find_bundle", "is_bundle", "is_part_of_bundle", "read_bundle"]
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.ts", "model.pt")
@@ -106,24 +105,18 @@ def find_bundle(folder: Path, told: Path) -> Path:
     return found[0]
 
 
-def unpack_bundle(archive: Path, target: Path) -> None:
-    """Unpack what is needed of the zip of a bundle.
+def is_part_of_bundle(name: str) -> bool:
+    """Whether the member of a zip is one that is read of a bundle.
 
-    Raises
-    ------
-    CardError
-        If the zip is not sound, or a member would leave the folder.
+    Examples
+    --------
+    >>> [is_part_of_bundle(name) for name in ("spleen/models/model.ts", "LICENSE", "scripts/net.py")]
+    [True, True, False]
     """
-    target.mkdir(parents=True, exist_ok=True)
-
-    def wanted(name: str) -> bool:
-        path = PurePosixPath(name)
-        inner = path.parts[-2:]
-        config = inner[0] == "configs" and path.name in ("metadata.json", *_CONFIGS)
-        weights = inner[0] == "models" and path.name in _WEIGHTS
-        return len(path.parts) <= 3 and (config or weights or path.name.upper() in ("LICENSE", "LICENSE.TXT"))
-
-    unpack_some(archive, target, wanted)
+    path = PurePosixPath(name)
+    config = path.parent.name == "configs" and path.name in ("metadata.json", *_CONFIGS)
+    weights = path.parent.name == "models" and path.name in _WEIGHTS
+    return len(path.parts) <= 3 and (config or weights or path.name.upper() in ("LICENSE", "LICENSE.TXT"))
 
 
 def read_bundle(folder: Path, name: str = "") -> Bundle:

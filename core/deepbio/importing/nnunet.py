@@ -14,7 +14,6 @@ from typing import Any
 
 from deepbio.errors import CardError
 from deepbio.importing.choice import ImportChoice
-from deepbio.library.archive import unpack_some
 
 __all__ = [
     "Fold",
@@ -22,8 +21,8 @@ __all__ = [
     "chosen_folds",
     "find_trainings",
     "first_stage_folder",
+    "is_part_of_training",
     "read_training",
-    "unpack_trainings",
 ]
 
 _FILES = ("plans.json", "dataset.json", "summary.json")
@@ -91,21 +90,16 @@ def find_trainings(folder: Path, told: Path) -> Path:
     )
 
 
-def unpack_trainings(archive: Path, target: Path) -> None:
-    """Unpack what is needed of a zip of ``nnUNetv2_export_model_to_zip``.
+def is_part_of_training(name: str) -> bool:
+    """Whether the member of a zip of ``nnUNetv2_export_model_to_zip`` is one that is read.
 
-    Raises
-    ------
-    CardError
-        If the zip is not sound, or a member would leave the folder.
+    Examples
+    --------
+    >>> [is_part_of_training(name) for name in ("a/plans.json", "a/fold_0/checkpoint_best.pth", "a/fold_0/debug.json")]
+    [True, True, False]
     """
-    target.mkdir(parents=True, exist_ok=True)
-
-    def wanted(name: str) -> bool:
-        path = PurePosixPath(name)
-        return path.name in _FILES or (path.suffix == ".pth" and path.name.startswith("checkpoint_"))
-
-    unpack_some(archive, target, wanted)
+    path = PurePosixPath(name)
+    return path.name in _FILES or (path.suffix == ".pth" and path.name.startswith("checkpoint_"))
 
 
 def read_training(folder: Path, choice: ImportChoice) -> Training:

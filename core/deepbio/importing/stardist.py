@@ -14,11 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepbio.errors import CardError
-from deepbio.library.archive import unpack_some
 from deepbio.library.card import CARD_NAMES
 from deepbio.library.reader import parsed_yaml
 
-__all__ = ["StarModel", "find_stardist", "is_stardist", "read_stardist", "unpack_stardist"]
+__all__ = ["StarModel", "find_stardist", "is_part_of_stardist", "is_stardist", "read_stardist"]
 
 _CONFIG, _THRESHOLDS = "config.json", "thresholds.json"
 _WEIGHTS = (".h5", ".hdf5")
@@ -120,21 +119,16 @@ def _told(card: Any) -> Mapping[str, Any]:
     return card if isinstance(card, Mapping) else {}
 
 
-def unpack_stardist(archive: Path, target: Path) -> None:
-    """Unpack what is needed of a zipped folder or export.
+def is_part_of_stardist(name: str) -> bool:
+    """Whether the member of a zipped folder or export is one that is read, or told of.
 
-    Raises
-    ------
-    CardError
-        If the zip is not sound, or a member would leave the folder.
+    Examples
+    --------
+    >>> [is_part_of_stardist(name) for name in ("fluo/config.json", "fluo/weights_best.h5", "fluo/logs/events")]
+    [True, True, False]
     """
-    target.mkdir(parents=True, exist_ok=True)
-
-    def wanted(name: str) -> bool:
-        path = PurePosixPath(name)
-        return path.name in (_CONFIG, _THRESHOLDS, _SAVED, *CARD_NAMES) or path.suffix in _WEIGHTS
-
-    unpack_some(archive, target, wanted)
+    path = PurePosixPath(name)
+    return path.name in (_CONFIG, _THRESHOLDS, _SAVED, *CARD_NAMES) or path.suffix in _WEIGHTS
 
 
 def find_stardist(folder: Path, told: Path) -> Path:

@@ -8,7 +8,7 @@ highdicom read, so that a time series becomes one SEG for each time, all of one 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,30 +89,13 @@ def write_dicom_seg(
     found = check_seg_source(source, series, on_progress)
     array = _checked(labels, found)
     numbers = _numbers(array, labels.names, segments or {})
-    table = np.zeros(int(array.max(initial=0)) + 1, np.min_scalar_type(len(numbers)))
-    for segment, (label, _) in enumerate(numbers, 1):
-        if label < len(table):
-            table[label] = segment
-    described = [
-        _description(segment, facts, model, version) for segment, (_, facts) in enumerate(numbers, 1)
-    ]
-    facts = {**_common(model, version), "segment_descriptions": described}
+    segment_of = _segment_of(numbers, int(array.max(initial=0)))
+    facts = _common(numbers, model, version)
     if found.times == 1:
         with atomic(path) as temporary:
-            _save(_build(path, found, 0, table[array[0]], facts), temporary)
-        return
-    if path.suffix.lower() == ".dcm":
-        raise OutputError(
-            f"'{path}': the source has {found.times} times, and each of them becomes a file of its own.",
-            "Give the name of a folder, without .dcm.",
-        )
-    _check_folder(path)
-    digits = max(3, len(str(found.times)))
-    with atomic(path, is_folder=True) as temporary:
-        temporary.mkdir()
-        for t, planes in enumerate(array):
-            built = _build(path, found, t, table[planes], facts)
-            _save(built, temporary / f"t{t + 1:0{digits}d}.dcm")
+            _save(_build(path, found, 0, segment_of[array[0]], facts), temporary)
+    else:
+        _write_times(path, found, (segment_of[planes] for planes in array), facts)
 
 
 def check_seg_source(source: str | Path, series: str = "", on_progress: Listener = silent) -> SegSource:
@@ -138,6 +121,23 @@ def check_seg_source(source: str | Path, series: str = "", on_progress: Listener
     for message in found.notices:
         on_progress(Notice(message, "warning"))
     return found
+
+
+def _write_times(
+    path: Path, source: SegSource, times: Iterable[np.ndarray], facts: Mapping[str, Any]
+) -> None:
+    """A folder with a file for each time of a series, each of segment numbers (z, y, x)."""
+    if path.suffix.lower() == ".dcm":
+        raise OutputError(
+            f"'{path}': the source has {source.times} times, and each of them becomes a file of its own.",
+            "Give the name of a folder, without .dcm.",
+        )
+    _check_folder(path)
+    digits = max(3, len(str(source.times)))
+    with atomic(path, is_folder=True) as temporary:
+        temporary.mkdir()
+        for t, planes in enumerate(times):
+            _save(_build(path, source, t, planes, facts), temporary / f"t{t + 1:0{digits}d}.dcm")
 
 
 def _check_folder(path: Path) -> None:
@@ -184,6 +184,15 @@ def _numbers(
     return found
 
 
+def _segment_of(numbers: Sequence[tuple[int, Any]], largest: int) -> np.ndarray:
+    """The segment number of each label up to the largest of the image, for looking up whole arrays."""
+    table = np.zeros(largest + 1, np.min_scalar_type(len(numbers)))
+    for segment, (label, _) in enumerate(numbers, 1):
+        if label < len(table):
+            table[label] = segment
+    return table
+
+
 def _description(segment: int, facts: Mapping[str, Any], model: str, version: str) -> Any:
     import highdicom
 
@@ -212,7 +221,7 @@ def _code(code: Mapping[str, str]) -> Any:
     return highdicom.sr.CodedConcept(str(code["value"]), str(code["scheme"]), str(code["meaning"]))
 
 
-def _common(model: str, version: str) -> dict[str, Any]:
+def _common(numbers: Sequence[tuple[int, Mapping[str, Any]]], model: str, version: str) -> dict[str, Any]:
     """What all files of one segmentation say of themselves."""
     import highdicom
 
@@ -228,6 +237,9 @@ def _common(model: str, version: str) -> dict[str, Any]:
         "software_versions": tuple(text for text in versions if text),
         "device_serial_number": "0",
         "content_label": "SEGMENTATION",
+        "segment_descriptions": [
+            _description(segment, facts, model, version) for segment, (_, facts) in enumerate(numbers, 1)
+        ],
     }
 
 

@@ -51,15 +51,16 @@ def unpack_some(archive: Path, target: Path, wanted: Callable[[str], bool]) -> N
     archive : Path
         The zip.
     target : Path
-        An existing, empty folder.
+        An empty folder; made where it is missing.
     wanted : callable
-        Whether the member of a name is unpacked.
+        Whether the member of a name is unpacked; the others count towards the limits, too.
 
     Raises
     ------
     CardError
         If the file is not a sound zip, or a member is not a plain file inside.
     """
+    target.mkdir(parents=True, exist_ok=True)
     with _opened(archive) as (file, members):
         _extract_all(file, [member for member in members if wanted(member.filename)], target)
 
@@ -69,7 +70,8 @@ def _opened(archive: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipIn
     """A zip and its checked members; whatever is wrong with it is told in one way."""
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
+            # not is_dir(), which fails in Python 3.11 for a member without a name
+            members = [member for member in file.infolist() if not member.filename.endswith("/")]
             _check_members(archive, members)
             yield file, members
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:

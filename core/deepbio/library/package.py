@@ -98,26 +98,13 @@ def write_package(root: Path | str, content: PackageContent, *, replace: bool = 
     if root.exists() and not replace:
         raise CardError(f"The folder '{root}' exists already.", "Choose another name or replace it.")
     check_place(root)
-    folder = None
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=root.parent))
-        new = folder / root.name
-        new.mkdir()
-        _write(new, content)
-        for weights in read_card(new).weights:
-            weights.verify()
-        if root.exists():
-            root.rename(folder / ".old")
-        new.rename(root)
+        _write_beside(root, content)
     except OSError as error:
         raise OutputError(
             f"The model package '{root}' cannot be written: {error.strerror or error}.",
             "Free some space or choose a folder that you may write to.",
         ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
     return read_card(root)
 
 
@@ -143,6 +130,22 @@ def check_place(root: Path) -> None:
         raise OutputError(
             f"The folder '{root.parent}' cannot be made: {error.strerror or error}.", "Choose another one."
         ) from error
+
+
+def _write_beside(root: Path, content: PackageContent) -> None:
+    """Write the files into a temporary folder, check what is read back, and only then give it the name."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=".writing-", dir=root.parent, ignore_cleanup_errors=True
+    ) as folder:
+        new = Path(folder, root.name)
+        new.mkdir()
+        _write(new, content)
+        for weights in read_card(new).weights:
+            weights.verify()
+        if root.exists():
+            root.rename(Path(folder, ".old"))
+        new.rename(root)
 
 
 def _write(folder: Path, content: PackageContent) -> None:

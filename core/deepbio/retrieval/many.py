@@ -146,13 +146,7 @@ def describe_images(
             count = 0 if error is not None else len(tables[-1][0])
             on_file(Described(one, round(time.perf_counter() - start, 3), count, error))
         stage.step()
-    rows = [(origin, found) for origin, found in tables if len(found)]
-    if not rows:
-        raise ImageError(
-            "There is nothing to describe: no image could be read, or none has an object.",
-            "The warnings above say why.",
-        )
-    return _stacked(rows)
+    return _stacked(tables)
 
 
 def _described(
@@ -182,8 +176,14 @@ def _described(
     return Table({name: np.full(count, value) for name, value in told.items()}), result.features
 
 
-def _stacked(rows: Sequence[tuple[Table, Table]]) -> Table:
+def _stacked(tables: Sequence[tuple[Table, Table]]) -> Table:
     """All rows under the columns that any of them has; what an image has not is 0 (no frame, no slice)."""
+    rows = [(origin, found) for origin, found in tables if len(found)]
+    if not rows:
+        raise ImageError(
+            "There is nothing to describe: no image could be read, or none has an object.",
+            "The warnings above say why.",
+        )
     names = list(
         dict.fromkeys(name for _, found in rows for name in ("frame", "slice") if name in found.columns)
     )

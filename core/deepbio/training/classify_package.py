@@ -146,12 +146,7 @@ def class_content(
     PackageContent
         Without scores.
     """
-    folded = fold_norms(network)
-    with torch.no_grad():
-        folded.head.weight.div_(calibration.temperature)
-        folded.head.bias.div_(calibration.temperature)
-        if calibration.bias:
-            folded.head.bias.add_(torch.tensor(calibration.bias))
+    folded = _calibrated(network, calibration)
     arguments = {**plan.network["arguments"], "norm": "none"}
     steps, last = input_steps(plan), [Step("softmax", {"axis": "channel"})]
     axes = ("channel", *"zyx"[3 - plan.dims :])
@@ -180,6 +175,17 @@ def class_content(
             **files.entries,
             config=_config(plan, calibration, about),
         )
+
+
+def _calibrated(network: Classifier, calibration: Calibration) -> Classifier:
+    """A copy that gives calibrated scores, with its norms folded into the convolutions."""
+    folded = fold_norms(network)
+    with torch.no_grad():
+        folded.head.weight.div_(calibration.temperature)
+        folded.head.bias.div_(calibration.temperature)
+        if calibration.bias:
+            folded.head.bias.add_(torch.tensor(calibration.bias))
+    return folded
 
 
 def _config(plan: Plan, calibration: Calibration, about: Description) -> dict[str, Any]:

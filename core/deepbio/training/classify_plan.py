@@ -14,6 +14,7 @@ from deepbio.cases import split_cases
 from deepbio.cases.classify import ClassCase, class_names, read_class_cases
 from deepbio.engine.geometry import GridSpec
 from deepbio.errors import ImageError, OptionError
+from deepbio.image import Grid
 from deepbio.options import Options, option
 from deepbio.training.classify_data import Variation
 from deepbio.training.classify_facts import measure
@@ -180,18 +181,7 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
     counts = tuple(tally[label] for label in labels)
     facts, grids = measure(train)
     dims, channels = facts["dims"], facts["channels"]
-    size, spec = _size(facts["median_size"], wishes.size), GridSpec()
-    if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
-        size, spec = fitting_grid(sizes_on(grids, common), common, wishes.size, _LARGEST[dims])
-    size = _even(size)
-    normalise = wishes.normalise
-    if normalise == "auto":
-        normalise = "dataset" if facts["type"] == "uint8" else "image"
-    if normalise == "dataset" and facts["type"] != "uint8":
-        raise OptionError(f"The images are {facts['type']}; normalise=dataset is for 8-bit images.")
-    balance = wishes.balance
-    if balance == "auto":
-        balance = "sampling" if max(counts) >= _UNEVEN * min(counts) else "none"
+    size, spec = _input(facts["median_size"], grids, wishes)
     batch = wishes.batch or max(2, min(_BATCH[dims], len(train) // 4))
     steps = wishes.steps or int(np.clip(_PASSES * len(train) // batch, *_STEPS))
     coarse = wishes.coarse
@@ -204,13 +194,13 @@ def make_plan(data: Path, wishes: Wishes, about: Description) -> tuple[Plan, dic
         dims=dims,
         channels=channels,
         size=size,
-        normalise=normalise,
+        normalise=_normalise(wishes.normalise, facts["type"]),
         mean=facts["mean"],
         std=facts["std"],
         network=_network(dims, channels, len(classes), size, wishes),
         grid=spec.to_card(),
         variation=_variation(dims, channels, _upright(wishes.view, about)),
-        balance=balance,
+        balance=_balance(wishes.balance, counts),
         smoothing=wishes.smoothing,
         calibration=wishes.calibration,
         batch=batch,
@@ -306,6 +296,32 @@ def _renamed(labels: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
             )
         better[label] = name
     return tuple(better.get(label, label) for label in labels)
+
+
+def _input(
+    median: tuple[int, ...], grids: Sequence[Grid], wishes: Wishes
+) -> tuple[tuple[int, ...], GridSpec]:
+    """Size of the network's input, and the grid that images are brought to where they have one spacing."""
+    size, spec = _size(median, wishes.size), GridSpec()
+    if wishes.spacing == "auto" and (common := common_grid(grids)).spacing:
+        size, spec = fitting_grid(sizes_on(grids, common), common, wishes.size, _LARGEST[len(median)])
+    return _even(size), spec
+
+
+def _normalise(asked: str, kind: str) -> str:
+    """By the data set's intensities or each image's own; only those of bytes are alike from image to image."""
+    if asked == "dataset" and kind != "uint8":
+        raise OptionError(f"The images are {kind}; normalise=dataset is for 8-bit images.")
+    if asked == "auto":
+        return "dataset" if kind == "uint8" else "image"
+    return asked
+
+
+def _balance(asked: str, counts: Sequence[int]) -> str:
+    """What is done about rare classes."""
+    if asked == "auto":
+        return "sampling" if max(counts) >= _UNEVEN * min(counts) else "none"
+    return asked
 
 
 def _size(median: tuple[int, ...], wanted: int | None) -> tuple[int, ...]:

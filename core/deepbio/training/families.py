@@ -224,10 +224,7 @@ def train(
     about = about or Description(title=title_of(output))
     check_place(output)
     check_description(about, task)
-    _check_kind(plan, "The plan", task)
-    if plan is None and begun.exists():
-        _check_kind(read_plan(begun), f"The plan {str(begun)!r}", task)
-    plan = settle_plan(begun, plan, _Planner(task, Path(data), about))
+    plan = _own_plan(plan, begun, _Planner(task, Path(data), about))
     on_progress(Notice(f"Plan ({begun}):\n{begun.read_text(encoding='utf-8')}"))
     job = Job(output, work, choose_device(device), on_progress)
     on_progress(Notice(f"Training on {job.device.label} ({job.device.name})."))
@@ -290,6 +287,14 @@ class _Planner:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def _own_plan(asked: Any, begun: Path, planner: _Planner) -> Any:
+    """The plan as asked, begun or made from the data; one of another task is refused."""
+    _check_kind(asked, "The plan", planner.task)
+    if asked is None and begun.exists():
+        _check_kind(read_plan(begun), f"The plan {str(begun)!r}", planner.task)
+    return settle_plan(begun, asked, planner)
 
 
 def _check_kind(asked: Any, name: str, task: str) -> None:

@@ -11,6 +11,9 @@ pytest.importorskip("torch")
 import deepbio
 from deepbio.errors import CardError, MissingPackage
 from deepbio.importing import ImportChoice, add_model
+from deepbio.importing.monai import is_part_of_bundle
+from deepbio.importing.nnunet import is_part_of_training
+from deepbio.importing.stardist import is_part_of_stardist
 from tests.core.command import deepbio as command
 
 from .conftest import NNUNET
@@ -35,6 +38,40 @@ def test_a_zip_of_nnunet_is_taken(library: Path, tmp_path: Path) -> None:
             file.write(path, f"Dataset902_Regions/t__p__3d_fullres/{path.relative_to(NNUNET / 'regions_3d')}")
     assert add_model(archive, name="brain").name == "brain"
     assert deepbio.find_model("brain").deepbio["decode"] == {"method": "regions", "regions": [1, 2]}
+
+
+# What marks a zip as one of each kind, and a member that is read of it.
+KINDS = {
+    "nnU-Net": (
+        is_part_of_training,
+        ("Dataset901/t__p__2d/plans.json", b"{}"),
+        "fold_0/checkpoint_final.pth",
+    ),
+    "MONAI": (is_part_of_bundle, ("spleen/configs/metadata.json", b"{}"), "models/model.pt"),
+    "StarDist": (is_part_of_stardist, ("fluo/config.json", b'{"n_rays": 32}'), "weights_best.h5"),
+}
+
+
+@pytest.mark.parametrize(("is_part", "mark", "part"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("way", ["../", "/"])
+def test_a_zip_of_others_that_would_leave_its_folder_is_refused(
+    library: Path, tmp_path: Path, is_part, mark: tuple[str, bytes], part: str, way: str
+) -> None:
+    archive = tmp_path / "evil.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(*mark)
+        file.writestr(way + part, b"evil")
+    assert is_part(mark[0])
+    with pytest.raises(CardError, match="leaves the model package"):
+        add_model(archive)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["evil.zip"]
+    assert not Path("/", part).exists()
+
+
+@pytest.mark.parametrize(("is_part", "mark", "part"), KINDS.values(), ids=KINDS)
+def test_of_a_zip_of_others_nothing_but_the_model_is_wanted(is_part, mark, part: str) -> None:
+    names = (mark[0], part, "evil.py", "fold_0/progress.png", "saved_model/variables.index", ".", "..")
+    assert [name for name in names if is_part(name)] == [mark[0], part]
 
 
 def test_packages_of_bioimageio_are_added_as_before(library: Path) -> None:

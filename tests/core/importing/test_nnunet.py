@@ -10,7 +10,8 @@ import pytest
 
 from deepbio.errors import CardError, OptionError
 from deepbio.importing.choice import ImportChoice
-from deepbio.importing.nnunet import find_trainings, read_training, unpack_trainings
+from deepbio.importing.nnunet import find_trainings, is_part_of_training, read_training
+from deepbio.library.archive import unpack_some
 
 from .conftest import NNUNET
 
@@ -89,7 +90,7 @@ def test_of_a_zip_only_what_is_needed_is_unpacked(tmp_path: Path) -> None:
             file.write(path, f"Dataset901_Plain/t__p__3d_fullres/{path.relative_to(NNUNET / 'plain_3d')}")
         file.writestr("Dataset901_Plain/t__p__3d_fullres/fold_0/progress.png", b"x")
         file.writestr("Dataset901_Plain/evil.py", b"x")
-    unpack_trainings(tmp_path / "export.zip", tmp_path / "out")
+    unpack_some(tmp_path / "export.zip", tmp_path / "out", is_part_of_training)
     found = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert found == {"plans.json", "dataset.json", "checkpoint_final.pth"}
     folder = find_trainings(tmp_path / "out", tmp_path / "export.zip")
@@ -101,8 +102,8 @@ def test_a_zip_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
         file.writestr("a/plans.json", "{}")
         file.writestr("../../checkpoint_final.pth", b"x")
     with pytest.raises(CardError):
-        unpack_trainings(tmp_path / "bad.zip", tmp_path / "deep" / "out")
+        unpack_some(tmp_path / "bad.zip", tmp_path / "deep" / "out", is_part_of_training)
     assert not (tmp_path / "checkpoint_final.pth").exists()
     (tmp_path / "text.zip").write_text("hello")
     with pytest.raises(CardError, match="is not a sound zip"):
-        unpack_trainings(tmp_path / "text.zip", tmp_path / "out")
+        unpack_some(tmp_path / "text.zip", tmp_path / "out", is_part_of_training)
