@@ -82,12 +82,14 @@ class Form:
         """End everything: the module is reloaded, or Slicer closes."""
         self._timer.stop()
         self.environment.stop()
+        self.channels.close()
         self.logic.cancel_all()
         self._stop_worker()
 
     def set_parameters(self, parameters):
         """Work with this parameter node; None while there is no scene."""
         self.parameters = parameters
+        self.channels.set_parameters(parameters)
         self._asked = None
         if parameters is None:
             self.runs.forget()
@@ -291,7 +293,7 @@ class Form:
         if self._checking:
             return _("Looking which models fit...")
         why = self._misfit or self.models.misfit
-        return why or self.channels.why_not(self.models.card, self.source, self.parameters)
+        return why or self.channels.why_not(self.models.card, self.source)
 
     def _refresh(self):
         """Bring what can be clicked in line with what is chosen."""
@@ -319,7 +321,7 @@ class Form:
             self.parameters.output if self._gives_labels else None,
             on_progress=on_progress,
             on_done=on_done,
-            further=self.channels.chosen(self.models.card, self.source, self.parameters),
+            further=self.channels.chosen(self.models.card, self.source),
         )
 
     def _batch_choices(self):

@@ -141,7 +141,7 @@ def several_volumes(folder: Path, home: Path) -> None:
         user.ui.inputSelector.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("T1w"))
         user.wait(lambda: not user.form._checking)
         user.choose(user.ui.modelComboBox, "pair")
-        user.ui.channelSelector2.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR thin"))
+        user.form.channels.selectors[0].setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR thin"))
         user.panel.resize(430, 380)
         user.picture(folder / "slicer-form-channels.png")
 
