@@ -52,7 +52,7 @@ class Form:
         self.channels = ChannelsPanel(ui)
         self.options = OptionsForm(ui, self._options_changed)
         self.runs = RunPanel(ui, self.messages, self._start, self._refresh)
-        self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._refresh)
+        self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._ask, self._refresh)
         self.models_panel = ModelsPanel(ui, self.messages, self._ask, self._models_changed)
         self.environment = EnvironmentPanel(ui, self.messages, self._python_found, self._stop_worker)
         self._hello = None
@@ -83,6 +83,7 @@ class Form:
         self._timer.stop()
         self.environment.stop()
         self.channels.close()
+        self.batch.close()
         self.logic.cancel_all()
         self._stop_worker()
 
@@ -307,6 +308,7 @@ class Form:
         ui.undoButton.enabled = not running
         ui.outputLabel.visible = ui.outputSelector.visible = self._gives_labels
         self.channels.show_for(self.models.card, self.source)
+        self.batch.show_for(self.models.card)
         self.options.show_for(self.models.card, self._shape())
         why = self.why_not()
         self.runs.show_ready(why, self.models.card)
