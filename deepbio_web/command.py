@@ -13,7 +13,7 @@ from deepbio.errors import ImageError, MissingPackage, OptionError, UnknownModel
 if TYPE_CHECKING:
     from deepbio.library import ModelCard
 
-__all__ = ["register", "view"]
+__all__ = ["files_of_cases", "register", "view"]
 
 
 def view(
@@ -61,7 +61,7 @@ def view(
         from deepbio import find_model, list_models
 
         chosen = find_model(model)  # a wrong name is told now, not in the page
-        model, files = chosen.name, _files_of_cases(files, chosen)
+        model, files = chosen.name, files_of_cases(files, chosen)
         if model not in {card.name for card in list_models()}:
             raise UnknownModel(
                 f"The model '{model}' is not in the library; the page offers those that are.",
@@ -82,11 +82,13 @@ def view(
     asyncio.run(serve(lambda: Page(files, model, series), port=port, browser=not no_browser, on_address=tell))
 
 
-def _files_of_cases(files: list[Path], card: ModelCard) -> list[Path]:
+def files_of_cases(files: list[Path], card: ModelCard) -> list[Path]:
     """The files of all channels, where a model has them in files of their own: whichever of them is named."""
-    from deepbio.inputs import Input, channel_files, with_channels
+    from deepbio.inputs import Input, channel_files, is_image, with_channels
 
-    cases = [with_channels(Input(file), channel_files(card)) for file in files]
+    count = channel_files(card)
+    named = [Input(file) for file in files]  # a folder of DICOM files is an image, whatever it is called
+    cases = [with_channels(one, count) if is_image(one.path) else one for one in named]
     return list(dict.fromkeys(file for case in cases for file in case.channels or (case.path,)))
 
 

@@ -123,6 +123,7 @@ class Page:
         state.image_name, state.image_facts = loaded.name, loaded.facts
         self._play(loaded.node if loaded.frames > 1 else None, loaded.frames)
         self.views.show(loaded.shown)
+        state.slices_in_space = True
         self.views.show_slices_in_space(True)
         self._contrast.show(loaded.shown)
 

@@ -100,11 +100,14 @@ def test_a_volume_for_each_channel_gives_the_labels_of_deepbio_run(
     page.page.click("#layers button:has-text('knee_0001')")
     page.page.wait_for_selector("#layers button[aria-pressed='true']:has-text('knee_0001')")
     assert page.page.locator(".legend .name").all_inner_texts() == ["first", "second"]
+    switch = page.page.get_by_label("Slices in the 3D view")
+    assert not switch.is_checked()  # the slices would hide the surfaces
     # the other way round
     pick(page, "#images .v-select", "knee_0001.nii.gz")
     page.page.wait_for_selector(".message:has-text(\"The result of 'knee_0000.nii.gz' was removed.\")")
     page.page.wait_for_selector(f"{channel('FLAIR')}:has-text('knee_0000.nii.gz')")
     assert page.page.locator("#results").count() == 0
+    assert switch.is_checked()
     page.segment()
     page.wait_for_result()
     labels = deepbio.read_labels(page.download("Labels", tmp_path))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deepbio.library import remove_model
+from deepbio.library import find_model, remove_model
 from deepbio.library.store import user_folder
+from deepbio_web.command import files_of_cases
 from tests.core.command import deepbio, process
 from tests.slicer.two_channels import write_two_channel_model
 from tests.web.conftest import EXAMPLES
@@ -64,6 +65,16 @@ def test_a_case_that_lacks_a_file_is_told_by_name(tmp_path: Path) -> None:
         remove_model(model.name)
     assert done.code == 3
     assert "knee_0000.nii.gz' does not exist" in done.err
+
+
+def test_a_folder_is_an_image_whatever_it_is_called(tmp_path: Path) -> None:
+    card = find_model(write_two_channel_model(tmp_path / "models", channel_files=True))
+    folder, plain = tmp_path / "patient_0001", tmp_path / "both.nii.gz"
+    folder.mkdir()
+    files = [tmp_path / f"knee_{k:04d}.nii.gz" for k in range(2)]
+    for file in (*files, plain):
+        file.write_bytes(b"not read")
+    assert files_of_cases([folder, files[1], plain, files[0]], card) == [folder, *files, plain]
 
 
 def test_one_of_several_images_that_is_missing_is_named() -> None:
