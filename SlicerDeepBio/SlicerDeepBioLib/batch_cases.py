@@ -65,11 +65,15 @@ class BatchCases:
         self._write("")
 
     def look(self, card, on_done):
-        """Ask anew, as files come and go; ``on_done(error)`` is called when they are known."""
+        """Ask anew, as files come and go; ``on_done(error)`` is called when they are known.
+
+        Not where the user asks for something else before.
+        """
         self._card = card
         self._question += 1
         number = self._question
         self._asked = self._choice()
+        self._write(_("Looking which files belong together..."))
         request = {
             "command": "inputs",
             "model": card["name"],
@@ -96,7 +100,6 @@ class BatchCases:
         by_file = self._ui.batchFolderButton.checked
         folder = self._folder()
         if by_file and files_of_a_case(card) > 1 and folder and Path(folder).is_dir():
-            self._write(_("Looking which files belong together..."))
             self.look(card, lambda error: None)
         elif by_file and files_of_a_case(card) == 1 and least(card or {}) > 1:
             names = wanted(card)

@@ -103,7 +103,6 @@ class BatchPanel:
             if self._ui.batchVolumesButton.checked or files_of_a_case(card) == 1:
                 self._begin(logic, card, options, key)
                 return
-            self._ui.batchStartButton.enabled = False
             self._cases.look(card, lambda error: self._cases_known(error, (logic, card, options, key)))
 
     def _cases_known(self, error, choices):
@@ -114,7 +113,6 @@ class BatchPanel:
             else:
                 self._messages.failure(error)
                 self._cases.hide()  # the same again
-                self._on_changed()  # which lets Start be clicked again
 
     def _begin(self, logic, card, options, key):
         if key != self._key or not self._resumable():

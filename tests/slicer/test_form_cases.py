@@ -88,6 +88,7 @@ def test_the_files_of_a_case_are_named_and_run_as_on_the_command_line(user: User
     user.type(user.ui.batchOutputPath._edit, str(target))
     for status in ("done", "was done"):
         user.click(user.ui.batchStartButton)
+        user.click(user.ui.batchStartButton)  # impatiently: it begins once
         user.wait(lambda: user.form.batch.running, what="batch begun")
         user.wait(lambda: not user.form.batch.running, what="batch finished")
         assert column(user, 0) == ["a", "b"]
