@@ -25,6 +25,7 @@ for _folder in (HERE.parent, HERE.parent.parent):
 
 import numpy as np  # noqa: E402
 
+from SlicerDeepBioLib.alike import apart  # noqa: E402
 from SlicerDeepBioLib.client import Cancelled, WorkerClient, WorkerError  # noqa: E402
 from SlicerDeepBioLib.interpreters import Settings, find_python, other_environment  # noqa: E402
 from SlicerDeepBioLib.shared import fetch, share  # noqa: E402
@@ -44,6 +45,7 @@ EXIT_CODES = {
     "Cancelled": 130,
 }
 BUG = 70
+CHANNELS = (2, 3, 4)  # further ones, as in the XML, whose parameters cannot grow
 STAGES = {
     "load": (0.0, 0.1),
     "predict": (0.1, 0.9),
@@ -90,6 +92,12 @@ def _arguments(words):
     parser.add_argument("input", help="volume to segment")
     parser.add_argument("output", help="label map to write")
     parser.add_argument("--model", default="hippocampus", help="name of a model, or the path of a package")
+    for number in CHANNELS:
+        parser.add_argument(
+            f"--channel{number}",
+            default="",
+            help="for models that take several volumes: the volume of this channel",
+        )
     parser.add_argument("--table", default="", help="CSV file for the measurements")
     parser.add_argument("--options", default="", help='such as "device=cpu tile=128"; docs/cli.md lists them')
     parser.add_argument("--python", default="", help="Python in which deepbio is installed")
@@ -101,7 +109,7 @@ def _segment(arguments):
     _say("<filter-start><filter-name>DeepBio Segment</filter-name></filter-start>")
     options = _options(arguments.options)
     _check_outputs(arguments)
-    image, request = _read(arguments.input)
+    image, request = _read_all(arguments)
     client = WorkerClient(_python(arguments.python), environment=other_environment())
     outputs = None
     try:
@@ -164,6 +172,49 @@ def _check_outputs(arguments):
         if path and not (folder.is_dir() and os.access(folder, os.W_OK)):
             message = f"'{path}' cannot be written: its folder does not exist, or may not be written to."
             raise WorkerError(message, "Make the folder, or choose another.", "OutputError")
+
+
+def _read_all(arguments):
+    """The first image, and all of them as the channels of one, as the worker takes it."""
+    further = [getattr(arguments, f"channel{number}") for number in CHANNELS]
+    paths = [path for path in further if path]
+    if further[: len(paths)] != paths:
+        number = CHANNELS[further.index("")]
+        raise WorkerError(
+            f"There is no volume for channel {number}, but one for a later channel.",
+            f"Name it with --channel{number}: channels are counted from the input on, without a gap.",
+            "OptionError",
+        )
+    image, request = _read(arguments.input)
+    if not paths:
+        return image, request
+    arrays = []
+    for path in (arguments.input, *paths):
+        other, read = (image, request) if path == arguments.input else _read(path)
+        if "C" in read["axes"]:
+            raise WorkerError(
+                f"'{path}' has several components; a channel is a volume of intensities.",
+                "Choose another one.",
+                "ImageError",
+            )
+        difference = apart(_voxels(image), _voxels(other))
+        if difference:
+            raise WorkerError(
+                f"'{path}' does not lie on the voxels of '{arguments.input}': {difference}.",
+                "Resample it there first, with the input as the reference volume.",
+                "ImageError",
+            )
+        arrays.append(read["array"])
+    names = [Path(path).name for path in (arguments.input, *paths)]
+    return image, {**request, "array": np.stack(arrays), "axes": "C" + request["axes"], "channels": names}
+
+
+def _voxels(image):
+    """Sizes and place of an image's voxels, as `apart` compares them; a plane lies at z = 0, one millimeter thick."""
+    ndim, matrix = image.GetDimension(), np.eye(4)
+    matrix[:ndim, :ndim] = np.reshape(image.GetDirection(), (ndim, ndim)) * image.GetSpacing()
+    matrix[:ndim, 3] = image.GetOrigin()
+    return (*image.GetSize(), *(1,) * (3 - ndim)), matrix
 
 
 def _read(path):

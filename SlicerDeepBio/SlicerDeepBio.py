@@ -80,9 +80,8 @@ class SlicerDeepBioWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.setMRMLScene(None)
 
     def _selectors(self):
-        """What nodes are chosen with."""
-        further = (getattr(self.ui, f"channelSelector{k}") for k in (2, 3, 4))
-        return (self.ui.inputSelector, self.ui.outputSelector, *further)
+        """What nodes are chosen with; those of further channels are made and bound by the form."""
+        return (self.ui.inputSelector, self.ui.outputSelector)
 
     def enter(self):
         self.initializeParameterNode()

@@ -8,7 +8,7 @@ from typing import Any
 from SlicerDeepBioLib.inputs import is_imageless
 from SlicerDeepBioLib.option_rules import COMPUTING, UNSET, is_for, relevant
 
-__all__ = ["as_choice", "as_options", "changed", "outputs_for", "show_for"]
+__all__ = ["as_choice", "as_choices", "as_options", "changed", "outputs_for", "run_options", "show_for"]
 
 # The page chooses what it shows, and always makes surfaces of a volume.
 _HIDDEN = ("output", "surface")
@@ -51,6 +51,37 @@ def as_choice(card: Mapping[str, Any], reason: str, doubt: str = "", *, flat: bo
         "facts": facts,
         "props": {"subtitle": reason or card["name"], "disabled": bool(reason), "title": title},
     }
+
+
+def as_choices(
+    cards: Mapping[str, Mapping[str, Any]],
+    reasons: Mapping[str, str],
+    doubts: Mapping[str, str],
+    *,
+    flat: bool,
+) -> list[dict[str, Any]]:
+    """The lines of the model picker: what fits comes first, and made for volumes (or planes) as the image is.
+
+    Parameters
+    ----------
+    cards : mapping of str to mapping
+        By name.
+    reasons, doubts : mapping of str to str
+        By name, as of :func:`as_choice`.
+    flat : bool
+        Whether the image is a plane.
+    """
+
+    def rank(choice: Mapping[str, Any]) -> tuple[bool, bool, bool, bool]:
+        card = cards[choice["name"]]
+        other = (card.get("ndim") == 2) != flat
+        return bool(choice["reason"]), is_imageless(card), bool(choice["doubt"]), other
+
+    choices = [
+        as_choice(card, reasons.get(name, ""), doubts.get(name, ""), flat=flat)
+        for name, card in cards.items()
+    ]
+    return sorted(choices, key=rank)
 
 
 def as_options(options: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -128,6 +159,19 @@ def changed(fields: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         for one in fields
         if one["shown"] and one["value"] not in ("", one["default"])
     }
+
+
+def run_options(
+    fields: Iterable[Mapping[str, Any]], card: Mapping[str, Any], *, flat: bool
+) -> dict[str, str]:
+    """What a model is run with: what the user changed, and what the page needs to show a plane or a volume."""
+    options = changed(fields)
+    options |= outputs_for(card, options)
+    if not flat:
+        options["surface"] = "true"
+    elif not card.get("classes"):  # many objects: a label map is drawn in no time, segments are not
+        options.setdefault("as", "labels")
+    return options
 
 
 def outputs_for(card: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, str]:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepbio.errors import ImageError, MissingPackage, UnknownModel
+from deepbio.errors import ImageError, MissingPackage, OptionError, UnknownModel
 
-__all__ = ["register", "view"]
+if TYPE_CHECKING:
+    from deepbio.library import ModelCard
+
+__all__ = ["files_of_cases", "register", "view"]
 
 
 def view(
-    image: Annotated[
-        Path,
-        typer.Argument(metavar="IMAGE", help="An image, or a folder of DICOM files.", show_default=False),
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="An image, or a folder of DICOM files; several are chosen from, as for a model of T1 and FLAIR.",
+            show_default=False,
+        ),
     ],
     *,
     model: Annotated[
@@ -34,20 +41,27 @@ def view(
         bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
     ] = False,
 ) -> None:
-    """Show an image in the browser, with slices, a 3D view and the Segment button.
+    """Show images in the browser, with slices, a 3D view and the Segment button.
 
     The page is served on this machine only, and only to who has the address that is printed.
     Ctrl-C ends it.
     """
     from deepbio.cli.common import out
 
-    if not image.exists():
-        raise ImageError(f"There is no file or folder '{image}'.", "Check the path.")
-    given = model
+    for image in images:
+        if not image.exists():
+            raise ImageError(f"There is no file or folder '{image}'.", "Check the path.")
+    if series and len(images) > 1:
+        raise OptionError(
+            f"--series names a series of one DICOM folder; found {len(images)} images.",
+            "Copy each series into a folder of its own, or leave --series out.",
+        )
+    given, files = model, list(dict.fromkeys(images))
     if model:
         from deepbio import find_model, list_models
 
-        model = find_model(model).name  # a wrong name is told now, not in the page
+        chosen = find_model(model)  # a wrong name is told now, not in the page
+        model, files = chosen.name, files_of_cases(files, chosen)
         if model not in {card.name for card in list_models()}:
             raise UnknownModel(
                 f"The model '{model}' is not in the library; the page offers those that are.",
@@ -65,7 +79,17 @@ def view(
         out.print(f"The page is at {address}")
         out.print("Ctrl-C ends it.")
 
-    asyncio.run(serve(lambda: Page(image, model, series), port=port, browser=not no_browser, on_address=tell))
+    asyncio.run(serve(lambda: Page(files, model, series), port=port, browser=not no_browser, on_address=tell))
+
+
+def files_of_cases(files: list[Path], card: ModelCard) -> list[Path]:
+    """The files of all channels, where a model has them in files of their own: whichever of them is named."""
+    from deepbio.inputs import Input, channel_files, is_image, with_channels
+
+    count = channel_files(card)
+    named = [Input(file) for file in files]  # a folder of DICOM files is an image, whatever it is called
+    cases = [with_channels(one, count) if is_image(one.path) else one for one in named]
+    return list(dict.fromkeys(file for case in cases for file in case.channels or (case.path,)))
 
 
 def register(app: typer.Typer) -> None:

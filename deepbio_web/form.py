@@ -8,10 +8,11 @@ from trame.ui.vuetify3 import VAppLayout
 from trame.widgets import client, html
 from trame.widgets import vuetify3 as v
 
-from deepbio_web.style import ALIVE, CSS, THEME
+from deepbio_web.form_images import channel_boxes, image_box
+from deepbio_web.style import ALIVE, CSS
 from deepbio_web.views import SLICES, SPACE, Views
 
-__all__ = ["Actions", "build", "initial_state"]
+__all__ = ["Actions", "build"]
 
 
 _CURVE = """<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="Size over the frames">
@@ -31,49 +32,7 @@ class Actions(Protocol):
     def set_option(self, name: str, value: Any) -> None: ...
     def toggle(self, segment: str) -> None: ...
     def look(self, layer: str) -> None: ...
-
-
-def initial_state() -> dict[str, Any]:
-    """Everything that the page shows, before anything is known."""
-    return {
-        "trame__vuetify3_config": THEME,
-        "image_name": "",
-        "image_facts": "",
-        "models": [],  # {name, title, fits, reason, text, facts: [[label, text]]}
-        "model": None,
-        "verb": "Segment",
-        "can_run": False,
-        "why_not": "Starting",
-        "busy": False,
-        "stopping": False,
-        "progress": 0,
-        "progress_text": "",
-        "messages": [],  # {number, level, text, hint}
-        "options": [],  # {name, label, help, kind, choices, value, default, hint, tasks, shown}
-        "device_text": "",
-        "segments": [],  # {id, name, color, size, visible}
-        "answers": [],  # of a classifier: {name, text, share}
-        "layers": [],  # what can be looked at: {id, title}
-        "layer": "input",  # what is
-        "has_overlay": False,
-        "summary": "",  # of a result, one line
-        "notes": [],  # what else is to be known of it
-        "curve": {"lines": [], "low": "", "high": "", "unit": ""},  # of a sequence
-        "downloads": [],  # {href, text}
-        "tables": [],  # {name, head, rows, more}
-        "table_at": 0,
-        "table_open": False,
-        "opacity": 50,
-        "window": [0, 1],
-        "window_range": [0, 1],
-        "has_window": False,
-        "slices_in_space": True,
-        "space_hint": "",
-        "frame": 0,
-        "frames": 1,
-        "frame_names": [],  # of made images: their classes
-        "big": "",
-    }
+    def choose(self, channel: int, image: int | None) -> None: ...
 
 
 def build(server: Any, views: Views, actions: Actions) -> None:
@@ -89,7 +48,9 @@ def build(server: Any, views: Views, actions: Actions) -> None:
                     html.Div("{{ image_name }}", classes="image-name", id="image-name")
                     html.Div("{{ image_facts }}", classes="quiet", id="image-facts")
                 with html.Div(classes="panel-body"):
+                    image_box()
                     _model_box()
+                    channel_boxes(actions)
                     _run_box(actions)
                     _messages(actions)
                     _results(actions)
@@ -102,7 +63,7 @@ def build(server: Any, views: Views, actions: Actions) -> None:
 
 
 def _model_box() -> None:
-    html.Div("Model", classes="section", style="margin-top: 0")
+    html.Div("Model", classes="section")
     v.VSelect(
         id="model",
         v_model=("model",),

@@ -48,12 +48,12 @@ class Layer:
 
 
 def layers(run: Any, loaded: Loaded) -> list[Layer]:
-    """The input and what a run gave to look at; none where it gave labels or tables only."""
-    if not run.volumes:
+    """The input, what a run gave to look at, and its further channels; none where there is the input only."""
+    if not run.volumes and not run.further:
         return []
     labels = run.segmentation is not None or run.label_map is not None
     given = "Image" if is_made(run) else _GIVEN.get(run.model.get("task", ""), "Image")
-    title = "Labels" if labels else given
+    title = loaded.stem if run.further else "Labels" if labels else given
     found = [Layer(INPUT, title, loaded.shown, over=False)]
     for node in run.volumes:
         part, channel = node.GetAttribute(PART), node.GetAttribute(CHANNEL)
@@ -61,7 +61,7 @@ def layers(run: Any, loaded: Loaded) -> list[Layer]:
         if channel:
             title = channel if title == "Heat map" else f"{title}: {channel}"
         found.append(Layer(node.GetID(), title, node, is_map(run.model, part)))
-    return found
+    return found + [Layer(node.GetID(), node.GetName(), node, over=False) for node in run.further]
 
 
 def first_layer(run: Any, found: list[Layer]) -> str:

@@ -1,4 +1,4 @@
-"""The page: one image, one scene, the module's own logic, and what the user sees of them."""
+"""The page: one scene with an image or several, the module's own logic, and what the user sees of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from trame.app import get_server
 from trame_slicer.core import SlicerApp
 
 from deepbio_web import downloads, made, results
-from deepbio_web.cards import as_choice, as_options, changed, outputs_for, show_for
-from deepbio_web.form import build, initial_state
+from deepbio_web.cards import as_choices, as_options, changed, run_options, show_for
+from deepbio_web.contrast import Contrast
+from deepbio_web.form import build
 from deepbio_web.labels import labels_of
 from deepbio_web.layers import INPUT, Layer, first_layer, layers
+from deepbio_web.messages import Messages
+from deepbio_web.opened import Opened
 from deepbio_web.reading import Loaded, load
+from deepbio_web.state import OF_A_RESULT, initial_state
 from deepbio_web.style import ICON
 from deepbio_web.views import Views, install_logics
 from SlicerDeepBioLib.client import WorkerClient
@@ -29,54 +33,50 @@ __all__ = ["Page"]
 
 _LOG = logging.getLogger(__name__)
 _STEP = 0.02  # seconds between two steps of the logic
-_DECIDE_FITS = ("channel", "per_slice", "link_slices")  # options by which a model may take an image or not
 _HINT = "Surfaces appear here after {verb}"
-_OF_A_RESULT = (
-    *("segments", "answers", "layers", "layer", "summary", "notes", "curve", "downloads"),
-    *("tables", "table_at", "table_open", "has_overlay", "frame_names"),
-)  # of the state
 
 
 class Page:
-    """The page of one image.
+    """The page of one image, or of several.
 
     Must be made while an event loop runs; nothing is sent before :attr:`server` starts.
 
     Parameters
     ----------
-    image : str or Path
-        A file, or the folder of a DICOM series.
+    images : sequence of str or Path
+        Files, or folders of DICOM series, at least one.
     model : str
         Name of the model that is chosen at first; by default the first that fits.
     series : str
-        Which series of a DICOM folder.
+        Which series of DICOM folders.
     python : str
         The Python of the worker, which has deepbio.
 
     Raises
     ------
     ImageError
-        If the image cannot be read.
+        If an image cannot be read, or there are planes beside volumes.
     """
 
     def __init__(
-        self, image: str | Path, model: str = "", series: str = "", python: str = sys.executable
+        self, images: Sequence[str | Path], model: str = "", series: str = "", python: str = sys.executable
     ) -> None:
         self.server = get_server(f"deepbio-{id(self)}", client_type="vue3")
         self.app = SlicerApp()
         install_logics(self.app)
-        self.loaded: Loaded = load(image, self.app, series)
+        self.opened = Opened([load(image, self.app, series) for image in images])
         self.client = WorkerClient(python, process=ThreadProcess)
         self.logic = DeepBioLogic(self.client, self.app.scene)
         self.wanted = model
         self.cards: dict[str, dict[str, Any]] = {}
         self.run: Any = None  # the one that goes on
         self.shown: Any = None  # the one whose result is seen
-        self._messages = 0
+        self.messages = Messages(self.state)
+        self.dismiss = self.messages.dismiss
         self._layers: list[Layer] = []
-        self._background: Any = self.loaded.shown
+        self._contrast = Contrast(self.state, self.loaded.shown)
         self.state.update(initial_state())
-        self.state.trame__title = f"{self.loaded.name} \N{MIDDLE DOT} DeepBio"
+        self.state.images = self.opened.choices
         self.state.trame__favicon = ICON
         self.views = Views(self.server, self.app, flat=self.loaded.is_flat)
         build(self.server, self.views, self)
@@ -87,6 +87,11 @@ class Page:
     def state(self) -> Any:
         """What the browser shows."""
         return self.server.state
+
+    @property
+    def loaded(self) -> Loaded:
+        """The image that is shown and given to models."""
+        return self.opened.loaded
 
     @property
     def unit(self) -> str:
@@ -114,39 +119,41 @@ class Page:
 
     def _show_image(self) -> None:
         state, loaded = self.state, self.loaded
+        state.trame__title = f"{loaded.name} \N{MIDDLE DOT} DeepBio"
         state.image_name, state.image_facts = loaded.name, loaded.facts
         self._play(loaded.node if loaded.frames > 1 else None, loaded.frames)
         self.views.show(loaded.shown)
+        state.slices_in_space = True
         self.views.show_slices_in_space(True)
-        self._show_window(loaded.shown)
-
-    def _show_window(self, volume: Any) -> None:
-        """Let the contrast be that of what lies at the bottom; colours have none."""
-        self._background = volume
-        state, image = self.state, volume.GetImageData()
-        low, high = image.GetScalarRange()
-        state.has_window = image.GetNumberOfScalarComponents() == 1 and high > low
-        if state.has_window:
-            display = volume.GetDisplayNode()
-            state.window_range = [low, high]
-            state.window = [display.GetWindowLevelMin(), display.GetWindowLevelMax()]
+        self._contrast.show(loaded.shown)
 
     def _listen(self) -> None:
         changes = {
             "model": self._on_model,
+            "image": self._on_image,
             "opacity": self._on_opacity,
-            "window": self._on_window,
+            "window": lambda window, **_: self._contrast.change(window),
             "frame": self._on_frame,
             "slices_in_space": lambda slices_in_space, **_: self.views.show_slices_in_space(slices_in_space),
         }
         for name, function in changes.items():
             self.state.change(name)(function)
 
-    def _on_window(self, window: list[float], **_: Any) -> None:
-        if self.state.has_window:
-            display = self._background.GetDisplayNode()
-            display.SetAutoWindowLevel(False)
-            display.SetWindowLevelMinMax(*window)
+    def _on_image(self, image: int, **_: Any) -> None:
+        """Look at another of the images; a result lies on the one that it was made of."""
+        if image == self.opened.at:
+            return
+        if self.run is not None:
+            self.state.image = self.opened.at
+            return
+        before = self.loaded.name
+        if self.shown is not None:
+            self.remove()
+            self.messages.say("info", f"The result of '{before}' was removed.")
+        self.opened.at = image
+        self._show_image()
+        self.state.can_run, self.state.why_not = False, "Looking which models take this image"
+        self._ask_fits()
 
     def _on_opacity(self, opacity: float, **_: Any) -> None:
         if self.shown is not None:
@@ -170,7 +177,7 @@ class Page:
     def _on_hello(self, outputs: dict[str, Any] | None, error: Any) -> None:
         with self.state as state:
             if outputs is None:
-                self._fail(error)
+                self.messages.fail(error)
                 return
             state.options = as_options([*outputs["options"], *SCENE_OPTIONS])
             self._show_options()
@@ -180,45 +187,43 @@ class Page:
     def _on_models(self, outputs: dict[str, Any] | None, error: Any) -> None:
         with self.state:
             if outputs is None:
-                self._fail(error)
+                self.messages.fail(error)
                 return
             self.cards = {card["name"]: card for card in outputs["models"]}
             for broken in outputs.get("broken", ()):
-                self._say("warning", broken["message"], f"Package: {broken['folder']}")
+                self.messages.say("warning", broken["message"], f"Package: {broken['folder']}")
         self._ask_fits()
 
     def _ask_fits(self) -> None:
-        self.logic.fits(self.loaded.node, self._on_fits, options=changed(self.state.options))
+        at = self.opened.at
+        self.logic.fits(
+            self.loaded.node,
+            lambda outputs, error: self._on_fits(at, outputs, error),
+            options=changed(self.state.options),
+            more=True,
+        )
 
-    def _on_fits(self, outputs: dict[str, Any] | None, error: Any) -> None:
+    def _on_fits(self, at: int, outputs: dict[str, Any] | None, error: Any) -> None:
+        if at != self.opened.at:  # the user looks at another image by now, about which the next answer is
+            return
         with self.state as state:
             if outputs is None:
-                self._fail(error)
+                self.messages.fail(error)
                 return
-            reasons, doubts = outputs["fits"], outputs.get("doubts", {})
-            choices = [
-                as_choice(card, reasons.get(name, ""), doubts.get(name, ""), flat=self.loaded.is_flat)
-                for name, card in self.cards.items()
-            ]
-            first = not state.models
-            state.models = sorted(choices, key=self._rank)
+            reasons = self.opened.reasons(outputs["fits"], self.cards)
+            choices = as_choices(self.cards, reasons, outputs.get("doubts", {}), flat=self.loaded.is_flat)
+            first, state.models = not state.models, choices
             takers = (one["name"] for one in state.models if not one["reason"])
             fitting = [name for name in takers if not is_imageless(self.cards[name])]
             if first:  # what to look for is the user's to say, unless there is no choice
                 state.model = self.wanted or (fitting[0] if len(fitting) == 1 else None)
             if first and not fitting:
-                self._say(
+                self.messages.say(
                     "warning",
                     "None of the installed models takes this image.",
                     "'deepbio models' lists them.",
                 )
         self._on_model(self.state.model)
-
-    def _rank(self, choice: dict[str, Any]) -> tuple[bool, bool, bool, bool]:
-        """Sort key of the picker: what fits comes first, and made for volumes (or planes) as this image is."""
-        card = self.cards[choice["name"]]
-        other = (card.get("ndim") == 2) != self.loaded.is_flat
-        return bool(choice["reason"]), is_imageless(card), bool(choice["doubt"]), other
 
     def _on_model(self, model: str | None, **_: Any) -> None:
         with self.state as state:
@@ -229,13 +234,20 @@ class Page:
             if self.shown is None:
                 state.space_hint = _HINT.format(verb=state.verb) if "labels" in gives else ""
             self._show_options()
-            state.can_run = model is not None and reason == ""
-            state.why_not = reason if reason else "" if model or not state.models else "Choose a model."
+            state.image_label, state.channels = self.opened.show_for(card if reason == "" else None)
+            self._show_ready(reason)
+
+    def _show_ready(self, reason: str | None) -> None:
+        """Say why the model cannot be run; `reason` is that of the model alone, None where it is not known."""
+        state = self.state
+        if reason == "":
+            reason = self.opened.why_not(self.cards[state.model])
+        state.can_run = reason == ""
+        state.why_not = reason or ("" if state.model or not state.models else "Choose a model.")
 
     def _show_options(self) -> None:
-        image, card = self.loaded.image, self.cards.get(self.state.model or "")
-        sizes = {"slices": image.size("Z"), "channels": image.size("C"), "frames": image.size("T")}
-        given = {} if card is not None and is_imageless(card) else sizes
+        card = self.cards.get(self.state.model or "")
+        given = {} if card is not None and is_imageless(card) else self.loaded.sizes
         self.state.options = show_for(self.state.options, card, given)
 
     # What the user does.
@@ -247,14 +259,9 @@ class Page:
             self.run.cancel()
             return
         state = self.state
-        state.messages = []
+        self.messages.clear()
         card = self.cards[state.model]
-        options = changed(state.options)
-        options |= outputs_for(card, options)
-        if not self.loaded.is_flat:
-            options["surface"] = "true"
-        elif not card.get("classes"):  # many objects: a label map is drawn in no time, segments are not
-            options.setdefault("as", "labels")
+        options = run_options(state.options, card, flat=self.loaded.is_flat)
         state.busy, state.stopping, state.progress, state.progress_text = True, False, 0, "Starting"
         self.run = self.logic.segment(
             None if is_imageless(card) else self.loaded.node,
@@ -262,6 +269,7 @@ class Page:
             options=options,
             on_progress=self._on_progress,
             on_done=self._on_done,
+            further=[] if is_imageless(card) else self.opened.further(card),
         )
 
     def remove(self) -> None:
@@ -270,9 +278,10 @@ class Page:
             self._take_back(self.shown)
             self._forget()
 
-    def dismiss(self, number: int) -> None:
-        """Close a message."""
-        self.state.messages = [one for one in self.state.messages if one["number"] != number]
+    def choose(self, channel: int, image: int | None) -> None:
+        """Take an image for a further channel of the model, or none."""
+        self.opened.choose(channel, image)
+        self._on_model(self.state.model)
 
     def set_option(self, name: str, value: Any) -> None:
         """Keep what the user chose for an option, as text."""
@@ -286,7 +295,7 @@ class Page:
         with self.state as state:
             state.layer = layer
             self._look(layer)
-            self._show_window(self._background)
+            self._contrast.show()
             if made.is_made(self.shown):
                 self._go_to(images=layer != INPUT)
 
@@ -303,8 +312,9 @@ class Page:
         opacity = self.state.opacity / 100
         chosen = next((one for one in self._layers if one.id == layer), None)
         over = chosen.node if chosen is not None and chosen.over else None
-        self._background = chosen.node if chosen is not None and over is None else self.loaded.shown
-        self.views.look_at(self._background, over, opacity)
+        bottom = chosen.node if chosen is not None and over is None else self.loaded.shown
+        self._contrast.volume = bottom
+        self.views.look_at(bottom, over, opacity)
         labels = results.has_labels(self.shown) and over is None
         results.show_segments(self.shown, labels)
         self.views.show_labels(self.shown.label_map if labels else None, opacity)
@@ -329,11 +339,11 @@ class Page:
             state.busy = state.stopping = False
             for level, text in run.notices:
                 if level != "info":
-                    self._say(level, text)
+                    self.messages.say(level, text)
             if run.state == "failed":
-                self._fail(run.error)
+                self.messages.fail(run.error)
             elif run.state == "cancelled":
-                self._say("info", "Cancelled; nothing was changed.")
+                self.messages.say("info", "Cancelled; nothing was changed.")
             else:
                 before, self.shown = self.shown, run
                 if before is not None:
@@ -365,7 +375,7 @@ class Page:
         if middle is not None:
             self.views.center(middle)
         else:
-            self._say("info", "The model found nothing in this image.")
+            self.messages.say("info", "The model found nothing in this image.")
         if first:
             self.state.slices_in_space = False  # they would hide the surfaces
             self.views.show_slices_in_space(False)
@@ -379,20 +389,10 @@ class Page:
     def _forget(self) -> None:
         self.shown, self._layers = None, []
         before = initial_state()
-        for name in _OF_A_RESULT:
+        for name in OF_A_RESULT:
             self.state[name] = before[name]
         self.views.look_at(self.loaded.shown)
         self.views.show_labels(None)
-        self._show_window(self.loaded.shown)
+        self._contrast.show(self.loaded.shown)
         self._on_model(self.state.model)
         self.views.render()
-
-    def _fail(self, error: Any) -> None:
-        if error is None:  # what was asked for was cancelled, because the page ends
-            return
-        self._say("error", getattr(error, "message", "") or str(error), getattr(error, "hint", ""))
-
-    def _say(self, level: str, text: str, hint: str = "") -> None:
-        self._messages += 1
-        message = {"number": self._messages, "level": level, "text": text, "hint": hint}
-        self.state.messages = [*self.state.messages, message]

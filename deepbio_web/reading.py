@@ -55,6 +55,12 @@ class Loaded:
         return self.image.size("T")
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """What options depend on: ``slices``, ``channels`` and ``frames``."""
+        image = self.image
+        return {"slices": image.size("Z"), "channels": image.size("C"), "frames": image.size("T")}
+
+    @property
     def is_flat(self) -> bool:
         """Whether there is but one slice to look at."""
         return self.image.size("Z") == 1

@@ -54,6 +54,8 @@ html, body { overflow: hidden; height: 100%; background: #0b0d10; }
 .quiet { color: #9aa4b1; font-size: 13px; }
 .section { font-size: 12px; font-weight: 600; letter-spacing: .05em; color: #9aa4b1; margin: 20px 0 6px;
   text-transform: uppercase; }
+.panel-body > .section:first-child, .panel-body > :first-child > .section:first-child { margin-top: 0; }
+.channel + .channel { margin-top: 10px; }
 .facts { display: grid; grid-template-columns: auto 1fr; gap: 1px 12px; margin-top: 8px; font-size: 13px; }
 .facts dt { color: #9aa4b1; } .facts dd { margin: 0; overflow-wrap: anywhere; }
 .model-text { margin-top: 8px; font-size: 13px; color: #c6cdd6; }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from SlicerDeepBioLib.batch import Batch
+from SlicerDeepBioLib.batch_cases import BatchCases, files_of_a_case
+from SlicerDeepBioLib.channels import least, names_for, wanted
 from SlicerDeepBioLib.logic import SCENE_OPTIONS
 
 __all__ = ["BatchPanel", "loaded_volumes"]
@@ -34,6 +38,8 @@ class BatchPanel:
     choices : callable
         ``choices()`` gives (logic, card, options) as the form has them, or raises RuntimeError with the
         reason why a batch cannot begin.
+    ask : callable
+        ``ask(request, on_done)`` sends a request to the worker.
     on_changed : callable
         Called when a batch has begun or ended.
 
@@ -43,11 +49,12 @@ class BatchPanel:
         The one under way, or the last one.
     """
 
-    def __init__(self, ui, messages, choices, on_changed):
+    def __init__(self, ui, messages, choices, ask, on_changed):
         self._ui = ui
         self._messages = messages
         self._choices = choices
         self._on_changed = on_changed
+        self._cases = BatchCases(ui, ask)
         self._key = None
         self.batch = None
         self.running = False
@@ -71,6 +78,14 @@ class BatchPanel:
         self._ui.batchTable.setRowCount(0)
         self._ui.batchStatus.text = ""
 
+    def close(self):
+        """The form ends."""
+        self._cases.close()
+
+    def show_for(self, card):
+        """Show what a batch with this model, or None, would take."""
+        self._cases.show_for(card)
+
     def _show_source(self, folder):
         ui = self._ui
         for widget in (ui.batchInputLabel, ui.batchInputPath, ui.batchOutputLabel, ui.batchOutputPath):
@@ -85,12 +100,27 @@ class BatchPanel:
             except RuntimeError as error:
                 self._messages.warning(str(error))
                 return
-            if key != self._key or not self._resumable():
-                self.batch, self._key = self._make(logic, card, options), key
-            self.running = True
-            self.batch.start(self._progressed, self._done)
-            self._show()
-            self._on_changed()
+            if self._ui.batchVolumesButton.checked or files_of_a_case(card) == 1:
+                self._begin(logic, card, options, key)
+                return
+            self._cases.look(card, lambda error: self._cases_known(error, (logic, card, options, key)))
+
+    def _cases_known(self, error, choices):
+        """Begin, unless a case lacks files: then nothing is computed."""
+        with self._messages.shown():
+            if error is None:
+                self._begin(*choices)
+            else:
+                self._messages.failure(error)
+                self._cases.hide()  # the same again
+
+    def _begin(self, logic, card, options, key):
+        if key != self._key or not self._resumable():
+            self.batch, self._key = self._make(logic, card, options), key
+        self.running = True
+        self.batch.start(self._progressed, self._done)
+        self._show()
+        self._on_changed()
 
     def _source(self, card, options):
         """What the batch would be made of: another one is not a batch to resume."""
@@ -99,6 +129,10 @@ class BatchPanel:
             nodes = loaded_volumes()
             if not nodes:
                 raise RuntimeError(_("No volume is loaded."))
+            if least(card) > 1 and all(names_for(card, node) for node in nodes):
+                text = _("'{name}' takes {n} volumes for each case ({names}): choose the files of a folder.")
+                names = wanted(card)
+                raise RuntimeError(text.format(name=card["name"], n=least(card), names=", ".join(names)))
             source = tuple(node.GetID() for node in nodes)
         else:
             source = (ui.batchInputPath.currentPath.strip(), ui.batchOutputPath.currentPath.strip())
@@ -155,7 +189,8 @@ class BatchPanel:
             table.setRowCount(len(items))
         for row, item in enumerate(items):
             seconds = f"{item.seconds:.1f}" if item.seconds else ""
-            texts = (item.name, _WORDS.get(item.status, item.status), seconds, _result(item))
+            name = self._cases.names.get(item.name, item.name)
+            texts = (name, _WORDS.get(item.status, item.status), seconds, _result(item))
             for column, text in enumerate(texts):
                 cell = table.item(row, column)
                 if not cell:
@@ -184,6 +219,8 @@ def _result(item):
         return item.message
     if item.objects is not None:
         return _("{n} objects").format(n=item.objects)
+    if item.outputs:
+        return Path(next(iter(item.outputs.values()))).name
     return ", ".join(node.GetName() for node in item.run.nodes[:1]) if item.run is not None else ""
 
 

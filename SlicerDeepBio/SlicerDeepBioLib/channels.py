@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from itertools import takewhile
 
-from SlicerDeepBioLib.scene import SceneError, Source, read_volume
+from SlicerDeepBioLib.alike import apart
+from SlicerDeepBioLib.scene import SceneError, Source, describe_volume, read_volume, world_matrix
 
-__all__ = ["MOST", "check_alike", "least", "read_channels", "wanted"]
-
-MOST = 4  # volumes that the form offers
-_CLOSE = 1e-3  # mm, and of spacings a part: written files round
-_TURNED = 1e-4
+__all__ = ["check_alike", "given", "least", "missing", "names_for", "read_channels", "wanted"]
 
 
 def wanted(card):
@@ -21,6 +18,55 @@ def wanted(card):
 def least(card):
     """How many of these volumes a model needs."""
     return int(card.get("least_volumes") or len(wanted(card))) if wanted(card) else 1
+
+
+def names_for(card, node):
+    """Names of a model's channels, where a node can be the first of them; empty where it is all that is asked for.
+
+    Parameters
+    ----------
+    card : dict or None
+        Of the model.
+    node : vtkMRMLNode or None
+        The input.
+
+    Returns
+    -------
+    list of str
+        None of them for models of one image, sequences, and volumes that have several channels themselves.
+    """
+    names = wanted(card)
+    if not names or node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
+        return []
+    try:
+        return [] if "C" in describe_volume(node)["axes"] else names
+    except SceneError:  # it has no voxels, which the answer to what fits says
+        return []
+
+
+def missing(card, names, further):
+    """Name of the first channel that has no volume, but needs one; empty where none is missing.
+
+    Parameters
+    ----------
+    card : dict
+        Of the model.
+    names : list of str
+        As of :func:`names_for`.
+    further : list of (vtkMRMLNode or None)
+        What is chosen for the channels after the first. One that the model can do without must not be left out
+        before one that is given.
+    """
+    if not names:
+        return ""
+    last = max((at for at, node in enumerate(further, 2) if node is not None), default=1)
+    needed = max(least(card), last)
+    return next((names[at] for at in range(1, needed) if at > len(further) or further[at - 1] is None), "")
+
+
+def given(further):
+    """The volumes up to the first that is not chosen."""
+    return list(takewhile(lambda node: node is not None, further))
 
 
 def read_channels(nodes):
@@ -67,26 +113,18 @@ def _sources(nodes):
             raise SceneError(
                 f"'{node.GetName()}' is {kind}; a channel is a volume of intensities.", "Choose another one."
             )
-    for node, source in zip(nodes[1:], sources[1:]):
-        apart = _apart(sources[0], source)
-        if apart:
+    first = _voxels(nodes[0])
+    for node in nodes[1:]:
+        difference = apart(first, _voxels(node))
+        if difference:
             raise SceneError(
-                f"'{node.GetName()}' does not lie on the voxels of '{nodes[0].GetName()}': {apart}.",
+                f"'{node.GetName()}' does not lie on the voxels of '{nodes[0].GetName()}': {difference}.",
                 "Bring it there with the module 'Resample Scalar/Vector/DWI Volume', "
                 f"with '{nodes[0].GetName()}' as the reference volume.",
             )
     return sources
 
 
-def _apart(first, other):
-    """In what two sources differ, for people; empty where they lie alike."""
-    if first.shape != other.shape:
-        return "{} voxels, not {}".format(*(" x ".join(map(str, one.shape[::-1])) for one in (other, first)))
-    if not np.allclose(first.spacing, other.spacing, rtol=_CLOSE, atol=0):
-        return "its spacing is {} mm, not {} mm".format(
-            *(" x ".join(f"{n:.4g}" for n in one.spacing[::-1]) for one in (other, first))
-        )
-    if not np.allclose(first.direction, other.direction, rtol=0, atol=_TURNED):
-        return "its axes are turned"
-    away = float(np.linalg.norm(np.subtract(first.origin, other.origin)))
-    return f"its first voxel is {away:.3g} mm away" if away > _CLOSE else ""
+def _voxels(node):
+    """Sizes and place of a volume's voxels, also where it is a plane, whose source has no place."""
+    return node.GetImageData().GetDimensions(), world_matrix(node)

@@ -1,11 +1,15 @@
-"""The selectors of further channels, for models that take several volumes."""
+"""The selectors of further channels, for models that take several volumes: as many as the model has."""
 
 from __future__ import annotations
 
+from functools import partial
+
+import qt
+import slicer
 from slicer.i18n import tr as _
 
-from SlicerDeepBioLib.channels import MOST, check_alike, least, wanted
-from SlicerDeepBioLib.inputs import describe
+from SlicerDeepBioLib.channels import check_alike, given, least, missing, names_for
+from SlicerDeepBioLib.parameters import channel, set_channel
 from SlicerDeepBioLib.scene import SceneError
 
 __all__ = ["ChannelsPanel"]
@@ -17,64 +21,100 @@ class ChannelsPanel:
     Parameters
     ----------
     ui : namespace
-        Widgets ``inputLabel``, ``channelLabel2``, ``channelSelector2`` and so on.
+        Widgets ``inputLabel``, ``inputsBox`` (a grid whose last row is the output), ``outputLabel``,
+        ``outputSelector``.
+
+    Attributes
+    ----------
+    labels : list of QLabel
+    selectors : list of qMRMLNodeComboBox
+        Of the second channel and the following; made as they are needed.
     """
 
     def __init__(self, ui):
         self._ui = ui
         self._first = ui.inputLabel.text
+        self._row = ui.inputsBox.layout().rowCount() - 1
+        self._parameters = None
+        self.labels, self.selectors = [], []
+
+    def set_parameters(self, parameters):
+        """Keep the choices in this parameter node; None while there is no scene."""
+        self._parameters = parameters
+
+    def close(self):
+        """Let the scene go."""
+        self._parameters = None
+        for selector in self.selectors:
+            selector.setMRMLScene(None)
 
     def show_for(self, card, node):
         """Show what a model takes besides an input; `node` is the input, or None."""
-        names = self._names(card, node)
+        names = names_for(card, node)
         self._ui.inputLabel.text = _("Input ({name}):").format(name=names[0]) if names else self._first
-        for k in range(2, MOST + 1):
-            label, selector = self._widgets(k)
-            label.visible = selector.visible = k <= len(names)
-            if k <= len(names):
-                label.text = _("{name}:").format(name=names[k - 1])
-                selector.noneDisplay = _("Choose a volume") if k <= least(card) else _("None")
+        self._grow(len(names) - 1)
+        for at, (label, selector) in enumerate(zip(self.labels, self.selectors), 1):
+            label.visible = selector.visible = at < len(names)
+            if at < len(names):
+                label.text = _("{name}:").format(name=names[at])
+                selector.noneDisplay = _("Choose a volume") if at < least(card) else _("None")
+            if self._parameters is not None:
+                chosen = channel(self._parameters, at + 1)
+                if selector.currentNode() is not chosen:
+                    selector.setCurrentNode(chosen)
 
-    def chosen(self, card, node, parameters):
+    def chosen(self, card, node):
         """The volumes of further channels, up to the first that is not chosen."""
-        found = []
-        for k in range(2, len(self._names(card, node)[:MOST]) + 1):
-            volume = getattr(parameters, f"channel{k}")
-            if volume is None:
-                break
-            found.append(volume)
-        return found
+        return given(self._further(names_for(card, node)))
 
-    def why_not(self, card, node, parameters):
+    def why_not(self, card, node):
         """Why the model cannot be run on what is chosen; empty if it can."""
-        names = self._names(card, node)
-        if not names:
-            return ""
-        if least(card) > MOST:
-            return _(
-                "'{name}' takes {n} volumes, more than the form has room for: run it in Batch on files."
-            ).format(name=card["name"], n=least(card))
-        further = self.chosen(card, node, parameters)
-        if 1 + len(further) < least(card):
-            return _("Choose a volume for {name}.").format(name=names[1 + len(further)])
-        if not further:
+        names = names_for(card, node)
+        further = self._further(names)
+        name = missing(card, names, further)
+        if name:
+            return _("Choose a volume for {name}.").format(name=name)
+        nodes = given(further)
+        if not nodes:
             return ""
         try:
-            check_alike([node, *further])
+            check_alike([node, *nodes])
         except SceneError as error:
             return str(error)
         return ""
 
-    def _names(self, card, node):
-        """Names of the model's channels, where the input can be the first of them; else none."""
-        names = wanted(card)
-        if not names or node is None:
+    def _further(self, names):
+        if self._parameters is None:
             return []
-        try:
-            single = not {"C", "T"} & set(describe(node)["axes"])
-        except SceneError:
-            return []
-        return names if single and node.IsA("vtkMRMLScalarVolumeNode") else []
+        return [channel(self._parameters, at) for at in range(2, len(names) + 1)]
 
-    def _widgets(self, k):
-        return getattr(self._ui, f"channelLabel{k}"), getattr(self._ui, f"channelSelector{k}")
+    def _grow(self, count):
+        """Make selectors up to this number, above the output and after what was there in the order of Tab."""
+        grid, ui = self._ui.inputsBox.layout(), self._ui
+        if count <= len(self.selectors):
+            return
+        before = self.selectors[-1] if self.selectors else ui.modelDetails
+        for number in range(len(self.selectors) + 2, count + 2):
+            label, selector = qt.QLabel(), slicer.qMRMLNodeComboBox()
+            selector.objectName = f"channelSelector{number}"
+            selector.toolTip = _("The volume of this channel; it must lie on the voxels of the input")
+            selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+            selector.showChildNodeTypes = False  # label maps and colours are no channels
+            selector.noneEnabled = True
+            selector.addEnabled = selector.removeEnabled = False
+            selector.setMRMLScene(slicer.mrmlScene)
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", partial(self._picked, number))
+            row = self._row + number - 2
+            grid.addWidget(label, row, 0)
+            grid.addWidget(selector, row, 1)
+            qt.QWidget.setTabOrder(before, selector)
+            before = selector
+            self.labels.append(label)
+            self.selectors.append(selector)
+        qt.QWidget.setTabOrder(before, ui.outputSelector)
+        grid.addWidget(ui.outputLabel, self._row + count, 0)  # which takes it away from where it was
+        grid.addWidget(ui.outputSelector, self._row + count, 1)
+
+    def _picked(self, number, node):
+        if self._parameters is not None:
+            set_channel(self._parameters, number, node)

@@ -5,12 +5,12 @@
 import slicer
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-__all__ = ["FormParameters"]
+__all__ = ["FormParameters", "channel", "set_channel"]
 
 
 @parameterNodeWrapper
 class FormParameters:
-    """The choices of a user.
+    """The choices of a user; the volumes of further channels, of which there may be any number: see :func:`channel`.
 
     Attributes
     ----------
@@ -24,8 +24,6 @@ class FormParameters:
         Whose contents to replace; None: a new one.
     options : dict of str to str
         The options that differ from their defaults.
-    channel2, channel3, channel4 : vtkMRMLScalarVolumeNode
-        For models that take several volumes, as T1, T2 and FLAIR: those of the second channel and the following.
     """
 
     input: slicer.vtkMRMLDisplayableNode  # what volumes and segmentations have in common
@@ -33,6 +31,16 @@ class FormParameters:
     model: str
     output: slicer.vtkMRMLSegmentationNode
     options: dict[str, str]
-    channel2: slicer.vtkMRMLScalarVolumeNode
-    channel3: slicer.vtkMRMLScalarVolumeNode
-    channel4: slicer.vtkMRMLScalarVolumeNode
+
+
+def channel(parameters, number):
+    """The volume of a model's channel from the second on (`number` counts from 1), or None."""
+    return parameters.parameterNode.GetNodeReference(f"channel{number}")
+
+
+def set_channel(parameters, number, node):
+    """Remember the volume of a channel; None for none."""
+    if channel(parameters, number) is not node:
+        parameters.parameterNode.SetNodeReferenceID(
+            f"channel{number}", node.GetID() if node is not None else None
+        )

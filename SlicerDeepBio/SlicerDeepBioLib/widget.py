@@ -52,7 +52,7 @@ class Form:
         self.channels = ChannelsPanel(ui)
         self.options = OptionsForm(ui, self._options_changed)
         self.runs = RunPanel(ui, self.messages, self._start, self._refresh)
-        self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._refresh)
+        self.batch = BatchPanel(ui, self.messages, self._batch_choices, self._ask, self._refresh)
         self.models_panel = ModelsPanel(ui, self.messages, self._ask, self._models_changed)
         self.environment = EnvironmentPanel(ui, self.messages, self._python_found, self._stop_worker)
         self._hello = None
@@ -82,12 +82,15 @@ class Form:
         """End everything: the module is reloaded, or Slicer closes."""
         self._timer.stop()
         self.environment.stop()
+        self.channels.close()
+        self.batch.close()
         self.logic.cancel_all()
         self._stop_worker()
 
     def set_parameters(self, parameters):
         """Work with this parameter node; None while there is no scene."""
         self.parameters = parameters
+        self.channels.set_parameters(parameters)
         self._asked = None
         if parameters is None:
             self.runs.forget()
@@ -291,7 +294,7 @@ class Form:
         if self._checking:
             return _("Looking which models fit...")
         why = self._misfit or self.models.misfit
-        return why or self.channels.why_not(self.models.card, self.source, self.parameters)
+        return why or self.channels.why_not(self.models.card, self.source)
 
     def _refresh(self):
         """Bring what can be clicked in line with what is chosen."""
@@ -305,6 +308,7 @@ class Form:
         ui.undoButton.enabled = not running
         ui.outputLabel.visible = ui.outputSelector.visible = self._gives_labels
         self.channels.show_for(self.models.card, self.source)
+        self.batch.show_for(self.models.card)
         self.options.show_for(self.models.card, self._shape())
         why = self.why_not()
         self.runs.show_ready(why, self.models.card)
@@ -319,7 +323,7 @@ class Form:
             self.parameters.output if self._gives_labels else None,
             on_progress=on_progress,
             on_done=on_done,
-            further=self.channels.chosen(self.models.card, self.source, self.parameters),
+            further=self.channels.chosen(self.models.card, self.source),
         )
 
     def _batch_choices(self):

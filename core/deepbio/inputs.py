@@ -32,6 +32,7 @@ BESIDES = (
     "heatmap",
 )  # what a run gives beside its outputs
 RECORD = ".deepbio.json"
+_MOST_NAMED = 12  # files that are missing
 
 _DICOM = next(form.suffixes for form in FORMATS if form.name == "DICOM")
 _STORES = tuple(suffix for form in FORMATS for suffix in form.suffixes if form.is_folder)
@@ -105,8 +106,8 @@ def find_inputs(
     Raises
     ------
     ImageError
-        If a pattern matches nothing, a folder has no image, or a DICOM folder not that series, or a channel's file
-        is missing. A file that does not exist is kept: reading it will say so.
+        If a pattern matches nothing, a folder has no image, or a DICOM folder not that series, or files of channels
+        are missing (all of them are named). A file that does not exist is kept: reading it will say so.
     OptionError
         If `series` is given and an input is no DICOM folder.
     """
@@ -123,8 +124,18 @@ def find_inputs(
         }
     if not found:
         raise ImageError("There is no input.", "Name images, folders or patterns.")
-    joined = (with_channels(image, channels) for image in found.values())
-    return tuple({image.key: image for image in joined}.values())
+    joined: dict[str, Input] = {}
+    lacking: dict[Path, None] = {}
+    for image in found.values():
+        missing = _lacking(image, channels)
+        if missing:
+            lacking.update(dict.fromkeys(missing))
+        else:
+            case = with_channels(image, channels)
+            joined[case.key] = case
+    if lacking:
+        raise _incomplete(tuple(lacking), channels)
+    return tuple(joined.values())
 
 
 def channel_files(card: ModelCard) -> int:
@@ -147,19 +158,46 @@ def with_channels(image: Input, count: int) -> Input:
     ImageError
         If one of them does not exist.
     """
-    stem, suffix = split_suffix(image.path)
+    files = _files_of(image, count)
+    if not files:
+        return image
+    missing = _lacking(image, count)
+    if missing:
+        raise _incomplete(missing, count)
+    return Input(files[0], channels=files)
+
+
+def _files_of(image: Input, count: int) -> tuple[Path, ...]:
+    """The files of all channels, whether they exist or not; none where an image is not called like one of them."""
+    stem = split_suffix(image.path)[0]
     base, _, number = stem.rpartition("_")
     if count == 1 or image.series or image.channels or not base or len(number) != 4 or not number.isdigit():
-        return image
+        return ()
     ending = image.path.name[len(stem) :]
-    files = tuple(image.path.with_name(f"{base}_{k:04d}{ending}") for k in range(count))
-    missing = [file for file in files if not file.exists()]
-    if missing:
-        raise ImageError(
-            f"The model takes {count} channels, each in a file of its own: '{missing[0]}' does not exist.",
-            f"Files are called {base}_0000{suffix} to {base}_{count - 1:04d}{suffix}.",
-        )
-    return Input(files[0], channels=files)
+    return tuple(image.path.with_name(f"{base}_{k:04d}{ending}") for k in range(count))
+
+
+def _lacking(image: Input, count: int) -> tuple[Path, ...]:
+    """The files of channels that do not exist."""
+    return tuple(file for file in _files_of(image, count) if not file.exists())
+
+
+def _incomplete(missing: tuple[Path, ...], count: int) -> ImageError:
+    """What is said of cases that lack files."""
+    stem, suffix = split_suffix(missing[0])
+    base = stem.rpartition("_")[0]
+    folders = {file.parent for file in missing}
+    if len(missing) == 1:
+        which = f"'{missing[0]}' does not exist"
+    else:
+        named = [file.name if len(folders) == 1 else str(file) for file in missing[:_MOST_NAMED]]
+        rest = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        where = f" in '{missing[0].parent}'" if len(folders) == 1 else ""
+        which = f"missing{where}: {', '.join(named)}{rest}"
+    return ImageError(
+        f"The model takes {count} channels, each in a file of its own: {which}.",
+        f"Files are called {base}_0000{suffix} to {base}_{count - 1:04d}{suffix}.",
+    )
 
 
 def _meant_by(item: str | Path, series: str) -> list[Input]:

@@ -240,5 +240,29 @@ def test_files_of_channels_are_one_input_where_the_model_has_them_so(tmp_path: P
     assert len(find_inputs([tmp_path])) == 5
     told = identity(files[1])
     assert (told["files"], told["bytes"]) == (2, 2)
-    with pytest.raises(ImageError, match=r"takes 3 channels, .*hip_0002\.nii\.gz' does not exist"):
+    with pytest.raises(ImageError, match=r"takes 3 channels, .*: hip_0002\.nii\.gz, knee_0002\.nii\.gz\."):
         find_inputs([tmp_path], channels=3)
+
+
+def test_all_cases_that_lack_files_are_named_at_once(tmp_path: Path) -> None:
+    for name in ("a_0000.nii.gz", "b_0000.nii.gz", "b_0001.nii.gz", "c_0001.nii.gz", "plain.nii.gz"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ImageError) as told:
+        find_inputs([tmp_path], channels=2)
+    message = told.value.args[0]
+    assert [name for name in ("a_0001", "b_0000", "b_0001", "c_0000", "plain") if name in message] == [
+        "a_0001",
+        "c_0000",
+    ]
+    assert told.value.hint == "Files are called a_0000.nii.gz to a_0001.nii.gz."
+    for k in range(20):
+        (tmp_path / f"x{k:02d}_0000.nii.gz").write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"x09_0001\.nii\.gz and 10 more\. Files"):
+        find_inputs([tmp_path], channels=2)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "y_0000.nii.gz").write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"does not exist\. Files"):
+        find_inputs([other], channels=2)
+    with pytest.raises(ImageError, match=rf"missing: {tmp_path}/a_0001.nii.gz, {other}/y_0001.nii.gz"):
+        find_inputs([tmp_path / "a_0000.nii.gz", other], channels=2)

@@ -11,7 +11,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from SlicerDeepBioLib.channels import check_alike, read_channels  # noqa: E402
+from SlicerDeepBioLib.channels import check_alike, missing, read_channels  # noqa: E402
 from SlicerDeepBioLib.client import WorkerClient, WorkerError  # noqa: E402
 from SlicerDeepBioLib.inputs import Input  # noqa: E402
 from SlicerDeepBioLib.logic import DeepBioLogic  # noqa: E402
@@ -116,6 +116,35 @@ def test_volumes_that_do_not_lie_alike_are_told_apart(scene: Any) -> None:
             check_alike(nodes)
     with pytest.raises(SceneError, match="is a label map; a channel is a volume of intensities"):
         check_alike([node, add_volume(scene, first, MATRIX, "labels", kind="vtkMRMLLabelMapVolumeNode")])
+
+
+def test_slices_of_different_places_are_told_apart(scene: Any) -> None:
+    """A volume of one slice is given to models as a plane without a place; the two must still lie alike."""
+    first, _ = pair_of_pixels()
+    further = MATRIX.copy()
+    further[:3, 3] += MATRIX[:3, 2]  # the next slice
+    nodes = [add_volume(scene, first[:1], matrix, name) for matrix, name in ((MATRIX, "a"), (further, "b"))]
+    with pytest.raises(
+        SceneError, match=r"'b' does not lie on the voxels of 'a': its first voxel is 1\.2 mm away"
+    ):
+        check_alike(nodes)
+
+
+def test_a_channel_that_is_missing_has_a_name() -> None:
+    some = {"volumes": ["T1", "T2", "FLAIR"], "least_volumes": 1}
+    every = {**some, "least_volumes": 3}
+    node = object()
+    for card, further, name in (
+        (every, [None, None], "T2"),
+        (every, [node, None], "FLAIR"),
+        (every, [node], "FLAIR"),
+        (every, [node, node], ""),
+        (some, [None, None], ""),
+        (some, [None, node], "T2"),
+        (some, [node, None], ""),
+    ):
+        assert missing(card, some["volumes"], further) == name, (card, further)
+    assert missing(every, [], []) == ""
 
 
 def test_a_sequence_is_no_first_channel_and_too_many_are_refused(pair: Any) -> None:

@@ -19,6 +19,8 @@ import pytest
 import SimpleITK as sitk
 
 import deepbio
+from tests.slicer.nodes import rotation
+from tests.slicer.two_channels import expected, write_two_channel_model
 
 pytest.importorskip("appose", reason="the worker needs appose")
 
@@ -167,6 +169,72 @@ def test_stopped_in_a_run_leaves_nothing(tmp_path: Path) -> None:
     assert psutil.wait_procs(children, timeout=5)[1] == []
 
 
+def _write_volume(path: Path, seed: int, spacing: float = 3.0, depth: int = 6) -> np.ndarray:
+    """An oblique, anisotropic volume of odd sizes."""
+    pixels = np.random.default_rng(seed).integers(0, 250, (depth, 7, 9), np.int16)
+    image = sitk.GetImageFromArray(pixels)
+    image.SetDirection(rotation(0.3, -0.7, 0.8).ravel().tolist())
+    image.SetSpacing((0.5, 0.8, spacing))
+    image.SetOrigin((17.3, -42.9, 101.7))
+    sitk.WriteImage(image, path)
+    return pixels
+
+
+def test_several_volumes_are_the_channels_of_one_image(tmp_path: Path) -> None:
+    model = write_two_channel_model(tmp_path / "models")
+    first, second, out = (tmp_path / name for name in ("t1.nrrd", "flair.nrrd", "out.nrrd"))
+    a, b = _write_volume(first, 1), _write_volume(second, 2)
+    done = run(first, out, "--model", model, "--channel2", second, *ONNX)
+    assert (done.returncode, done.stderr) == (0, "")
+    labels, image = sitk.ReadImage(out), sitk.ReadImage(first)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(labels), expected(a, b))
+    assert labels.GetOrigin() == image.GetOrigin()
+    assert labels.GetSpacing() == pytest.approx(image.GetSpacing())
+    assert labels.GetDirection() == pytest.approx(image.GetDirection())
+    swapped = run(second, out, "--model", model, "--channel2", first, *ONNX)
+    assert (swapped.returncode, swapped.stderr) == (0, "")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(out)), expected(b, a))
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "said"),
+    [
+        (
+            "none",
+            4,
+            "takes 2 channels; the image has 1 channel.\nHint: They are T1, FLAIR: the channels of one image, or",
+        ),
+        (
+            "gap",
+            2,
+            "There is no volume for channel 2, but one for a later channel.\nHint: Name it with --channel2",
+        ),
+        ("thick", 3, "thick.nrrd' does not lie on the voxels of '"),
+        ("colours", 3, "histology.png' has several components; a channel is a volume of intensities."),
+        ("too many", 4, "takes 2 channels; the image has 3"),
+    ],
+)
+def test_channels_that_do_not_do_are_told(tmp_path: Path, case: str, code: int, said: str) -> None:
+    model = write_two_channel_model(tmp_path / "models")
+    first, thick = tmp_path / "t1.nrrd", tmp_path / "thick.nrrd"
+    _write_volume(first, 1)
+    _write_volume(thick, 2, spacing=4.0)
+    words: dict[str, list[object]] = {
+        "none": [],
+        "gap": ["--channel3", first],
+        "thick": ["--channel2", thick],
+        "colours": ["--channel2", ROOT / "examples" / "histology.png"],
+        "too many": ["--channel2", first, "--channel3", first],
+    }
+    done = run(first, tmp_path / "out.nrrd", "--model", model, *words[case], *ONNX)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    if case == "thick":
+        assert "its spacing is 0.5 x 0.8 x 4 mm, not 0.5 x 0.8 x 3 mm" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.nrrd").exists()
+
+
 def _module() -> Any:
     spec = importlib.util.spec_from_file_location("DeepBioSegment", MODULE)
     module = importlib.util.module_from_spec(spec)
@@ -190,7 +258,8 @@ def test_the_description_and_the_program_agree() -> None:
     parsed = module._arguments(["in.nrrd", "out.nrrd"])
     for flag, default in flags.items():
         assert getattr(parsed, flag[2:]) == (default or ""), flag
-    assert set(flags) == {"--model", "--table", "--options", "--python"}
+    channels = {f"--channel{number}" for number in module.CHANNELS}
+    assert set(flags) == {"--model", "--table", "--options", "--python", *channels}
     assert module._arguments(["a", "b", "--returnparameterfile", "c"]).output == "b"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ def form_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
     home = tmp_path_factory.mktemp("slicer")
     write_two_channel_model(home / "models")
     write_two_channel_model(home / "models", name="many", count=5)
+    write_two_channel_model(home / "models", name="some", count=5, grey="first")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPBIO_HOME", str(home))
         with opened(home) as user:
@@ -52,10 +54,13 @@ def choose(user: User, node: Any, model: str) -> None:
 
 
 def shown(user: User) -> list[str]:
-    labels = [getattr(user.ui, f"channelLabel{k}") for k in (2, 3, 4)]
-    selectors = [getattr(user.ui, f"channelSelector{k}") for k in (2, 3, 4)]
+    labels, selectors = user.form.channels.labels, user.form.channels.selectors
     assert [one.visible for one in labels] == [one.visible for one in selectors]
     return [one.text for one in labels if one.visible]
+
+
+def selectors(user: User) -> list[Any]:
+    return list(user.form.channels.selectors)
 
 
 def test_a_second_volume_is_asked_for_and_the_click_uses_it(user: User) -> None:
@@ -65,7 +70,7 @@ def test_a_second_volume_is_asked_for_and_the_click_uses_it(user: User) -> None:
     assert shown(user) == ["FLAIR:"]
     assert user.ui.whyLabel.text == "Choose a volume for FLAIR."
     assert not user.ui.segmentButton.enabled
-    user.choose(user.ui.channelSelector2, second.GetID())
+    user.choose(selectors(user)[0], second.GetID())
     assert user.ui.segmentButton.enabled
     user.click(user.ui.segmentButton)
     user.wait(lambda: user.form.runs.run is None, what="run finished")
@@ -79,7 +84,7 @@ def test_a_second_volume_is_asked_for_and_the_click_uses_it(user: User) -> None:
 def test_a_volume_elsewhere_is_told_before_the_click(user: User) -> None:
     (first, _), (second, _) = volume("T1w", 1), volume("thin", 2, (6, 7, 8))
     choose(user, first, "pair")
-    user.choose(user.ui.channelSelector2, second.GetID())
+    user.choose(selectors(user)[0], second.GetID())
     assert not user.ui.segmentButton.enabled
     assert (
         "'thin' does not lie on the voxels of 'T1w': 8 x 7 x 6 voxels, not 9 x 7 x 6" in user.ui.whyLabel.text
@@ -87,9 +92,75 @@ def test_a_volume_elsewhere_is_told_before_the_click(user: User) -> None:
     assert "Resample" in user.ui.whyLabel.text
 
 
-def test_more_volumes_than_the_form_has_room_for(user: User) -> None:
-    first, _ = volume("echo", 1)
-    choose(user, first, "many")
-    assert shown(user) == ["echo 2:", "echo 3:", "echo 4:"]
-    assert "takes 5 volumes, more than the form has room for" in user.ui.whyLabel.text
-    assert not user.ui.segmentButton.enabled
+def test_as_many_volumes_as_a_model_has(user: User) -> None:
+    nodes = [volume(f"e{k}", k) for k in range(1, 6)]
+    choose(user, nodes[0][0], "many")
+    assert user.ui.inputLabel.text == "Input (echo 1):"
+    assert shown(user) == ["echo 2:", "echo 3:", "echo 4:", "echo 5:"]
+    for at in (1, 3, 4):
+        user.choose(selectors(user)[at - 1], nodes[at][0].GetID())
+    assert user.ui.whyLabel.text == "Choose a volume for echo 3."
+    user.choose(selectors(user)[1], nodes[2][0].GetID())
+    user.click(user.ui.segmentButton)
+    user.wait(lambda: user.form.runs.run is None, what="run finished")
+    run = user.form.runs.results[-1]
+    assert [node.GetName() for node in run.further] == ["e2", "e3", "e4", "e5"]
+    np.testing.assert_array_equal(
+        labels_of(run.segmentation, nodes[0][0]), expected(nodes[0][1], nodes[1][1])
+    )
+
+
+def test_the_selectors_stand_one_below_the_other_above_the_output(user: User) -> None:
+    first, _ = volume("e1", 1)
+    for name in ("pair", "many", "pair"):  # made for two, then for five, then used for two again
+        choose(user, first, name)
+        user.wait(lambda: user.ui.outputSelector.visible)
+        visible = [one for one in selectors(user) if one.visible]
+        rows = [one.mapTo(user.panel, one.rect.topLeft()).y() for one in [*visible, user.ui.outputSelector]]
+        assert rows == sorted(set(rows)), name
+        edges = {one.mapTo(user.panel, one.rect.topLeft()).x() for one in [*visible, user.ui.outputSelector]}
+        assert len(edges) == 1, name
+    order = [user.ui.modelDetails, *selectors(user), user.ui.outputSelector]
+    for one, following in itertools.pairwise(order):
+        after = one.nextInFocusChain()
+        while after not in order:
+            after = after.nextInFocusChain()
+        assert after is following
+
+
+def test_a_channel_that_is_left_out_is_not_left_out_in_silence(user: User) -> None:
+    """A model that can do without the later volumes is not given the third in the place of the second."""
+    (first, _), (other, _) = volume("e1", 1), volume("e2", 2)
+    choose(user, first, "some")
+    assert user.ui.segmentButton.enabled
+    user.choose(selectors(user)[1], other.GetID())
+    assert user.ui.whyLabel.text == "Choose a volume for echo 2."
+    user.choose(selectors(user)[1], "")
+    assert user.ui.segmentButton.enabled
+
+
+def test_the_choice_belongs_to_the_scene(user: User) -> None:
+    nodes = [volume(f"e{k}", k)[0] for k in range(1, 6)]
+    choose(user, nodes[0], "many")
+    for selector, node in zip(selectors(user), nodes[1:], strict=False):
+        user.choose(selector, node.GetID())
+    for selector in selectors(user):
+        selector.blockSignals(True)
+        selector.setCurrentNode(None)  # as where the form is made anew
+        selector.blockSignals(False)
+    user.panel.exit()
+    user.panel.enter()
+    user.form.parameters_changed()
+    assert [one.currentNode().GetName() for one in selectors(user)] == ["e2", "e3", "e4", "e5"]
+    slicer.mrmlScene.RemoveNode(nodes[3])
+    assert [one and one.GetName() for one in (s.currentNode() for s in selectors(user))] == [
+        "e2",
+        "e3",
+        None,
+        "e5",
+    ]
+    user.wait(lambda: not user.form._checking, what="models checked")
+    assert user.ui.whyLabel.text == "Choose a volume for echo 4."
+    slicer.mrmlScene.Clear(0)
+    assert [one.currentNode() for one in selectors(user)] == [None] * 4
+    assert shown(user) == []

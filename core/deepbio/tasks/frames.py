@@ -237,7 +237,10 @@ def _how_to_choose(card: ModelCard, image: Image) -> str:
     if wanted == 1 or grey == "repeat":
         return one and f"{one}."
     if count < wanted:
-        return ""
+        names = ", ".join(card.input.channels)
+        return (
+            "" if grey or not names else f"They are {names}: the channels of one image, or an image for each."
+        )
     some = ",".join(str(k) for k in range(1, wanted + 1))
     many = f"with channel={some} or other numbers or names, in the order {', '.join(card.input.channels)}"
     return f"{one}; or {wanted} {many}." if grey else f"Choose {wanted} {many}."

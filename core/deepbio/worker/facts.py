@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import numpy as np
 from deepbio.errors import CardError, DeepBioError, ImageError, OptionError
 from deepbio.families import FAMILIES, Family
 from deepbio.image import RGB, Grid, Image
+from deepbio.inputs import channel_files, find_inputs
 from deepbio.library import ModelCard, is_bundled, scan_models
+from deepbio.naming import plan_names
 from deepbio.options import RunOptions
 from deepbio.worker.values import plain
 
-__all__ = ["PROTOCOL", "card_values", "class_values", "fits", "hello", "models", "parse_options"]
+__all__ = ["PROTOCOL", "card_values", "class_values", "fits", "hello", "inputs", "models", "parse_options"]
 
 PROTOCOL = 1  # goes up when a command changes so that an old client would misread it
 
@@ -85,6 +88,7 @@ def card_values(card: ModelCard) -> dict[str, Any]:
         "channels": input_channels(card),
         "volumes": list(_volumes(card)),
         "least_volumes": _least_volumes(card),
+        "channel_files": channel_files(card),
         "per_slice": card.deepbio.get("per_slice") is True,
         "verb": family.verb if family else "Run",
         **_outputs(card, family),
@@ -228,6 +232,39 @@ class _Told:
             return self.image
         pixels = _NoPixels((count, *self.image.shape), self.image.dtype)
         return Image(pixels, "C" + self.image.axes, self.image.grid)
+
+
+def inputs(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The images that a batch would take, without reading any.
+
+    Parameters
+    ----------
+    request : mapping
+        As that of a batch: ``model``, ``inputs``, ``output``.
+
+    Returns
+    -------
+    dict
+        ``cases``: of each image ``file``, as the batch names it, ``name``, what its results are called after, and
+        ``channels``, the files of its channels where each has one; empty for an image in one file.
+
+    Raises
+    ------
+    ImageError
+        As :func:`deepbio.inputs.find_inputs`: nothing found, or cases that lack files, all of them named.
+    """
+    paths, output = request.get("inputs"), request.get("output")
+    if not isinstance(paths, list) or not paths:
+        raise OptionError(f"The request needs 'inputs', a list of paths; found {paths!r:.80}.")
+    folder = Path(output) if output else None
+    found = find_inputs(paths, folder, channels=channel_files(find_card(request)))
+    names = plan_names(found, folder or Path(paths[0]))
+    return {
+        "cases": [
+            {"file": str(one), "name": names[one], "channels": [str(file) for file in one.channels]}
+            for one in found
+        ]
+    }
 
 
 def parse_options(texts: Any) -> RunOptions:

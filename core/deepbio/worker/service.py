@@ -33,6 +33,7 @@ class Service:
             "hello": lambda request, updates: facts.hello(),
             "models": lambda request, updates: facts.models(),
             "fits": _fits,
+            "inputs": lambda request, updates: facts.inputs(request),
         }
         self._in_turn: dict[str, Callable[[Mapping[str, Any], Updates], Answer]] = {
             "run": self.runs.run,

@@ -156,6 +156,32 @@ def test_cards_say_what_they_take() -> None:
     assert told["denoise"] == told["blood-cells"] == told["nuclei"] == ["image"]
 
 
+def test_the_cases_of_a_batch(tmp_path: Path) -> None:
+    """Which files are one image is the rule of the batch itself; cases that lack files are refused by name."""
+    from tests.slicer.two_channels import write_two_channel_model
+
+    model = str(write_two_channel_model(tmp_path / "models", channel_files=True))
+    assert facts.card_values(find_model(model))["channel_files"] == 2
+    assert facts.card_values(find_model("hippocampus"))["channel_files"] == 1
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("knee_0001.nii.gz", "knee_0000.nii.gz", "both.nii.gz"):
+        (folder / name).write_bytes(b"x")
+    request = {"model": model, "inputs": [str(folder)], "output": str(tmp_path / "out")}
+    knee = [str(folder / name) for name in ("knee_0000.nii.gz", "knee_0001.nii.gz")]
+    assert facts.inputs(request)["cases"] == [
+        {"file": str(folder / "both.nii.gz"), "name": "both", "channels": []},
+        {"file": knee[0], "name": "knee", "channels": knee},
+    ]
+    assert len(facts.inputs({**request, "model": "hippocampus"})["cases"]) == 3
+    for name in ("hip_0000.nii.gz", "wrist_0001.nii.gz"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(ImageError, match=r"missing in '.*scans': hip_0001\.nii\.gz, wrist_0000\.nii\.gz\."):
+        facts.inputs(request)
+    with pytest.raises(OptionError, match="needs 'inputs', a list of paths; found None"):
+        facts.inputs({"model": model})
+
+
 def test_what_a_generator_of_classes_gives(tmp_path: Path) -> None:
     from tests.core.tasks.makers import write_class_maker
 

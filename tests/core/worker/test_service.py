@@ -38,7 +38,7 @@ def test_an_answer_is_the_outputs_of_the_task(service: Service, task: Heard) -> 
 def test_an_unknown_command_names_the_known_ones(service: Service, task: Heard, request_: Any) -> None:
     serve(task, request_)
     assert told(task)["error"] == "OptionError"
-    assert "hello, models, fits, run, batch" in told(task)["hint"]
+    assert "hello, models, fits, inputs, run, batch" in told(task)["hint"]
     assert task.end is not None
     assert task.end[0] == "failed"
 

@@ -40,6 +40,7 @@ class qMRMLNodeComboBox(Bridge, QtWidgets.QWidget):
         self._combo = bridged(QtWidgets.QComboBox)(self)
         self._combo.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
         layout.addWidget(self._combo)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.StrongFocus)  # as the application's, it is a stop of Tab
         self._combo.activated.connect(self._chosen)
         self._values: dict[str, Any] = {
             "nodeTypes": [],

@@ -131,8 +131,8 @@ def a_class(user: User, folder: Path) -> None:
 
 
 def several_volumes(folder: Path, home: Path) -> None:
-    """A model of two volumes; the second lies elsewhere."""
-    write_two_channel_model(home / "models")
+    """A model of two volumes, the second of which lies elsewhere; and a batch of such cases."""
+    write_two_channel_model(home / "models", channel_files=True)
     with opened(home) as user:
         user.wait(lambda: user.form.models.cards)
         pixels = np.random.default_rng(0).integers(0, 250, (6, 40, 40), dtype=np.int16)
@@ -141,9 +141,33 @@ def several_volumes(folder: Path, home: Path) -> None:
         user.ui.inputSelector.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("T1w"))
         user.wait(lambda: not user.form._checking)
         user.choose(user.ui.modelComboBox, "pair")
-        user.ui.channelSelector2.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR thin"))
-        user.panel.resize(430, 380)
+        user.form.channels.selectors[0].setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR thin"))
+        user.panel.resize(430, 370)
         user.picture(folder / "slicer-form-channels.png")
+        cases(user, folder, home / "scans")
+
+
+def cases(user: User, folder: Path, scans: Path) -> None:
+    """Which files are one case, and what became of them."""
+    scans.mkdir()
+    for patient in ("anna", "ben", "carla"):
+        for channel in range(2):
+            pixels = np.random.default_rng(channel).integers(0, 250, (6, 40, 40), dtype=np.int16)
+            deepbio.write(scans / f"{patient}_{channel:04d}.nii.gz", deepbio.Image(pixels, "ZYX"))
+    user.open_section(user.ui.batchSection)
+    user.click(user.ui.batchFolderButton)
+    for line, path in ((user.ui.batchInputPath, scans), (user.ui.batchOutputPath, scans.with_name("labels"))):
+        line.setCurrentPath(str(path))
+    user.form.channels.selectors[0].setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("FLAIR"))
+    user.form.options.set_values(QUICK)
+    user.click(user.ui.batchStartButton)
+    user.wait(lambda: user.form.batch.running)
+    user.wait(lambda: not user.form.batch.running)
+    for line in (user.ui.batchInputPath._edit, user.ui.batchOutputPath._edit):
+        line.blockSignals(True)  # no paths of this machine
+        line.setText(line.text.replace(str(scans.parent), "/home/you"))
+    user.panel.resize(430, 740)
+    user.picture(folder / "slicer-form-cases.png")
 
 
 def main(folder: Path) -> None:

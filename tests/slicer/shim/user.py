@@ -147,7 +147,7 @@ class User:
 
     def picture(self, path: Path) -> None:
         """Save what is on the screen."""
-        QtWidgets.QApplication.processEvents()
+        QtTest.QTest.qWait(50)  # lines that wrap move what is below them once more
         assert QtWidgets.QWidget.grab(self.panel).save(str(path))
 
     def seen(self) -> str:
