@@ -252,7 +252,7 @@ def _augmentation(
     return Augmentation(
         rotation=180.0 if flat and not seen.orientation else 30.0,
         in_plane=thick,
-        mirror=_mirror(seen, dims, sides),
+        mirror=_mirror(seen, dims, sides, target),
         object_size=_object_sizes(seen) if target == "instances" and flat else None,
         mix=0.08 if max(seen.channels) == 3 else 0.0,
         spacing=() if flat else tuple(round(s / min(spacing), 4) for s in spacing),
@@ -260,9 +260,9 @@ def _augmentation(
     )
 
 
-def _mirror(seen: Fingerprint, dims: int, sides: bool) -> tuple[int, ...]:
-    """Axes of the patch along which a mirrored image could exist."""
-    excluded = set(seen.sided_axes)
+def _mirror(seen: Fingerprint, dims: int, sides: bool, target: str) -> tuple[int, ...]:
+    """Axes of the patch along which a mirrored image could exist; numbers of objects have no sides."""
+    excluded = set(seen.sided_axes) if target == "classes" else set()
     if sides:  # left and right classes
         letters = seen.orientation
         left_right = {k for k, letter in enumerate(letters) if letter in "LR"}

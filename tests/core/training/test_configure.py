@@ -169,6 +169,11 @@ def test_mirrors_that_the_anatomy_allows(seen: Fingerprint, sides: bool, mirror:
     assert make_plan(seen, Wishes(sides=sides, memory=1.5)).augmentation.mirror == mirror
 
 
+def test_numbers_of_objects_have_no_sides() -> None:
+    seen = replace(HIPPOCAMPUS, sided_axes=(1,))
+    assert make_plan(seen, Wishes(target="instances", memory=1.5)).augmentation.mirror == (0, 1, 2)
+
+
 def test_a_configuration_that_does_not_fit_is_told() -> None:
     with pytest.raises(OptionError, match=r"'3d_lowres' does not fit.*Choose 3d"):
         make_plan(HIPPOCAMPUS, Wishes(configuration="3d_lowres"))
