@@ -21,7 +21,16 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
+__all__ = [
+    "BLENDS",
+    "PADDINGS",
+    "SPREADS",
+    "TilePlan",
+    "blending_weights",
+    "floored_weights",
+    "own_spans",
+    "plan_tiles",
+]
 
 PADDINGS = ("reflect", "zero", "edge")
 BLENDS = ("gaussian", "constant", "floored", "nnunet", "cellpose", "nearest")
@@ -60,6 +69,8 @@ class TilePlan:
         edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), as the first but
         highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, nearly alike but for 20 pixels at
         the edges, as Cellpose does, or not at all: each pixel is that of the tile whose middle is nearest.
+    cell : tuple of int
+        Pixels, along each axis, that one answer of the network stands for; empty for one. Tiles are multiples of it.
 
     Examples
     --------
@@ -75,6 +86,7 @@ class TilePlan:
     overlap: float = 0.0
     pad: str = "reflect"
     blend: str = "gaussian"
+    cell: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -103,7 +115,7 @@ def plan_tiles(
     spatial_shape: Sequence[int],
     *,
     tile: Sequence[int],
-    overlap: float = 0.125,
+    overlap: float | Sequence[float] = 0.125,
     batch: int = 1,
     multiple_of: Sequence[int] | None = None,
     minimum: Sequence[int] | None = None,
@@ -122,8 +134,8 @@ def plan_tiles(
         Size of the image, ``([z,] y, x)``, each at least 1.
     tile : sequence of int
         Largest tile; rounded down to a size that the network takes.
-    overlap : float
-        Least overlap of neighbours, as a fraction of the tile, from 0 to 0.9.
+    overlap : float or sequence of float
+        Least overlap of neighbours, as a fraction of the tile (along each axis), from 0 to 0.9.
     batch : int
         Most tiles in a batch.
     multiple_of : sequence of int, optional
@@ -155,24 +167,25 @@ def plan_tiles(
     steps = tuple(multiple_of or (1,) * axes)
     minima = tuple(minimum or steps)
     only = tuple(fixed or (None,) * axes)
-    if not len(tile) == len(steps) == len(minima) == len(only) == axes:
+    shares = (overlap,) * axes if isinstance(overlap, (int, float)) else tuple(overlap)
+    if not len(tile) == len(steps) == len(minima) == len(only) == len(shares) == axes:
         raise OptionError(
             f"The image has {axes} spatial axes, but the tile is {tuple(tile)}, the step {steps}, "
             f"the minimum {minima} and the fixed size {only}."
         )
-    if not 0 <= overlap <= 0.9 or batch < 1 or min(*shape, *tile, *minima) < 1:
+    if not 0 <= min(shares) <= max(shares) <= 0.9 or batch < 1 or min(*shape, *tile, *minima) < 1:
         raise OptionError(
             f"A plan needs an overlap of 0 to 0.9 and positive sizes; found overlap {overlap}, batch {batch}, "
             f"image {shape}, tile {tuple(tile)}, minimum {minima}."
         )
     if spread == "cellpose":
-        cuts = [_cut_as_cellpose(n, t, overlap) for n, t in zip(shape, tile, strict=True)]
+        cuts = [_cut_as_cellpose(n, t, part) for n, t, part in zip(shape, tile, shares, strict=True)]
     else:
         cuts = [
-            _cut_axis(n, t, overlap, size or None, (low, max(step, 1)), spread)
-            for n, t, size, low, step in zip(shape, tile, only, minima, steps, strict=True)
+            _cut_axis(n, t, part, size or None, (low, max(step, 1)), spread)
+            for n, t, part, size, low, step in zip(shape, tile, shares, only, minima, steps, strict=True)
         ]
-    return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
+    return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, max(shares))
 
 
 def _cut_axis(
@@ -274,11 +287,31 @@ def _tapered(size: int) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp((away - (whole / 2 - _TAPER)) / _SOFT)))
 
 
+def own_spans(size: int, starts: tuple[int, ...], cell: int = 1) -> list[tuple[int, int]]:
+    """First pixel, and one past the last, that are nearest to the middle of each tile along an axis.
+
+    Parameters
+    ----------
+    size : int
+        Of the tiles.
+    starts : tuple of int
+        Their first pixels.
+    cell : int
+        What all spans are multiples of, if sizes and starts are.
+
+    Examples
+    --------
+    >>> own_spans(6, (0, 4, 8), 2)
+    [(0, 4), (4, 8), (8, 14)]
+    """
+    middles = [(a + size + b) // 2 // cell * cell for a, b in itertools.pairwise(starts)]
+    return list(itertools.pairwise([starts[0], *middles, starts[-1] + size]))
+
+
 def _nearest_weights(size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """Ones and zeros: the next tile takes over in the middle of what it shares with the one before."""
-    changes = [starts[0], *((a + size + b) // 2 for a, b in itertools.pairwise(starts)), starts[-1] + size]
     weights = []
-    for start, first, last in zip(starts, changes, changes[1:], strict=False):
+    for start, (first, last) in zip(starts, own_spans(size, starts), strict=True):
         weight = np.zeros(size, np.float32)
         weight[first - start : last - start] = 1
         weights.append(weight)
