@@ -6,6 +6,7 @@ same for all polyhedra of the same rays. That is looked up; what is left for eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from deepbio.tasks.rays import Rays
 __all__ = ["Cones", "Polyhedra", "hull_volume", "kernel_volume", "lens_volume"]
 
 _AT_ONCE = 2**20  # numbers that are computed at once
-_MOST = 2**23  # voxels of a table; beyond, what is needed is computed anew each time
+_MOST = 2**23  # voxels of a table; farther ones are computed anew each time
 _ROOM = 8  # tables are somewhat larger than needed, so that the next image finds them large enough
 _TINY = 1e-10
 
@@ -103,20 +104,18 @@ class Cones:
     rays : Rays
         The directions.
     reach : sequence of int
-        How far voxels lie from a centre at most, along z, y and x.
+        How far voxels lie from a centre, along z, y and x; those that are farther take longer.
     """
 
-    def __init__(self, rays: Rays, reach: tuple[int, int, int]) -> None:
+    def __init__(self, rays: Rays, reach: Sequence[int]) -> None:
         self._rays = rays
         self._inverse = np.linalg.pinv(rays.vertices[rays.faces].astype(float).transpose(0, 2, 1), rcond=1e-9)
-        self.reach = tuple(-(-n // _ROOM) * _ROOM for n in reach)
-        self._table: tuple[np.ndarray, np.ndarray] | None = None
-        if np.prod([2 * n + 1 for n in self.reach]) <= _MOST:
-            self._table = self._computed(-np.array(self.reach), np.array(self.reach))
+        self._reach = _tabled(reach)
+        self._table = self._computed(-self._reach, self._reach)
 
-    def reaches(self, reach: tuple[int, int, int]) -> bool:
+    def reaches(self, reach: Sequence[int]) -> bool:
         """Whether voxels as far away as this were thought of."""
-        return all(n <= own for n, own in zip(reach, self.reach, strict=True))
+        return bool((_tabled(reach) <= self._reach).all())
 
     def inside(self, dist: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Which voxels of a box lie in a polyhedron.
@@ -126,16 +125,16 @@ class Cones:
         dist : ndarray of float32, shape (rays,)
             From the centre to the corners.
         low, high : ndarray of int64, shape (3,)
-            First and last voxel of the box, from the centre, within `reach`.
+            First and last voxel of the box, from the centre.
 
         Returns
         -------
         ndarray of bool, shape ``high - low + 1``
         """
-        if self._table is None:
+        if (low < -self._reach).any() or (high > self._reach).any():
             which, parts = self._computed(low, high)
         else:
-            box = tuple(slice(a + n, b + n + 1) for a, b, n in zip(low, high, self.reach, strict=True))
+            box = tuple(slice(a + n, b + n + 1) for a, b, n in zip(low, high, self._reach, strict=True))
             which, parts = (one[(slice(None), *box)] for one in self._table)
         return _is_inside(1 / dist, which, parts)
 
@@ -146,23 +145,26 @@ class Cones:
         ----------
         dist : ndarray of float32, shape (n, rays)
             Of polyhedra.
-        ways : ndarray of int64, shape (n, m, 3)
-            From the centre of each to voxels, within `reach`.
+        ways : ndarray of int64, shape (3, n, m)
+            From the centre of each to voxels, along z, y and x.
 
         Returns
         -------
         ndarray of bool, shape (n, m)
         """
-        shape = ways.shape[:2]
-        if self._table is None:
-            which, parts = self._found(ways.reshape(-1, 3))
-        else:
-            size = [2 * n + 1 for n in self.reach]
-            places = (ways[..., 0] + self.reach[0]) * size[1] + ways[..., 1] + self.reach[1]
-            places = (places * size[2] + ways[..., 2] + self.reach[2]).ravel()
-            which, parts = (one.reshape(3, -1).take(places, axis=1) for one in self._table)
-        which = which.reshape(3, *shape) + (np.arange(shape[0]) * dist.shape[1])[:, None]
-        return _is_inside(1 / dist.ravel(), which, parts.reshape(3, *shape))
+        shape = ways.shape[1:]
+        far = np.zeros(shape, bool)
+        for way, reach in zip(ways, self._reach.tolist(), strict=True):
+            if way.min() < -reach or way.max() > reach:
+                far |= np.abs(way) > reach
+        _, y, x = (2 * self._reach + 1).tolist()
+        flat = (ways[0] * y + ways[1]) * x + ways[2] + self._table[0][0].size // 2
+        flat[far] = 0
+        which, parts = (one.reshape(3, -1).take(flat, axis=1) for one in self._table)
+        if far.any():
+            which[:, far], parts[:, far] = self._found(ways[:, far].T)
+        which = which + (np.arange(shape[0]) * dist.shape[1])[:, None]
+        return _is_inside(1 / dist.ravel(), which, parts)
 
     def _computed(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays and parts for a box of ways, each of shape (3, z, y, x)."""
@@ -183,6 +185,14 @@ class Cones:
             which[:, part] = self._rays.faces[best].T
             parts[:, part] = made[np.arange(len(best)), best].T
         return which, parts
+
+
+def _tabled(reach: Sequence[int]) -> np.ndarray:
+    """How far a table goes along each axis: somewhat farther than is asked, and not too far."""
+    found = -(-np.array(reach, np.int64) // _ROOM) * _ROOM
+    while (2 * found + 1).prod() > max(_MOST, 1):
+        found[found.argmax()] -= 1
+    return found
 
 
 def _is_inside(inverse: np.ndarray, which: np.ndarray, parts: np.ndarray) -> np.ndarray:

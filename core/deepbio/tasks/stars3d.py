@@ -179,11 +179,11 @@ def split_stars_3d(
 def _cones(polyhedra: Polyhedra) -> Cones:
     """Large enough for all polyhedra; those of the last window where they are."""
     low, high = polyhedra.points - polyhedra.low, polyhedra.high - polyhedra.points
-    z, y, x = (int(n) for n in np.maximum(low, high).max(0))
+    reach = np.maximum(low, high).max(0).tolist()
     for rays, cones in _made:
-        if rays is polyhedra.rays and cones.reaches((z, y, x)):
+        if rays is polyhedra.rays and cones.reaches(reach):
             return cones
-    cones = Cones(polyhedra.rays, (z, y, x))
+    cones = Cones(polyhedra.rays, reach)
     _made[:] = [(polyhedra.rays, cones)]
     return cones
 
@@ -292,16 +292,20 @@ class _Suppression:
         """About how many voxels each of some has in common with one, and the standard deviation of that."""
         all_, flat = self.polyhedra, np.flatnonzero(own)
         share = max(1, len(flat) // _SAMPLE)
-        voxels = np.stack(np.unravel_index(flat[share // 2 :: share], own.shape), axis=1) + low
-        hits = np.zeros(len(near))
-        for start in range(0, len(near), max(1, _AT_ONCE // max(len(voxels), 1))):
-            some = near[start : start + max(1, _AT_ONCE // max(len(voxels), 1))]
-            ways = voxels - all_.points[some][:, None]
-            inside = ((voxels >= all_.low[some][:, None]) & (voxels <= all_.high[some][:, None])).all(2)
-            ways[~inside] = 0
-            hits[start : start + len(some)] = (inside & self.cones.holds(all_.dist[some], ways)).sum(1)
-        part = hits / max(len(voxels), 1)
-        error = len(flat) * np.sqrt((part * (1 - part) + 1 / max(len(voxels), 1)) / max(len(voxels), 1))
+        voxels = np.stack(np.unravel_index(flat[share // 2 :: share], own.shape)) + low[:, None]
+        count = max(voxels.shape[1], 1)
+        hits, step = np.zeros(len(near)), max(1, _AT_ONCE // count)
+        for start in range(0, len(near), step):
+            some = near[start : start + step]
+            ways = voxels[:, None] - all_.points[some].T[..., None]
+            inside = np.ones(ways.shape[1:], bool)
+            for axis, voxel in enumerate(voxels):
+                inside &= voxel >= all_.low[some, axis, None]
+                inside &= voxel <= all_.high[some, axis, None]
+            ways *= inside  # what lies outside of the box need not be looked up
+            hits[start : start + step] = (inside & self.cones.holds(all_.dist[some], ways)).sum(1)
+        part = hits / count
+        error = len(flat) * np.sqrt((part * (1 - part) + 1 / count) / count)
         return part * len(flat), error * (share > 1)
 
     def _common(self, own: np.ndarray, low: np.ndarray, high: np.ndarray, other: int) -> int:

@@ -172,6 +172,15 @@ def test_series_of_stacks_and_thresholds_of_the_user(models: Models) -> None:
     assert counts[0] > counts[1] > counts[2]
 
 
+@pytest.mark.parametrize("how", [{"explain": "occlusion"}, {"uncertainty": "tta"}])
+def test_explanations_and_doubts_have_a_value_for_each_voxel(models: Models, how: dict[str, str]) -> None:
+    pixels = np.load(RESNET / "real.npz")["image"][:9, :19, :17]
+    result = _run(models("stack_resnet"), pixels, output=("labels",), **how)
+    (found,) = (one for one in (result.explanation, result.uncertainty) if one is not None)
+    assert tuple(found.size(axis) for axis in "ZYX") == pixels.shape
+    assert np.unique(found.numpy()).size > 50
+
+
 @pytest.mark.parametrize("network", ["unet", "resnet"])
 def test_the_newer_layout_of_keras_holds_the_same_weights(tmp_path: Path, network: str) -> None:
     """Layers numbered by kind, as `.weights.h5` has them; written here as StarDist's Keras 3 does."""

@@ -31,10 +31,10 @@ def _in_tetrahedra(polyhedra: Polyhedra, number: int, low: np.ndarray, high: np.
     return inside.reshape(shape)
 
 
-@pytest.mark.parametrize("tabled", [True, False])
-def test_inside_is_what_lies_in_a_tetrahedron(monkeypatch: pytest.MonkeyPatch, tabled: bool) -> None:
-    if not tabled:
-        monkeypatch.setattr(module, "_MOST", 0)
+@pytest.mark.parametrize("tabled", [2**23, 700, 0])
+def test_inside_is_what_lies_in_a_tetrahedron(monkeypatch: pytest.MonkeyPatch, tabled: int) -> None:
+    """Whether all, some or no voxels are looked up."""
+    monkeypatch.setattr(module, "_MOST", tabled)
     shapes = _rough(rays_of(SPIRAL))
     cones = Cones(shapes.rays, (9, 9, 9))
     for number in range(3):
@@ -44,8 +44,8 @@ def test_inside_is_what_lies_in_a_tetrahedron(monkeypatch: pytest.MonkeyPatch, t
         np.testing.assert_array_equal(found, expected)
         assert 40 < found.sum() < 0.8 * found.size
         start = shapes.points[number]
-        ways = np.indices(found.shape).reshape(3, -1).T + low - start
-        held = cones.holds(shapes.dist[[number, 0]], np.stack([ways, ways]))
+        ways = np.indices(found.shape).reshape(3, -1) + (low - start)[:, None]
+        held = cones.holds(shapes.dist[[number, 0]], np.stack([ways, ways], axis=1))
         np.testing.assert_array_equal(held[0], expected.ravel())
         assert (held[1] == expected.ravel()).all() == (number == 0)
 
