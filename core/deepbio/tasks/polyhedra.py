@@ -20,6 +20,7 @@ _AT_ONCE = 2**20  # numbers that are computed at once
 _MOST = 2**23  # voxels of a table; farther ones are computed anew each time
 _ROOM = 8  # tables are somewhat larger than needed, so that the next image finds them large enough
 _TINY = 1e-10
+_FLAT = 1e-6  # volume between unit vectors, six times
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,10 @@ class Cones:
     """
 
     def __init__(self, rays: Rays, reach: Sequence[int]) -> None:
-        self._rays = rays
-        self._inverse = np.linalg.pinv(rays.vertices[rays.faces].astype(float).transpose(0, 2, 1), rcond=1e-9)
+        corners = rays.vertices[rays.faces].astype(float)
+        has_volume = np.abs(np.linalg.det(corners)) > _FLAT  # those at the poles of a grid of longitudes have none
+        self._faces = rays.faces[has_volume]
+        self._inverse = np.linalg.inv(corners[has_volume].transpose(0, 2, 1))
         self._reach = _tabled(reach)
         self._table = self._computed(-self._reach, self._reach)
 
@@ -176,13 +179,13 @@ class Cones:
 
     def _found(self, ways: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The triangle's rays, and how much of each makes the way: that triangle of which none is negative."""
-        count = len(self._rays.faces)
+        count = len(self._faces)
         inverse = self._inverse.reshape(3 * count, 3).T
         which, parts = np.empty((3, len(ways)), np.int16), np.empty((3, len(ways)), np.float32)
         for part in _parts(len(ways), 3 * count):
             made = (ways[part].astype(float) @ inverse).reshape(-1, count, 3)
             best = made.min(2).argmax(1)
-            which[:, part] = self._rays.faces[best].T
+            which[:, part] = self._faces[best].T
             parts[:, part] = made[np.arange(len(best)), best].T
         return which, parts
 
