@@ -20,6 +20,7 @@ _AT_ONCE = 2**20  # numbers that are computed at once
 _MOST = 2**23  # voxels of a table; farther ones are computed anew each time
 _ROOM = 8  # tables are somewhat larger than needed, so that the next image finds them large enough
 _TINY = 1e-10
+_SAME = 1e-6  # rays that differ by less are the same
 _FLAT = 1e-6  # volume between unit vectors, six times
 
 
@@ -84,6 +85,16 @@ class Polyhedra:
         start = self.points[number]
         return cones.inside(self.dist[number], low - start, high - start)
 
+    def drawn(self, number: int, cones: Cones, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """As :meth:`mask`, without what lies outside of the convex hull."""
+        found = self.mask(number, cones, low, high)
+        if cones.planes:
+            hull = ConvexHull(self.corners(number).astype(float)).equations
+            voxels = np.stack(np.nonzero(found), axis=1)
+            outside = ((voxels + low) @ hull[:, :3].T + hull[:, 3] > 0).any(1)
+            found[tuple(voxels[outside].T)] = False
+        return found
+
 
 def _parts(count: int, width: int) -> list[slice]:
     step = max(1, _AT_ONCE // width)
@@ -110,10 +121,13 @@ class Cones:
 
     def __init__(self, rays: Rays, reach: Sequence[int]) -> None:
         corners = rays.vertices[rays.faces].astype(float)
-        has_volume = np.abs(np.linalg.det(corners)) > _FLAT  # those at the poles of a grid of longitudes have none
+        has_volume = (
+            np.abs(np.linalg.det(corners)) > _FLAT
+        )  # those at the poles of a grid of longitudes have none
         self._faces = rays.faces[has_volume]
         self._inverse = np.linalg.inv(corners[has_volume].transpose(0, 2, 1))
         self._reach = _tabled(reach)
+        self.planes = _open_planes(rays)
         self._table = self._computed(-self._reach, self._reach)
 
     def reaches(self, reach: Sequence[int]) -> bool:
@@ -139,7 +153,11 @@ class Cones:
         else:
             box = tuple(slice(a + n, b + n + 1) for a, b, n in zip(low, high, self._reach, strict=True))
             which, parts = (one[(slice(None), *box)] for one in self._table)
-        return _is_inside(1 / dist, which, parts)
+        found = _is_inside(1 / dist, which, parts)
+        for axis in self.planes:
+            if low[axis] <= 0 <= high[axis]:
+                np.moveaxis(found, axis, 0)[-low[axis]] = True
+        return found
 
     def holds(self, dist: np.ndarray, ways: np.ndarray) -> np.ndarray:
         """Which ways end in polyhedra.
@@ -167,7 +185,10 @@ class Cones:
         if far.any():
             which[:, far], parts[:, far] = self._found(ways[:, far].T)
         which = which + (np.arange(shape[0]) * dist.shape[1])[:, None]
-        return _is_inside(1 / dist.ravel(), which, parts)
+        found = _is_inside(1 / dist.ravel(), which, parts)
+        for axis in self.planes:
+            found |= ways[axis] == 0
+        return found
 
     def _computed(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rays and parts for a box of ways, each of shape (3, z, y, x)."""
@@ -188,6 +209,23 @@ class Cones:
             which[:, part] = self._faces[best].T
             parts[:, part] = made[np.arange(len(best)), best].T
         return which, parts
+
+
+def _open_planes(rays: Rays) -> tuple[int, ...]:
+    """Axes across which a plane through the centre counts as inside however far it goes, as it does in StarDist.
+
+    Triangles without area, two of whose rays are the same pole, have no side that a voxel could lie on.
+    """
+    corners = rays.vertices[rays.faces].astype(float)
+    flat = [np.abs(corners[:, a] - corners[:, b]).max(1) < _SAME for a, b in ((0, 1), (1, 2), (0, 2))]
+    normals = np.concatenate(
+        [
+            np.cross(corners[same, a], corners[same, c])
+            for same, (a, c) in zip(flat, ((0, 2), (1, 0), (0, 1)), strict=True)
+        ]
+    )
+    across = np.abs(normals) > _SAME
+    return tuple(axis for axis in range(3) if (across[across.sum(1) == 1, axis]).any())
 
 
 def _tabled(reach: Sequence[int]) -> np.ndarray:

@@ -172,7 +172,7 @@ def split_stars_3d(
         if (low > high).any():
             continue
         part = labels[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
-        part[polyhedra.mask(number, cones, low, high)] = rank + 1
+        part[polyhedra.drawn(number, cones, low, high)] = rank + 1
     return labels, np.sort(anchors)
 
 
@@ -299,7 +299,7 @@ class _Suppression:
             some = near[start : start + step]
             ways = voxels[:, None] - all_.points[some].T[..., None]
             inside = np.ones(ways.shape[1:], bool)
-            for axis, voxel in enumerate(voxels):
+            for axis, voxel in enumerate(() if self.cones.planes else voxels):
                 inside &= voxel >= all_.low[some, axis, None]
                 inside &= voxel <= all_.high[some, axis, None]
             ways *= inside  # what lies outside of the box need not be looked up
@@ -311,7 +311,9 @@ class _Suppression:
     def _common(self, own: np.ndarray, low: np.ndarray, high: np.ndarray, other: int) -> int:
         """Voxels of one, whose mask in its box is given, that lie in another."""
         all_ = self.polyhedra
-        start, stop = np.maximum(low, all_.low[other]), np.minimum(high, all_.high[other])
+        start, stop = low, high
+        if not self.cones.planes:  # which go beyond the box
+            start, stop = np.maximum(low, all_.low[other]), np.minimum(high, all_.high[other])
         if (start > stop).any():
             return 0
         box = tuple(slice(a, b + 1) for a, b in zip(start - low, stop - low, strict=True))

@@ -97,3 +97,22 @@ def test_balls_in_balls_and_apart() -> None:
     x = np.linspace(-3, 6, 200_001)  # discs along the line of the centres
     discs = np.pi * np.clip(np.minimum(9 - x**2, 4 - (x - 3) ** 2), 0, None)
     assert found[2] == pytest.approx(discs.sum() * (x[1] - x[0]), rel=1e-4)
+
+
+def test_planes_of_triangles_without_area_are_inside_as_in_stardist() -> None:
+    rays = rays_of({"name": "Cartesian", "n_rays_x": 11, "n_rays_z": 5})
+    dist = np.full((1, 55), 6, np.float32)
+    dist[0, 22:33] = 3  # a waist
+    shape = Polyhedra.of(rays, np.array([[9, 9, 9]]), dist)
+    cones = Cones(rays, (8, 8, 8))
+    low, high = np.array([1, 1, 1]), np.array([17, 17, 17])
+    mask = shape.mask(0, cones, low, high)
+    assert cones.planes == (1,)
+    assert mask[:, 8].all()
+    assert not mask[:, 7].all()
+    drawn = shape.drawn(0, cones, low, high)
+    assert not drawn[0, 8].any()
+    np.testing.assert_array_equal(np.delete(drawn, 8, 1), np.delete(mask, 8, 1))
+    assert drawn[8, 8, 12:14].all()  # in the hull, beyond the waist
+    assert Cones(rays_of({"name": "Cartesian", "n_rays_x": 8, "n_rays_z": 5}), (2, 2, 2)).planes == (1, 2)
+    assert Cones(rays_of(SPIRAL), (2, 2, 2)).planes == ()
