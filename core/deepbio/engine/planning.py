@@ -99,23 +99,27 @@ def plan_for(
         Largest tile and batch.
     overlap : float, optional
         What the user asked for; by default the card's ``config: deepbio: tile: overlap``, or what its ``shared``
-        (pixels that neighbours have in common at least) is of the tile, else what the output's halo or the
-        network's receptive field ask for, 0.125 to 0.5.
+        (pixels that neighbours have in common at least, along all axes or each) is of the tile, else what the
+        output's halo or the network's receptive field ask for, 0.125 to 0.5.
     """
     axes = card.input.spatial
-    if overlap is None:
-        overlap = _card_overlap(card, rung.tile)
+    shares = _card_overlap(card, rung.tile) if overlap is None else overlap
     plan = plan_tiles(
         spatial_shape,
         tile=rung.tile,
-        overlap=overlap,
+        overlap=shares,
         batch=rung.batch,
         multiple_of=[axis.step or 1 for axis in axes],
         minimum=rung.tile if _keeps_tile(card) else [axis.minimum for axis in axes],
         fixed=[axis.size for axis in axes],
         spread=_card_word(card, "spread", SPREADS),
     )
-    return replace(plan, pad=_card_word(card, "pad", PADDINGS), blend=_card_word(card, "blend", BLENDS))
+    return replace(
+        plan,
+        pad=_card_word(card, "pad", PADDINGS),
+        blend=_card_word(card, "blend", BLENDS),
+        cell=_card_cell(card),
+    )
 
 
 def _card_tile(card: ModelCard) -> tuple[int, ...] | None:
@@ -150,17 +154,36 @@ def _card_word(card: ModelCard, name: str, known: Sequence[str]) -> str:
     return str(word)
 
 
-def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float:
-    """The overlap that the card asks for, as a fraction of the tile."""
+def _card_cell(card: ModelCard) -> tuple[int, ...]:
+    """Pixels that one answer stands for; empty for one."""
+    cell: Any = card.deepbio.get("tile", {}).get("cell", ())
+    steps = [axis.step or axis.size or 1 for axis in card.input.spatial]
+    good = isinstance(cell, (list, tuple)) and all(type(n) is int and n > 0 for n in cell)
+    if not good or (
+        cell and (len(cell) != card.ndim or any(s % n for s, n in zip(steps, cell, strict=True)))
+    ):
+        raise CardError(
+            f"The card '{card.name}' has a tile with cell {cell!r}; expected {card.ndim} numbers that divide its "
+            f"steps {steps}."
+        )
+    return tuple(cell)
+
+
+def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float | list[float]:
+    """The overlap that the card asks for, as a fraction of the tile (along each axis)."""
     said = card.deepbio.get("tile", {})
     if said.get("overlap") is not None:
         return float(said["overlap"])
     shared = said.get("shared")
     if shared is not None:
-        if type(shared) is not int or shared < 0:
+        listed = shared if isinstance(shared, list) else [shared]
+        if not all(type(n) is int and n >= 0 for n in listed) or len(listed) not in (1, len(tile)):
             raise CardError(
-                f"The card '{card.name}' has a tile with shared {shared!r}; expected a number of pixels."
+                f"The card '{card.name}' has a tile with shared {shared!r}; expected a number of pixels, or one for "
+                "each axis."
             )
+        if isinstance(shared, list):
+            return [min(_MOST_SHARED, n / t) for n, t in zip(shared, tile, strict=True)]
         return min(_MOST_SHARED, shared / min(tile))
     halo = max((2 * axis.halo / t for axis, t in zip(card.output.spatial, tile, strict=True)), default=0.0)
     field = card.deepbio.get("network", {}).get("receptive_field", ())

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.tiling import TilePlan, blending_weights, floored_weights
+from deepbio.engine.tiling import TilePlan, blending_weights, floored_weights, own_spans
 from deepbio.errors import InputMismatch
 from deepbio.events import Listener, Stage, silent
 
-__all__ = ["ArraySource", "Source", "predict_scores", "predict_slabs"]
+__all__ = ["ArraySource", "Source", "predict_pieces", "predict_scores", "predict_slabs"]
 
 _PIECE = 2**18  # scores that are weighted and added at once: a megabyte
 
@@ -95,6 +95,48 @@ def predict_slabs(
         yield band.base, stop, band.own(stop)
 
 
+def predict_pieces(
+    source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Predict an image and hand out what each tile says of the pixels that are nearest to its middle.
+
+    For those who need only some of the scores: no band of them is kept.
+
+    Parameters
+    ----------
+    source, runtime, plan, listener, item
+        As for :func:`predict_slabs`; the plan's blend is ``"nearest"``.
+
+    Yields
+    ------
+    start : tuple of int
+        First pixel, a multiple of the plan's cell. Along the first axis it never goes back.
+    scores : ndarray, float32, shape (K, *cells)
+        A score for each cell; valid until the next.
+    """
+    _check_shape(source, plan)
+    stage, reader = Stage(listener, "predict", plan.count, item), _Reader(source, plan)
+    cell = plan.cell or (1,) * len(plan.tile)
+    spans = [own_spans(t, starts, n) for t, starts, n in zip(plan.tile, plan.starts, cell, strict=True)]
+    for row in range(len(plan.starts[0])):
+        for tiles in plan.batches(row):
+            scores = _checked(runtime(reader.fill(tiles)), len(tiles), plan)
+            for index, part in zip(tiles, scores, strict=True):
+                own = [one[i] for one, i in zip(spans, index, strict=True)]
+                begins = [starts[i] for starts, i in zip(plan.starts, index, strict=True)]
+                key = tuple(
+                    slice((a - begin) // n, (b - begin) // n)
+                    for (a, b), begin, n in zip(own, begins, cell, strict=True)
+                )
+                piece = part[(slice(None), *key)]
+                yield (
+                    tuple(a for a, _ in own),
+                    piece if isinstance(piece, np.ndarray) else piece.cpu().numpy(),
+                )
+            del scores
+            stage.step(len(tiles))
+
+
 def predict_scores(
     source: Source, runtime: Runtime, plan: TilePlan, *, listener: Listener = silent, item: str = ""
 ) -> np.ndarray:
@@ -123,16 +165,13 @@ def _finished(
 
     When the caller asks for the next, the band rolls on.
     """
-    if tuple(source.shape[1:]) != plan.shape:
-        raise InputMismatch(
-            f"The tiles were planned for an image of {plan.shape} pixels; this one has {source.shape[1:]}."
-        )
+    _check_shape(source, plan)
     stage = Stage(listener, "predict", plan.count, item)
     reader = _Reader(source, plan)
     band: _Band | None = None
     for row, following in enumerate((*plan.starts[0][1:], plan.shape[0])):
         for tiles in plan.batches(row):
-            scores = _checked(runtime(reader.fill(tiles)), len(tiles), plan)
+            scores = _per_pixel(_checked(runtime(reader.fill(tiles)), len(tiles), plan), plan)
             if band is None:
                 band = _Band(plan, runtime, scores)
             band.add(tiles, scores)
@@ -317,13 +356,33 @@ def _held(start: int, size: int, n: int) -> np.ndarray:
     return np.clip(np.arange(start, start + size), 0, n - 1)
 
 
+def _check_shape(source: Source, plan: TilePlan) -> None:
+    if tuple(source.shape[1:]) != plan.shape:
+        raise InputMismatch(
+            f"The tiles were planned for an image of {plan.shape} pixels; this one has {source.shape[1:]}."
+        )
+
+
+def _per_pixel(scores: Any, plan: TilePlan) -> Any:
+    """Scores of cells, repeated for each of their pixels."""
+    for axis, times in enumerate(plan.cell):
+        if times > 1 and isinstance(scores, np.ndarray):
+            scores = scores.repeat(times, axis + 2)
+        elif times > 1:
+            scores = scores.repeat_interleave(times, axis + 2)
+    return scores
+
+
 def _checked(scores: Any, count: int, plan: TilePlan) -> Any:
-    """Scores if their shape is (N, K, *tile)."""
+    """Scores if their shape is (N, K, *tile), or has a score for each cell of the tile."""
     shape = tuple(scores.shape)
-    if len(shape) != 2 + len(plan.tile) or shape[0] != count or shape[2:] != plan.tile:
+    tile = plan.tile
+    if plan.cell:
+        tile = tuple(t // n for t, n in zip(plan.tile, plan.cell, strict=True))
+    if len(shape) != 2 + len(plan.tile) or shape[0] != count or shape[2:] != tile:
         raise InputMismatch(
             f"The network answers {count} tiles of {plan.tile} pixels with an array of shape {shape}; "
-            f"expected ({count}, K, {', '.join(map(str, plan.tile))}).",
+            f"expected ({count}, K, {', '.join(map(str, tile))}).",
             "Networks that change the size of the image cannot be run in tiles.",
         )
     return scores

@@ -21,7 +21,16 @@ import numpy as np
 
 from deepbio.errors import OptionError
 
-__all__ = ["BLENDS", "PADDINGS", "SPREADS", "TilePlan", "blending_weights", "floored_weights", "plan_tiles"]
+__all__ = [
+    "BLENDS",
+    "PADDINGS",
+    "SPREADS",
+    "TilePlan",
+    "blending_weights",
+    "floored_weights",
+    "own_spans",
+    "plan_tiles",
+]
 
 PADDINGS = ("reflect", "zero", "edge")
 BLENDS = ("gaussian", "constant", "floored", "nnunet", "cellpose", "nearest")
@@ -60,6 +69,8 @@ class TilePlan:
         edges but nowhere less than a thousandth, as MONAI does (:func:`floored_weights`), as the first but
         highest at pixel ``size // 2`` and not in the middle, as nnU-Net does, nearly alike but for 20 pixels at
         the edges, as Cellpose does, or not at all: each pixel is that of the tile whose middle is nearest.
+    cell : tuple of int
+        Pixels, along each axis, that one answer of the network stands for; empty for one. Tiles are multiples of it.
 
     Examples
     --------
@@ -75,6 +86,7 @@ class TilePlan:
     overlap: float = 0.0
     pad: str = "reflect"
     blend: str = "gaussian"
+    cell: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -103,7 +115,7 @@ def plan_tiles(
     spatial_shape: Sequence[int],
     *,
     tile: Sequence[int],
-    overlap: float = 0.125,
+    overlap: float | Sequence[float] = 0.125,
     batch: int = 1,
     multiple_of: Sequence[int] | None = None,
     minimum: Sequence[int] | None = None,
@@ -122,8 +134,8 @@ def plan_tiles(
         Size of the image, ``([z,] y, x)``, each at least 1.
     tile : sequence of int
         Largest tile; rounded down to a size that the network takes.
-    overlap : float
-        Least overlap of neighbours, as a fraction of the tile, from 0 to 0.9.
+    overlap : float or sequence of float
+        Least overlap of neighbours, as a fraction of the tile (along each axis), from 0 to 0.9.
     batch : int
         Most tiles in a batch.
     multiple_of : sequence of int, optional
@@ -150,25 +162,26 @@ def plan_tiles(
     OptionError
         If the numbers of axes differ, or a number is outside its range.
     """
-    axes = _axes(spatial_shape, tile, multiple_of, minimum, fixed)
-    shape = tuple(axis.n for axis in axes)
-    if not 0 <= overlap <= 0.9 or batch < 1 or min(min(axis.n, axis.tile, axis.minimum) for axis in axes) < 1:
+    axes = _axes(spatial_shape, tile, multiple_of, minimum, fixed, overlap)
+    shape, shares = tuple(axis.n for axis in axes), [axis.overlap for axis in axes]
+    smallest = min(min(axis.n, axis.tile, axis.minimum) for axis in axes)
+    if not 0 <= min(shares) <= max(shares) <= 0.9 or batch < 1 or smallest < 1:
         raise OptionError(
             f"A plan needs an overlap of 0 to 0.9 and positive sizes; found overlap {overlap}, batch {batch}, "
             f"image {shape}, tile {tuple(tile)}, minimum {tuple(axis.minimum for axis in axes)}."
         )
     if spread == "cellpose":
-        cuts = [_cut_as_cellpose(axis.n, axis.tile, overlap) for axis in axes]
+        cuts = [_cut_as_cellpose(axis.n, axis.tile, axis.overlap) for axis in axes]
     else:
-        cuts = [_cut_axis(axis, overlap, spread) for axis in axes]
-    return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, overlap)
+        cuts = [_cut_axis(axis, spread) for axis in axes]
+    return TilePlan(shape, tuple(t for t, _ in cuts), tuple(starts for _, starts in cuts), batch, max(shares))
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of `n` pixels, the largest tile, and the sizes that the network takes along it.
+    """An axis of `n` pixels, the largest tile, the sizes that the network takes, and how far tiles overlap.
 
-    Those are ``minimum + i * step``, or `fixed` alone where it is one.
+    Sizes are ``minimum + i * step``, or `fixed` alone where it is one; `overlap` is a part of the tile.
     """
 
     n: int
@@ -176,6 +189,7 @@ class _Axis:
     minimum: int
     step: int
     fixed: int | None
+    overlap: float
 
     @property
     def largest(self) -> int:
@@ -193,26 +207,28 @@ def _axes(
     multiple_of: Sequence[int] | None,
     minimum: Sequence[int] | None,
     fixed: Sequence[int | None] | None,
+    overlap: float | Sequence[float],
 ) -> list[_Axis]:
     """What is known of each axis, if all is known of as many."""
     count = len(shape)
     steps = tuple(multiple_of or (1,) * count)
     minima = tuple(minimum or steps)
     only = tuple(fixed or (None,) * count)
-    if not len(tile) == len(steps) == len(minima) == len(only) == count:
+    shares = (overlap,) * count if isinstance(overlap, (int, float)) else tuple(overlap)
+    if not len(tile) == len(steps) == len(minima) == len(only) == len(shares) == count:
         raise OptionError(
             f"The image has {count} spatial axes, but the tile is {tuple(tile)}, the step {steps}, "
             f"the minimum {minima} and the fixed size {only}."
         )
     return [
-        _Axis(int(n), size, low, max(step, 1), one or None)
-        for n, size, low, step, one in zip(shape, tile, minima, steps, only, strict=True)
+        _Axis(int(n), size, low, max(step, 1), one or None, share)
+        for n, size, low, step, one, share in zip(shape, tile, minima, steps, only, shares, strict=True)
     ]
 
 
-def _cut_axis(axis: _Axis, overlap: float, spread: str) -> tuple[int, tuple[int, ...]]:
+def _cut_axis(axis: _Axis, spread: str) -> tuple[int, tuple[int, ...]]:
     """Tile size and starts along one axis."""
-    n, largest = axis.n, axis.largest
+    n, largest, overlap = axis.n, axis.largest, axis.overlap
     if n <= largest:
         size = axis.at_least(n)
         return size, (0 if spread == "aligned" else -((size - n) // 2),)
@@ -302,11 +318,31 @@ def _tapered(size: int) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp((away - (whole / 2 - _TAPER)) / _SOFT)))
 
 
+def own_spans(size: int, starts: tuple[int, ...], cell: int = 1) -> list[tuple[int, int]]:
+    """First pixel, and one past the last, that are nearest to the middle of each tile along an axis.
+
+    Parameters
+    ----------
+    size : int
+        Of the tiles.
+    starts : tuple of int
+        Their first pixels.
+    cell : int
+        What all spans are multiples of, if sizes and starts are.
+
+    Examples
+    --------
+    >>> own_spans(6, (0, 4, 8), 2)
+    [(0, 4), (4, 8), (8, 14)]
+    """
+    middles = [(a + size + b) // 2 // cell * cell for a, b in itertools.pairwise(starts)]
+    return list(itertools.pairwise([starts[0], *middles, starts[-1] + size]))
+
+
 def _nearest_weights(size: int, starts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """Ones and zeros: the next tile takes over in the middle of what it shares with the one before."""
-    changes = [starts[0], *((a + size + b) // 2 for a, b in itertools.pairwise(starts)), starts[-1] + size]
     weights = []
-    for start, first, last in zip(starts, changes, changes[1:], strict=False):
+    for start, (first, last) in zip(starts, own_spans(size, starts), strict=True):
         weight = np.zeros(size, np.float32)
         weight[first - start : last - start] = 1
         weights.append(weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,7 @@ class _Job:
         if overlap is None and not self.model.card.output.spatial:
             overlap = _OVERLAP  # of a classifier, whose card knows of no tiles that are blended
         plan = plan_for(self.model.card, worked.source.shape[1:], rung, overlap=overlap)
+        plan = replace(plan, cell=())  # a map has a value for each pixel
         worked.write(predict_slabs(worked.source, runtime, plan, listener=self.listener, item=item), out)
         return target
 

@@ -60,7 +60,7 @@ def add_model(
     source : str or Path
         A folder or a zip: a package in the BioImage.IO format, what nnU-Net v2 trained (the folder with
         ``plans.json``, one above it, or a zip from ``nnUNetv2_export_model_to_zip``), a bundle of MONAI that
-        segments, or a 2D model of StarDist (its folder or export); or the file of a network of Cellpose (versions 1 to
+        segments, or a model of StarDist (its folder or export); or the file of a network of Cellpose (versions 1 to
         3). All but the first become a package first, which needs torch; nothing in them is executed, but for the
         network itself where a bundle brings it as TorchScript.
     name : str, optional

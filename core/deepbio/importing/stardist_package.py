@@ -1,4 +1,4 @@
-"""A model of StarDist as a model package: the same network, normalisation and polygons."""
+"""A model of StarDist as a model package: the same network, normalisation and polygons or polyhedra."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from deepbio.library.content import PackageContent, TensorContent
 from deepbio.library.package import write_package
 from deepbio.networks import build
 from deepbio.networks.star import StarUNet
+from deepbio.networks.star_resnet import StarResNet
 from deepbio.training.weights import weight_files
 
 __all__ = ["write_stardist_package"]
 
 _EDGE = 1024  # pixels of a tile; of networks that look far, twice as many
-_TEST = 64  # pixels of the self-test, where the network takes them
+_EDGE_3D = 128  # voxels; of networks that look far, twice as many as two tiles share
+_TEST = {2: 64, 3: 32}  # pixels of the self-test, where the network takes them
 _SPDX = {
     "BSD 3-Clause License": "BSD-3-Clause"
 }  # StarDist's own, which its export writes unless told another
@@ -32,6 +34,10 @@ _CITATIONS = (
     {
         "text": "Schmidt et al., Cell Detection with Star-Convex Polygons, MICCAI 2018",
         "doi": "10.1007/978-3-030-00934-2_30",
+    },
+    {
+        "text": "Weigert et al., Star-convex Polyhedra for 3D Object Detection and Segmentation, WACV 2020",
+        "doi": "10.1109/WACV45572.2020.9093435",
     },
 )
 
@@ -63,12 +69,12 @@ def write_stardist_package(file: Path, called: str, target: Path) -> ModelCard:
     model = read_stardist(file)
     facts = star_facts(model)
     called = str(model.card.get("name") or called)
-    network = build("star_unet", facts.arguments)
-    assert isinstance(network, StarUNet)  # noqa: S101 - for the type checker
+    network = build(facts.network, facts.arguments)
+    assert isinstance(network, (StarUNet, StarResNet))  # noqa: S101 - for the type checker
     state = star_state(model.weights, network, facts.arguments, facts.prefix)
     raw = _made_up(facts)
-    with weight_files("star_unet", facts.arguments, state, raw.shape, onnx=False, half=False) as files:
-        pixels = apply_steps(raw, ("channel", "y", "x"), facts.steps)
+    with weight_files(facts.network, facts.arguments, state, raw.shape, onnx=False, half=False) as files:
+        pixels = apply_steps(raw, ("channel", *"zyx"[3 - len(facts.grid) :]), facts.steps)
         with torch.inference_mode():
             scores = files.network(torch.from_numpy(pixels)[None]).numpy()
         rays = facts.arguments["rays"]
@@ -80,6 +86,7 @@ def write_stardist_package(file: Path, called: str, target: Path) -> ModelCard:
                 TensorContent(
                     scores,
                     ("probability", *(f"distance_{k}" for k in range(rays))),
+                    scale=tuple(1 / n for n in _cell(facts)),
                     description="object probability, and distances to its border along rays in pixels",
                 )
             ],
@@ -90,13 +97,25 @@ def write_stardist_package(file: Path, called: str, target: Path) -> ModelCard:
 
 
 def _made_up(facts: StarFacts) -> np.ndarray:
-    """Bright discs on noise, for the self-test: a training has no image with it."""
-    size = [-(-_TEST // divisor) * divisor for divisor in facts.divisor]
+    """Bright discs (balls) on noise, for the self-test: a training has no image with it."""
+    size = [-(-_TEST[len(facts.divisor)] // divisor) * divisor for divisor in facts.divisor]
     drawn = np.random.default_rng(0)
-    y, x = np.ogrid[: size[0], : size[1]]
-    disc = ((y % 32 - 15) ** 2 + (x % 32 - 15) ** 2) < 81
+    away = [
+        ((n % 32 - 15) * stretch) ** 2
+        for n, stretch in zip(np.ogrid[tuple(map(slice, size))], _stretch(facts), strict=True)
+    ]
+    disc = sum(away) < 81
     noise = drawn.standard_normal((facts.arguments["in_channels"], *size))
     return np.round(200 + 800 * disc + 20 * noise).astype(np.float32)
+
+
+def _stretch(facts: StarFacts) -> tuple[float, ...]:
+    return facts.anisotropy[3 - len(facts.divisor) :]
+
+
+def _cell(facts: StarFacts) -> tuple[int, ...]:
+    """Pixels that one answer of the network stands for; in 2D it repeats its answers."""
+    return facts.grid if len(facts.grid) == 3 else (1, 1)
 
 
 def _input(raw: np.ndarray, facts: StarFacts) -> TensorContent:
@@ -112,9 +131,8 @@ def _input(raw: np.ndarray, facts: StarFacts) -> TensorContent:
     )
 
 
-def _config(facts: StarFacts, network: StarUNet, called: str) -> dict[str, Any]:
+def _config(facts: StarFacts, network: StarUNet | StarResNet, called: str) -> dict[str, Any]:
     seen = [field + divisor for field, divisor in zip(network.receptive_field, facts.divisor, strict=True)]
-    edge = _EDGE if 3 * max(seen) <= _EDGE else 2 * _EDGE
     return {
         "decode": {
             "method": "stars",
@@ -125,15 +143,21 @@ def _config(facts: StarFacts, network: StarUNet, called: str) -> dict[str, Any]:
             "min_size": 1,
             "reach": facts.reach,
             "logits": False,
+            **({"rays": dict(facts.rays)} if facts.rays else {}),
         },
-        "tile": {
-            "size": [max(edge // divisor, 1) * divisor for divisor in facts.divisor],
-            "shared": max(seen),
-            "spread": "aligned",
-            "blend": "nearest",
-        },
+        "tile": {**_tile(facts, seen), "spread": "aligned", "blend": "nearest"},
         "origin": {"program": "StarDist", "model": called},
     }
+
+
+def _tile(facts: StarFacts, seen: list[int]) -> dict[str, Any]:
+    """Sizes of tiles, and how much they share: all that the network sees."""
+    if len(seen) == 2:
+        edge = _EDGE if 3 * max(seen) <= _EDGE else 2 * _EDGE
+        return {"size": [max(edge // divisor, 1) * divisor for divisor in facts.divisor], "shared": max(seen)}
+    edges = [max(_EDGE_3D, 2 * n) for n in seen]
+    size = [-(-edge // divisor) * divisor for edge, divisor in zip(edges, facts.divisor, strict=True)]
+    return {"size": size, "shared": seen, "cell": list(facts.grid)}
 
 
 def _slug(called: str) -> str:
@@ -146,10 +170,12 @@ def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
     licence = str(card.get("license") or "")
     title = re.sub(r"[^A-Za-z0-9_+\- ()]+", " ", called)[:110] + " (StarDist)"
     rays = facts.arguments["rays"]
+    dims = len(facts.grid)
+    shape, shapes = {2: ("polygon", "polygons"), 3: ("polyhedron", "polyhedra")}[dims]
     about = (
-        f"Imported from StarDist: {called}. Star-convex polygons of {rays} rays on a grid of "
-        f"{facts.grid[0]} x {facts.grid[1]} pixels; probability from {facts.threshold:g}, overlap up to "
-        f"{facts.overlap:g} of the smaller polygon."
+        f"Imported from StarDist: {called}. Star-convex {shapes} of {rays} rays on a grid of "
+        f"{' x '.join(map(str, facts.grid))} pixels; probability from {facts.threshold:g}, overlap up to "
+        f"{facts.overlap:g} of the smaller {shape}."
     )
     told = f"Licence as its card has it: {licence or 'none'}."
     return {
@@ -157,8 +183,8 @@ def _words(model: StarModel, facts: StarFacts, called: str) -> dict[str, Any]:
         "description": "Finds star-convex objects, such as nuclei, with a network that StarDist trained.",
         "license": _SPDX.get(licence, licence if re.fullmatch(r"[A-Za-z0-9.+-]+", licence) else ""),
         "authors": _authors(card) or [{"name": f"The authors of {called}"}],
-        "citations": _CITATIONS,
-        "tags": ["stardist", "instance-segmentation", "2d"],
+        "citations": _CITATIONS[: dims - 1],
+        "tags": ["stardist", "instance-segmentation", f"{dims}d"],
         "documentation": "\n".join([f"# {title}", "", about, told]),
     }
 

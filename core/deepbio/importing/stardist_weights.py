@@ -49,7 +49,7 @@ def star_state(
     ----------
     path : Path
         The HDF5 file.
-    network : StarUNet
+    network : StarUNet or StarResNet
         With random weights, for names and shapes.
     arguments : mapping
         It was built from.
@@ -123,14 +123,16 @@ def _by_names(group: Any) -> dict[str, Any]:
 def _numbered(layers: Any) -> Layers:
     """Layers of the newer layout; those of one kind are numbered in the order of the network."""
     found = []
-    for kind, variables in (("conv2d", _VARIABLES["conv"]), ("batch_normalization", _VARIABLES["norm"])):
+    kinds = (("conv2d", "conv"), ("conv3d", "conv"), ("batch_normalization", "norm"))
+    for kind, variables in ((name, _VARIABLES[word]) for name, word in kinds):
         numbers = sorted(
             int(name[len(kind) + 1 :] or 0) for name in layers if re.fullmatch(rf"{kind}(_\d{{1,5}})?", name)
         )
         for number in numbers:
             name = f"{kind}_{number}" if number else kind
             group = _member(layers, f"{name}/vars")
-            found.append((name, {word: _member(group, str(k)) for k, word in enumerate(variables)}))
+            present = [(str(k), word) for k, word in enumerate(variables) if k == 0 or _holds(group, str(k))]
+            found.append((name, {word: _member(group, key) for key, word in present}))
     return found
 
 
@@ -168,23 +170,27 @@ def _ordered(convs: Layers, arguments: Mapping[str, Any], prefix: str, path: Pat
 
 
 def _expected(arguments: Mapping[str, Any], prefix: str) -> list[str]:
-    """Names of all convolutions; empty for those that Keras names, before the U-Net."""
-    depth, convs = arguments["depth"], arguments["convs"]
+    """Names of all convolutions; empty for those that Keras names, before the U-Net and in residual blocks."""
+    heads = [*(["features"] if arguments["after"] else []), "prob", "dist"]
+    convs = arguments["convs"]
+    if "blocks" in arguments:  # two before the blocks, and one more in blocks that halve an axis
+        halving = max(g.bit_length() - 1 for g in arguments["grid"])
+        return [*[""] * (2 + arguments["blocks"] * convs + halving), *heads]
+    depth = arguments["depth"]
     unet = [f"down_level_{level}_no_{k}" for level in range(depth) for k in range(convs)]
     places = [*range(convs - 1), convs]
     unet += [f"middle_{k}" for k in places]
     unet += [f"up_level_{level}_no_{k}" for level in reversed(range(depth)) for k in places]
     pools = max(g.bit_length() - 1 for g in arguments["grid"])
-    heads = [*(["features"] if arguments["after"] else []), "prob", "dist"]
     return [*[""] * (pools * convs), *(prefix + name for name in unet), *heads]
 
 
 def _state(network: nn.Module, convs: Layers, norms: Layers, path: Path) -> dict[str, Tensor]:
     """All tensors of the network's state, with the shapes that it has."""
-    kinds = {"conv": (nn.Conv2d, convs), "norm": (nn.BatchNorm2d, norms)}
+    kinds = {"conv": ((nn.Conv2d, nn.Conv3d), convs), "norm": ((nn.BatchNorm2d, nn.BatchNorm3d), norms)}
     expected, state = network.state_dict(), {}
-    for kind, (module, layers) in kinds.items():
-        names = [name for name, one in network.named_modules() if isinstance(one, module)]
+    for kind, (modules, layers) in kinds.items():
+        names = [name for name, one in network.named_modules() if isinstance(one, modules)]
         if len(names) != len(layers):
             raise WeightsError(
                 f"'{path}' has {len(layers)} layers of batch normalisation; the configuration asks for {len(names)}.",
@@ -193,12 +199,19 @@ def _state(network: nn.Module, convs: Layers, norms: Layers, path: Path) -> dict
         for ours, (theirs, data) in zip(names, layers, strict=True):
             for word in _VARIABLES[kind]:
                 key = f"{ours}.{_OURS[word]}"
+                if key not in expected and word in data:
+                    raise WeightsError(
+                        f"The layer {theirs} in '{path}' has a {word}; the configuration asks for none.",
+                        "The weights are of another model than the configuration.",
+                    )
+                if key not in expected:  # a bias, where a normalisation comes next
+                    continue
                 state[key] = _tensor(data, word, tuple(expected[key].shape), f"{theirs} in '{path}'")
     return {**{key: value for key, value in expected.items() if key.endswith("num_batches_tracked")}, **state}
 
 
 def _tensor(data: Mapping[str, Any], word: str, shape: tuple[int, ...], where: str) -> Tensor:
-    """A variable with the axes of ours: outputs, inputs, y, x."""
+    """A variable with the axes of ours: outputs, inputs, [z,] y, x."""
     found = data.get(word)
     if found is None:
         raise WeightsError(f"The layer {where} has no {word}.", "Get the model again.")
@@ -213,4 +226,6 @@ def _tensor(data: Mapping[str, Any], word: str, shape: tuple[int, ...], where: s
     values = torch.from_numpy(np.asarray(found[()], np.float32))
     if not torch.isfinite(values).all():
         raise WeightsError(f"The {word} of {where} has values that are not finite.", "Get the model again.")
-    return values.permute(3, 2, 0, 1).contiguous() if word == "kernel" else values
+    if word != "kernel":
+        return values
+    return values.permute(values.ndim - 1, values.ndim - 2, *range(values.ndim - 2)).contiguous()

@@ -42,7 +42,7 @@ class TensorContent:
         For an output, pixels at each side that other programs should cut off when they tile;
         empty for none. The input's `minimum` is raised to leave something (which the format
         wants), as far as the size of `test` allows; beyond that the halo is made smaller.
-    scale : tuple of int
+    scale : tuple of float
         For an output, its pixels for each of the first input, along each spatial axis; empty for one.
     steps : sequence of Step
         Pre-processing of an input, post-processing of an output.
@@ -59,7 +59,7 @@ class TensorContent:
     minimum: tuple[int, ...] = ()
     step: tuple[int, ...] = ()
     halo: tuple[int, ...] = ()
-    scale: tuple[int, ...] = ()
+    scale: tuple[float, ...] = ()
     steps: Sequence[Step] = ()
     description: str = ""
     sample: np.ndarray | None = None

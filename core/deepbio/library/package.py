@@ -306,7 +306,11 @@ def _spatial_axes(tensor: TensorContent, first: TensorContent, follows: str | No
             if times != 1:  # size = size of the input * 1 / scale
                 axis["scale"] = 1 / times
             # the format wants whole pixels of the input
-            halo = times * min(tensor.halo[k] // times, (_smallest(first, k) - 1) // 2) if tensor.halo else 0
+            halo = (
+                int(times * min(tensor.halo[k] // times, (_smallest(first, k) - 1) // 2))
+                if tensor.halo
+                else 0
+            )
             if halo:
                 axis["halo"] = halo
         elif tensor.minimum:
@@ -326,7 +330,9 @@ def _with_room(content: PackageContent) -> TensorContent:
     """
     first = content.inputs[0]
     halos = [
-        tuple(-(-edge // times) for edge, times in zip(tensor.halo, tensor.scale or (1,) * 3, strict=False))
+        tuple(
+            int(-(-edge // times)) for edge, times in zip(tensor.halo, tensor.scale or (1,) * 3, strict=False)
+        )
         for tensor in content.outputs
         if tensor.halo
     ]

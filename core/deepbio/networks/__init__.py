@@ -42,6 +42,12 @@ def _star_unet(**arguments: Any) -> nn.Module:
     return StarUNet(**arguments)
 
 
+def _star_resnet(**arguments: Any) -> nn.Module:
+    from deepbio.networks.star_resnet import StarResNet
+
+    return StarResNet(**arguments)
+
+
 def _ensemble(**arguments: Any) -> nn.Module:
     from deepbio.networks.ensemble import Ensemble
 
@@ -125,6 +131,7 @@ NETWORKS: dict[str, Callable[..., Any]] = {
     "guided_unet": _guided_unet,
     "style_unet": _style_unet,
     "star_unet": _star_unet,
+    "star_resnet": _star_resnet,
     "ensemble": _ensemble,
     "sequence_unet": _sequence_unet,
     "sequence_classifier": _sequence_classifier,

@@ -10,7 +10,8 @@ depth, and one offset per axis. Two ways lead from them to objects, each in one 
   (a Hough transform, as in Neven et al., CVPR 2019, doi:10.1109/CVPR.2019.00904).
 
 Networks of others come with ways of their own: ``flows`` as Cellpose has them (:mod:`deepbio.tasks.flows`), and
-``stars``, which takes the most probable of polygons that overlap, as StarDist does (:mod:`deepbio.tasks.stars`).
+``stars``, which takes the most probable of polygons that overlap, as StarDist does (:mod:`deepbio.tasks.stars`, of
+polyhedra :mod:`deepbio.tasks.stars3d`).
 
 All look no further than `Decoder.reach` pixels, so windows of a large image that overlap by
 that much give the objects of the whole image.
@@ -28,7 +29,9 @@ from skimage.segmentation import watershed
 from deepbio.tasks.decoder import FIRST_OFFSET, Decoder
 from deepbio.tasks.flows import split_flows
 from deepbio.tasks.flows3d import split_flows_3d
+from deepbio.tasks.rays import rays_of
 from deepbio.tasks.stars import split_stars
+from deepbio.tasks.stars3d import candidates_of, split_stars_3d
 
 __all__ = ["OFFSET_UNIT", "decode", "keep_largest", "regions_of", "split_objects"]
 
@@ -156,8 +159,11 @@ def split_objects(scores: np.ndarray, decoder: Decoder) -> tuple[np.ndarray, np.
     if decoder.method == "flows":
         return _by_flows(scores[:-1], _foreground(scores[-1], decoder), decoder)
     if decoder.method == "stars":
-        step_y, step_x = decoder.grid
-        return split_stars(scores[:, ::step_y, ::step_x], decoder, scores.shape[1:])
+        places = scores[(slice(None), *(slice(None, None, step) for step in decoder.grid))]
+        if not decoder.rays:
+            return split_stars(places, decoder, scores.shape[1:])
+        found = candidates_of(places, decoder, (0, 0, 0), scores.shape[1:])
+        return split_stars_3d(found, rays_of(decoder.rays), decoder.overlap, scores.shape[1:])
     foreground = _foreground(scores[0], decoder)
     if decoder.method == "threshold":
         labels, count = ndimage.label(foreground)

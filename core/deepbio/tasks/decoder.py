@@ -6,7 +6,7 @@ The ways themselves are in :mod:`deepbio.tasks.decode`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,14 @@ class Decoder:
     share : float
         Objects with more than this part of the image's pixels are dropped; 0 for none (flows).
     overlap : float
-        Common area of two polygons, as a part of the smaller one, above which the less probable is dropped (stars).
+        Common area of two polygons (volume of two polyhedra), as a part of the smaller one, above which the less
+        probable is dropped (stars).
     grid : tuple of int
-        Along y and x, pixels between those that have scores of their own (stars).
+        Along [z,] y and x, pixels between those that have scores of their own (stars).
     divisor : tuple of int
-        Along y and x, what the sizes of the network's images are multiples of (stars).
+        Along [z,] y and x, what the sizes of the network's images are multiples of (stars).
+    rays : mapping
+        Of stars in 3D: directions of the distances, see :func:`deepbio.tasks.rays.rays_of`.
     """
 
     method: str = "watershed"
@@ -93,6 +96,7 @@ class Decoder:
     overlap: float = 0.4
     grid: tuple[int, ...] = ()
     divisor: tuple[int, ...] = ()
+    rays: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> Decoder:
@@ -103,7 +107,7 @@ class Decoder:
         CardError
             For an unknown method or entry, or an entry that is no list of whole numbers where one is meant.
         """
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         unknown = set(entries) - known
         method = entries.get("method", "watershed")
         if unknown or method not in METHODS:
@@ -126,7 +130,7 @@ class Decoder:
                 "The card's 'decode' has the method 'regions' without regions: a label for each channel."
             )
         if method == "stars":
-            check_stars(lists["grid"], lists["divisor"])
+            check_stars(lists["grid"], lists["divisor"], entries.get("rays", {}))
         return cls(**{**entries, **lists})
 
     @property

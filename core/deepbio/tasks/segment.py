@@ -13,12 +13,13 @@ from deepbio.engine.ladder import Ladder, Rung
 from deepbio.engine.mirroring import Mirrored
 from deepbio.engine.planning import ladder_for, plan_for
 from deepbio.engine.runtimes import Runtime
-from deepbio.engine.slabs import Source, predict_slabs
+from deepbio.engine.slabs import Source, predict_pieces, predict_slabs
 from deepbio.engine.steps import Normaliser, apply_output_steps, needs_whole
 from deepbio.engine.tiling import TilePlan
 from deepbio.events import Listener, Notice, Stage, silent
 from deepbio.image import Image, LabelMap, Table
 from deepbio.library import ModelCard
+from deepbio.library.card import Step
 from deepbio.options import RunOptions
 from deepbio.tasks.decoder import Decoder, decoder_of
 from deepbio.tasks.frames import Frame, FrameSource, View, frame_grid, split_frames, stack_of
@@ -32,6 +33,7 @@ from deepbio.tasks.result import Result
 from deepbio.tasks.running import Opener, Seconds, mirror_axes
 from deepbio.tasks.sizes import Window, WindowSource
 from deepbio.tasks.sizing import Sizing
+from deepbio.tasks.stars3d import candidate_bands
 from deepbio.tasks.stitch import label_bands
 from deepbio.tasks.storage import allocate
 from deepbio.tasks.three_planes import predict_planes, stack_card
@@ -39,7 +41,7 @@ from deepbio.tasks.track import check_followed, followed
 
 __all__ = ["check_input", "segment"]
 
-Bands = Iterator[tuple[int, int, np.ndarray]]
+Bands = Iterator[tuple[int, int, Any]]
 
 
 def check_input(image: Image, card: ModelCard, options: RunOptions) -> None:
@@ -159,6 +161,8 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.kept = KeptScores(self.image, self.card.output.channels)
+        is_float = Step("ensure_dtype", {"dtype": "float32"})  # which scores are anyhow
+        self.steps = tuple(step for step in self.card.output.steps if step != is_float)
 
     def measure_sizes(self) -> None:
         """Find objects without a zoom, and zoom for all frames where they are not what the card says."""
@@ -265,6 +269,10 @@ class _Job:
         """Tiles, and bands of scores; of a stack in slices along three axes the tiles of the first."""
         shape, flat = tuple(source.shape[1:]), self.flat
         plan = plan_for(flat, shape[len(shape) - flat.ndim :], rung, overlap=self.options.overlap)
+        if self._needs_candidates_only(plan):
+            assert self.decoder is not None  # noqa: S101 - for the type checker
+            pieces = predict_pieces(source, runtime, plan, listener=self.listener, item=item)
+            return plan, candidate_bands(pieces, self.decoder, shape)
         if not self.options.do_3d:
             return plan, predict_slabs(source, runtime, plan, listener=self.listener, item=item)
         overlap = self.options.overlap
@@ -272,6 +280,11 @@ class _Job:
             source, flat, runtime, rung, overlap=overlap, listener=self.listener, item=item
         )
         return plan, planes
+
+    def _needs_candidates_only(self, plan: TilePlan) -> bool:
+        """Whether no more is needed of scores than where objects may be: of stars in 3D all would be too many."""
+        stars = self.decoder is not None and bool(self.decoder.rays)
+        return stars and plan.blend == "nearest" and "scores" not in self.options.output and not self.steps
 
     def _decide(self, frame: Frame, placed: Placed, bands: Bands) -> int:
         """Write labels and keep scores, as far as they are wanted; return how many there are."""
@@ -306,7 +319,7 @@ class _Job:
 
     def _processed(self, bands: Bands) -> Bands:
         """Apply the card's post-processing, on the whole where it needs statistics."""
-        steps = self.card.output.steps
+        steps = self.steps
         if not steps:
             yield from bands
         elif needs_whole(steps):

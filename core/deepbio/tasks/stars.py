@@ -12,9 +12,9 @@ they are drawn, and candidates next to the border are left out, as there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from skimage.draw import polygon
@@ -22,6 +22,7 @@ from skimage.draw import polygon
 from deepbio.errors import CardError
 from deepbio.tasks.clipping import clipped_area
 from deepbio.tasks.polygons import common_area, lens_area, simplified, twice_area
+from deepbio.tasks.rays import rays_of
 
 __all__ = ["StarRules", "check_stars", "kept_stars", "split_stars"]
 
@@ -44,27 +45,34 @@ class StarRules(Protocol):
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Pixels between two places, along y and x."""
+        """Pixels between two places, along [z,] y and x."""
 
     @property
     def divisor(self) -> tuple[int, ...]:
         """Sizes to whose multiples the network's image was padded."""
 
 
-def check_stars(grid: Sequence[int], divisor: Sequence[int]) -> None:
-    """Check what a card says of the grid.
+def check_stars(grid: Sequence[int], divisor: Sequence[int], rays: Mapping[str, Any]) -> None:
+    """Check what a card says of the grid and, in 3D, of the rays.
 
     Raises
     ------
     CardError
-        If it is not two numbers each, or the divisor is no multiple of the grid.
+        If it is not two or three numbers each, the divisor is no multiple of the grid, or there are no such rays.
     """
     multiples = [d % g == 0 for g, d in zip(grid, divisor, strict=False)]
-    if len(grid) != 2 or len(divisor) != 2 or not all(multiples):
+    if len(grid) not in (2, 3) or len(divisor) != len(grid) or not all(multiples):
         raise CardError(
             f"The card's 'decode' has the method 'stars', grid {list(grid)} and divisor {list(divisor)}; expected "
-            "two numbers each, along y and x, and multiples of the grid as divisor."
+            "two numbers each, along y and x, or three, along z, y and x, and multiples of the grid as divisor."
         )
+    if not isinstance(rays, Mapping) or bool(rays) != (len(grid) == 3):
+        raise CardError(
+            f"The card's 'decode' has the method 'stars', grid {list(grid)} and rays {repr(rays)[:200]}; expected the "
+            "rays' name and numbers in 3D, and nothing in 2D."
+        )
+    if rays:
+        rays_of(rays)
 
 
 def split_stars(

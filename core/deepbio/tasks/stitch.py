@@ -17,7 +17,9 @@ from scipy import ndimage
 from deepbio.events import Listener, Stage, silent
 from deepbio.tasks.decode import keep_largest, regions_of, split_objects
 from deepbio.tasks.decoder import Decoder
+from deepbio.tasks.rays import rays_of
 from deepbio.tasks.stars import split_stars
+from deepbio.tasks.stars3d import Candidates, candidates_of, split_stars_3d
 
 __all__ = ["label_bands"]
 
@@ -25,7 +27,7 @@ _WINDOW_PIXELS = 2**23
 _SHARE = 1 / 4  # of these pixels in windows of stars, whose scores have a channel for each ray
 _MARGIN = 16  # beyond an object's reach: smoothing, and its neighbours' rims
 
-Bands = Iterable[tuple[int, int, np.ndarray]]
+Bands = Iterable[tuple[int, int, Any]]
 
 
 def label_bands(
@@ -42,7 +44,8 @@ def label_bands(
     Parameters
     ----------
     bands : iterable of (start, stop, scores)
-        Consecutive bands along the first axis; scores are float32, shape (K, stop - start, ...).
+        Consecutive bands along the first axis; scores are float32, shape (K, stop - start, ...). Of stars in 3D
+        they may be :class:`~deepbio.tasks.stars3d.Candidates`.
     decoder : Decoder
         How scores become labels.
     out : array of integers, shape ([z,] y, x)
@@ -70,7 +73,8 @@ def label_bands(
         return _label_components(bands, decoder, out)
     if decoder.method == "flows" and out.ndim == 3:  # there places are counted by the whole stack
         window_pixels = math.inf
-    stitcher = (_StarStitcher if decoder.method == "stars" else _Stitcher)(decoder, out, window_pixels)
+    stars = _PolyhedraStitcher if decoder.rays else _StarStitcher
+    stitcher = (stars if decoder.method == "stars" else _Stitcher)(decoder, out, window_pixels)
     stage: Stage | None = None
     for start, stop, scores in bands:
         stage = stage or Stage(listener, "instances", out.shape[0], item)
@@ -103,12 +107,12 @@ class _Stitcher:
         self._margin = decoder.reach + _MARGIN
         rows = min(window_pixels / math.prod(out.shape[1:]), out.shape[0] + 2 * self._margin)
         self._core = max(int(rows) - 2 * self._margin, self._margin, 1)
-        self._bands: list[tuple[int, int, np.ndarray]] = []
+        self._bands: list[tuple[int, int, Any]] = []
         self._done = 0
         self._numbers: dict[int, int] = {}  # flat index of the anchor -> provisional label
         self._area = np.zeros(1, np.int64)  # pixels by provisional label
 
-    def add(self, start: int, stop: int, scores: np.ndarray) -> int:
+    def add(self, start: int, stop: int, scores: Any) -> int:
         """Take the next band; return how many rows were labelled."""
         self._bands.append((start, stop, scores))
         before, height = self._done, self._out.shape[0]
@@ -174,7 +178,7 @@ class _StarStitcher(_Stitcher):
         self._step, self._divisor = decoder.grid, decoder.divisor[0]
         super().__init__(decoder, out, window_pixels * math.prod(decoder.grid) * _SHARE)
 
-    def add(self, start: int, stop: int, scores: np.ndarray) -> int:
+    def add(self, start: int, stop: int, scores: Any) -> int:
         step = self._step[0]
         return super().add(start, stop, scores[:, -start % step :: step, :: self._step[1]].copy())
 
@@ -192,3 +196,28 @@ class _StarStitcher(_Stitcher):
             before = -(-start // step)
             parts.append(scores[:, begin - before : max(end - before, 0)])
         return np.concatenate(parts, axis=1)
+
+
+class _PolyhedraStitcher(_Stitcher):
+    """Keeps candidates only."""
+
+    def __init__(self, decoder: Decoder, out: Any, window_pixels: float) -> None:
+        self._rays = rays_of(decoder.rays)
+        super().__init__(decoder, out, window_pixels * math.prod(decoder.grid) * _SHARE)
+
+    def add(self, start: int, stop: int, scores: Any) -> int:
+        if not isinstance(scores, Candidates):
+            first, *steps = self._decoder.grid
+            places = scores[
+                (slice(None), slice(-start % first, None, first), *(slice(None, None, n) for n in steps))
+            ]
+            begin = (-(-start // first) * first, 0, 0)
+            scores = candidates_of(places, self._decoder, begin, self._out.shape)
+        return super().add(start, stop, scores)
+
+    def _split(self, first: int, last: int) -> tuple[int, np.ndarray, np.ndarray]:
+        self._bands = [band for band in self._bands if band[1] > first]
+        found = Candidates.joined([band[2] for band in self._bands], len(self._rays.vertices))
+        found = found.chosen((found.points[:, 0] >= first) & (found.points[:, 0] < last))
+        shape = (last - first, *self._out.shape[1:])
+        return first, *split_stars_3d(found, self._rays, self._decoder.overlap, shape, first)

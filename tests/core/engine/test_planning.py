@@ -1,5 +1,7 @@
 """From a card and a device to tiles."""
 
+import itertools
+
 import pytest
 
 from deepbio.engine.device import Device, cpu_device
@@ -59,6 +61,7 @@ def test_a_card_with_a_tile_of_other_axes_is_wrong(plain_card):
         ({"tile": {"overlap": 0.25}}, 0.0, 0.0),
         ({"tile": {"shared": 128}}, None, 0.25),
         ({"tile": {"shared": 600}}, None, 0.75),
+        ({"tile": {"shared": [64, 128]}}, None, 0.25),  # the larger one is told
         ({"halo": 48}, None, 0.1875),  # 2 * 48 of 512 pixels
         ({"halo": 400}, None, 0.5),
         ({"network": {"receptive_field": [384, 384]}}, None, 0.25),  # a third of it
@@ -67,6 +70,22 @@ def test_a_card_with_a_tile_of_other_axes_is_wrong(plain_card):
 def test_the_overlap(plain_card, card, asked, expected):
     rung = Rung(cpu_device(), "auto", (512, 512))
     assert plan_for(plain_card(**card), (2000, 2000), rung, overlap=asked).overlap == expected
+
+
+def test_axes_share_what_the_card_says_of_each(plain_card):
+    tile = {"size": [512, 512], "shared": [64, 256], "cell": [1, 4]}
+    plan = plan_for(
+        plain_card(minimum=8, step=8, tile=tile), (2000, 2000), Rung(cpu_device(), "auto", (512, 512))
+    )
+    shared = [[a + 512 - b for a, b in itertools.pairwise(starts)] for starts in plan.starts]
+    assert (plan.cell, len(plan.starts[0]), len(plan.starts[1])) == ((1, 4), 5, 7)
+    assert (min(shared[0]) >= 64, min(shared[1]) >= 256) == (True, True)
+    with pytest.raises(CardError, match=r"cell .* expected 2 numbers that divide its steps"):
+        plan_for(
+            plain_card(minimum=8, step=8, tile={"cell": [1, 3]}),
+            (40, 40),
+            Rung(cpu_device(), "auto", (32, 32)),
+        )
 
 
 def test_the_plan_keeps_to_what_the_network_takes(plain_card):
@@ -104,6 +123,10 @@ def test_a_tile_that_the_card_fixes_is_kept_whatever_the_image_and_the_memory(pl
         ({"size": [32, 32], "fixed": "yes"}, "fixed 'yes'"),
         ({"fixed": True}, "with a size"),
         ({"shared": "all"}, "shared 'all'; expected a number of pixels"),
+        ({"shared": [3, 3, 3]}, "shared .* or one for each axis"),
+        ({"cell": [2]}, r"cell \[2\]; expected 2 numbers that divide its steps"),
+        ({"cell": 2}, "cell 2; expected 2 numbers"),
+        ({"cell": [0, 1]}, "expected 2 numbers"),
         ({"size": [32, 32], "pad": "wrap"}, "pad 'wrap'; expected one of reflect, zero"),
     ],
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepbio.engine.slabs import ArraySource, predict_scores, predict_slabs
+from deepbio.engine.slabs import ArraySource, predict_pieces, predict_scores, predict_slabs
 from deepbio.engine.tiling import plan_tiles
 from deepbio.errors import Cancelled, InputMismatch
 from deepbio.events import Progress
@@ -225,6 +225,54 @@ def test_an_output_of_another_size_is_refused(fake, network):
     plan = plan_tiles((20, 20), tile=(16, 16))
     with pytest.raises(InputMismatch, match="tiles"):
         predict_scores(ArraySource(np.ones((1, 20, 20))), fake(network), plan)
+
+
+def _coarse(cell):
+    """A network that answers with the first pixel of each cell."""
+    return lambda batch: batch[(..., *(slice(None, None, n) for n in cell))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell"), [((5, 37, 50), (1, 2, 2)), ((41, 30), (4, 2)), ((9, 11, 13), (2, 2, 1))]
+)
+@pytest.mark.parametrize("blend", ["nearest", "gaussian"])
+def test_answers_for_cells_count_for_all_their_pixels(fake, shape, cell, blend):
+    image = phantom((2,), shape)
+    plan = plan_tiles(
+        shape, tile=(8,) * len(shape), overlap=0.5, batch=3, multiple_of=(4,) * len(shape), spread="aligned"
+    )
+    plan = replace(plan, cell=cell, blend=blend)
+    expected = image[(slice(None), *(slice(None, None, n) for n in cell))]
+    for axis, n in enumerate(cell):
+        expected = expected.repeat(n, axis + 1)
+    expected = expected[(slice(None), *map(slice, shape))]
+    scores = predict_scores(ArraySource(image), fake(_coarse(cell)), plan)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
+    with pytest.raises(InputMismatch, match=r"tiles of \(8"):
+        predict_scores(ArraySource(image), fake("identity"), plan)
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell"), [((5, 37, 50), (1, 2, 2)), ((41, 30), ()), ((9, 11, 13), (2, 2, 1))]
+)
+def test_pieces_are_each_place_once(fake, shape, cell):
+    image, steps = phantom((2,), shape), cell or (1,) * len(shape)
+    plan = plan_tiles(
+        shape, tile=(8,) * len(shape), overlap=0.4, batch=3, multiple_of=(4,) * len(shape), spread="aligned"
+    )
+    plan = replace(plan, cell=cell, blend="nearest")
+    places = [-(-n // 4) * 4 // step for n, step in zip(plan.padded, steps, strict=True)]
+    found, times = np.zeros((2, *places), np.float32), np.zeros(places, int)
+    last = 0
+    for start, scores in predict_pieces(ArraySource(image), fake(_coarse(steps)), plan):
+        assert start[0] >= last
+        last = start[0]
+        key = tuple(slice(a // n, a // n + m) for a, n, m in zip(start, steps, scores.shape[1:], strict=True))
+        found[(slice(None), *key)] = scores
+        times[key] += 1
+    assert (times == 1).all()
+    expected = image[(slice(None), *(slice(None, None, n) for n in steps))]
+    np.testing.assert_array_equal(found[(slice(None), *map(slice, expected.shape[1:]))], expected)
 
 
 def test_a_plan_for_another_image_is_refused(fake):

@@ -128,8 +128,8 @@ def test_what_only_other_programs_have_is_refused(library: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_dim": 3, "axes": "ZYXC"}, "StarDist in 3D .* known here are those in 2D"),
-        ({"axes": "CYX"}, "axes 'CYX'; expected 'YXC'"),
+        ({"n_dim": 3, "axes": "YXC"}, "axes 'YXC' and 3 dimensions"),
+        ({"axes": "CYX"}, "axes 'CYX' and 2 dimensions; expected 'YXC'"),
         ({"backbone": "resnet"}, "backbone 'resnet'; known is 'unet'"),
         ({"n_classes": 2}, "tells 2 classes of objects apart"),
         ({"n_rays": 10**9}, "n_rays 1000000000; expected a whole number from 3 to 1024"),

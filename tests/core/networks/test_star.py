@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch")
 from deepbio.errors import CardError  # noqa: E402
 from deepbio.networks import build  # noqa: E402
 from deepbio.networks.star import StarUNet  # noqa: E402
+from deepbio.networks.star_resnet import StarResNet  # noqa: E402
 
 VARIANTS = [
     {"grid": (1, 1), "depth": 2, "after": 6},
@@ -71,7 +72,7 @@ def test_a_part_has_the_scores_of_the_whole_if_it_begins_at_a_multiple_of_the_di
     [
         ({"rays": 2}, "2 rays"),
         ({"grid": [3, 1]}, "powers of 2"),
-        ({"grid": [2]}, "not enough values"),
+        ({"grid": [2]}, "two or three powers of 2"),
         ({"activation": "eval"}, "'eval' is not known"),
         ({"depth": 0}, "depth 0"),
         ({"convs": 0}, "0 convolutions"),
@@ -80,3 +81,58 @@ def test_a_part_has_the_scores_of_the_whole_if_it_begins_at_a_multiple_of_the_di
 def test_what_cannot_be_built_is_told(changes, message: str) -> None:
     with pytest.raises(CardError, match=message):
         build("star_unet", {"in_channels": 1, "rays": 8, "filters": 4, **changes})
+
+
+STACKS = [
+    (StarUNet, {"grid": (1, 2, 2), "depth": 1, "pool": (1, 2, 2), "kernel": (3, 3, 5), "after": 5}),
+    (StarUNet, {"grid": (1, 1, 1), "depth": 1, "after": 0, "convs": 1}),
+    (StarResNet, {"grid": (1, 2, 2), "blocks": 2, "convs": 2, "after": 5}),
+    (StarResNet, {"grid": (2, 4, 1), "blocks": 2, "convs": 3, "kernel": (3, 5, 2), "after": 0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "variant"), STACKS)
+def test_stacks_have_scores_for_each_place_and_nothing_beyond_the_field_matters(kind, variant) -> None:
+    torch.manual_seed(0)
+    net = kind(2, 8, filters=2, activation="softplus", **variant).eval().double()
+    size = tuple(-(-f // d) * d + 2 * d for f, d in zip(net.receptive_field, net.divisor, strict=True))
+    image = torch.randn(1, 2, *size, dtype=torch.double, requires_grad=True)
+    scores = net(image)
+    places = tuple(n // g for n, g in zip(size, net.grid, strict=True))
+    assert scores.shape == (1, 9, *places)
+    scores[(0, 0, *(n // 2 for n in places))].backward()
+    touched = image.grad.abs().sum((0, 1)).nonzero()
+    width = (touched.max(0).values - touched.min(0).values + 1).tolist()
+    assert all(r / 2 < w <= r for w, r in zip(width, net.receptive_field, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "variant"), STACKS)
+def test_a_part_of_a_stack_has_the_scores_of_the_whole(kind, variant) -> None:
+    torch.manual_seed(0)
+    net = kind(1, 4, filters=2, **variant).eval().double()
+    steps, field = net.divisor, net.receptive_field
+    size = tuple(-(-f // d) * d + 6 * d for f, d in zip(field, steps, strict=True))
+    image = torch.randn(1, 1, *size, dtype=torch.double)
+    whole, part = net(image), net(image[(..., *(slice(2 * d, None) for d in steps))])
+    margin = [-(-(f + d) // 2 // g) for f, d, g in zip(field, steps, net.grid, strict=True)]
+    offset = [2 * d // g for d, g in zip(steps, net.grid, strict=True)]
+    inner = part[(..., *(slice(m, None) for m in margin))]
+    assert inner.numel() > 0
+    torch.testing.assert_close(
+        inner, whole[(..., *(slice(m + o, None) for m, o in zip(margin, offset, strict=True)))]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": [2, 2]}, "residual star network"),
+        ({"grid": [2, 8, 2], "blocks": 2}, "2 blocks do not lead to the grid"),
+        ({"convs": 1}, "1 convolutions"),
+        ({"kernel": [3, 3]}, "with 3 dimensions"),
+        ({"activation": "eval"}, "'eval' is not known"),
+    ],
+)
+def test_residual_networks_that_cannot_be_built(changes, message: str) -> None:
+    with pytest.raises(CardError, match=message):
+        build("star_resnet", {"in_channels": 1, "rays": 8, "filters": 4, **changes})

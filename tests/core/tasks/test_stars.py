@@ -143,7 +143,7 @@ def _mask(point: np.ndarray, rays: np.ndarray) -> np.ndarray:
     "changes", [{"grid": []}, {"grid": [2, 2], "divisor": [3, 4]}, {"divisor": [8]}, {"grid": [1, 1, 1]}]
 )
 def test_a_card_needs_grid_and_divisor(changes) -> None:
-    with pytest.raises(CardError, match=r"method 'stars', grid .* expected two numbers each"):
+    with pytest.raises(CardError, match=r"method 'stars', grid .* expected"):
         _decoder(**changes)
 
 
