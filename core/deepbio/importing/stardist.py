@@ -61,7 +61,9 @@ def is_stardist(path: Path) -> bool:
     if not (path.is_file() and zipfile.is_zipfile(path)):
         return False
     with zipfile.ZipFile(path) as file:
-        members = [one for one in file.infolist() if one.filename.count("/") < 2 and not one.is_dir()]
+        members = [
+            one for one in file.infolist() if one.filename.count("/") < 2 and not one.filename.endswith("/")
+        ]
         names = {PurePosixPath(one.filename).name for one in members}
         if _SAVED in names and not names & set(CARD_NAMES):
             return True

@@ -172,7 +172,7 @@ def test_series_of_stacks_and_thresholds_of_the_user(models: Models) -> None:
     assert counts[0] > counts[1] > counts[2]
 
 
-@pytest.mark.parametrize("how", [{"explain": "occlusion"}, {"uncertainty": "tta"}])
+@pytest.mark.parametrize("how", [{"explain": "gradcam"}, {"explain": "occlusion"}, {"uncertainty": "tta"}])
 def test_explanations_and_doubts_have_a_value_for_each_voxel(models: Models, how: dict[str, str]) -> None:
     pixels = np.load(RESNET / "real.npz")["image"][:9, :19, :17]
     result = _run(models("stack_resnet"), pixels, output=("labels",), **how)

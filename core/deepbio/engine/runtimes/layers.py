@@ -15,6 +15,7 @@ from deepbio.errors import CardError, OptionError
 
 __all__ = ["CODE", "Layer", "by_frame", "default_layer", "find_layer", "layers_of", "together"]
 
+_ANSWERS = ("prob", "dist")  # what star networks give: of the one no score depends on the other
 _PROBE = 3  # frames that a network of sequences is shown: neither one, nor a size
 
 CODE = "code"
@@ -183,7 +184,7 @@ def default_layer(module: nn.Module, layers: Sequence[Layer], largest: float | N
         return by_name[CODE]
     stages = [by_name[name] for name in _stages(module) if name in by_name and by_name[name].stride]
     if not stages:
-        maps = [layer for layer in layers if layer.stride]
+        maps = [layer for layer in layers if layer.stride and layer.name not in _ANSWERS]
         if not maps:
             raise CardError("No layer of this network gives feature maps.")
         most = max(max(layer.stride) for layer in maps)
