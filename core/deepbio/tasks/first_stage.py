@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from deepbio.engine.grid_spec import GridSpec
 from deepbio.errors import CardError, InputMismatch
+from deepbio.image import Image
 from deepbio.library import ModelCard, read_card
 from deepbio.options import RunOptions
 
-__all__ = ["check_within", "first_stage_of", "options_for_first"]
+__all__ = ["as_taken", "check_within", "first_stage_of", "options_for_first"]
 
 
 def first_stage_of(card: ModelCard) -> ModelCard:
@@ -33,6 +37,16 @@ def first_stage_of(card: ModelCard) -> ModelCard:
     if first.first_stage is not None:
         raise CardError(f"The first stage of '{card.name}' is a cascade itself; expected two stages.")
     return first
+
+
+def as_taken(image: Image, card: ModelCard) -> Image:
+    """The image with pixels as large as the cascade takes them where the image does not say, for both stages alike."""
+    spec = GridSpec.from_card(card.deepbio.get("grid"))
+    grid = image.grid
+    if grid.unit != "pixel" or len(spec.spacing) != grid.ndim or None in spec.spacing:
+        return image
+    spacing = tuple(float(size) for size in spec.spacing if size is not None)
+    return replace(image, grid=replace(grid, spacing=spacing, unit=spec.unit))
 
 
 def options_for_first(first: ModelCard, options: RunOptions) -> RunOptions:
