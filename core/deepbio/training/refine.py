@@ -70,6 +70,8 @@ class FirstStage:
         All cases of the data set.
     folds : int
         Folds of the second stage; 0 for none.
+    device : str
+        As in RunOptions.
 
     Raises
     ------
@@ -77,8 +79,8 @@ class FirstStage:
         If the first stage was cross-validated in another number of folds.
     """
 
-    def __init__(self, name: str, cases: Sequence[Case], folds: int) -> None:
-        self.card = find_model(name)
+    def __init__(self, name: str, cases: Sequence[Case], folds: int, device: str = "auto") -> None:
+        self.card, self._device = find_model(name), device
         found = _folds_of(self.card)
         if len(found) != folds:
             raise OptionError(
@@ -115,7 +117,7 @@ class FirstStage:
         """Labels of a case on its own grid, shape (z, y, x)."""
         folder = self._folder(case)
         if folder not in self._models:
-            self._models[folder] = Model(read_card(folder))
+            self._models[folder] = Model(read_card(folder), self._device)
         image = Image(sample.image, f"C{_SPATIAL}", sample.grid)
         labels = self._models[folder].run(image, RunOptions(output=("labels",))).labels
         assert labels is not None, "it was asked for labels"  # noqa: S101
