@@ -230,6 +230,7 @@ def train(
     first = FirstStage(settled.refine, cases, settled.folds, device) if settled.refine else None
     if first is not None:
         first.tell(on_progress)
+        about = first.named(about, settled.channels)
     job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress, first)
     if not settled.folds:
         return job.run(split_cases(cases), work, output)
