@@ -140,6 +140,8 @@ class Model:
             if besides:
                 result = replace(result, labels=None)
         told = {**self.describe(), "task": self.card.task or "segment"}
+        if self._first is not None:
+            told["first_stage_sha256"] = self._first.card.weights_hash
         record = run_record(told, result.record, options, time.perf_counter() - start)
         return replace(result, record=record)
 

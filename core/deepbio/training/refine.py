@@ -18,6 +18,7 @@ from deepbio.cases import Case, Sample, fold_cases
 from deepbio.errors import OptionError
 from deepbio.events import Listener, Notice
 from deepbio.image import Image
+from deepbio.io import atomic
 from deepbio.library import ModelCard, find_model, read_card
 from deepbio.library.store import model_names
 from deepbio.options import RunOptions
@@ -28,6 +29,7 @@ from deepbio.training.packaging import input_names
 __all__ = ["FirstStage", "check_first_stage", "lasting_name"]
 
 _SPATIAL = "ZYX"
+_BEGUN = "first_stage.txt"  # hashes of the weights that a run was begun with
 
 
 def check_first_stage(name: str, dims: int, channels: int, classes: Sequence[int]) -> ModelCard:
@@ -107,6 +109,25 @@ class FirstStage:
         for folder, (_, held) in zip(found, fold_cases(cases, folds) if folds else (), strict=True):
             self._of_case |= dict.fromkeys((case.key for case in held), folder)
         self._models: dict[Path, Model] = {}
+
+    def begin(self, work: Path) -> None:
+        """Note which first stage a run is begun with.
+
+        Raises
+        ------
+        OptionError
+            If the run in this folder was begun with other weights of it: its networks have learned from those.
+        """
+        told = "".join(f"{read_card(one).weights_hash}\n" for one in (self.card.root, *self._folds))
+        path = work / _BEGUN
+        begun = path.read_text(encoding="utf-8") if path.exists() else told
+        if begun != told and any(work.glob("**/checkpoint.pt")):
+            raise OptionError(
+                f"The run in {str(work)!r} was begun with other weights of the first stage '{self.card.name}'.",
+                "Choose another output, or delete that folder to start again.",
+            )
+        with atomic(path) as temporary:
+            temporary.write_text(told, encoding="utf-8")
 
     def package(self, fold: int | None = None) -> Path:
         """The package of the first stage, or of one of its folds."""

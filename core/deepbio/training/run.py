@@ -229,6 +229,7 @@ def train(
     _check_folds(settled, work, fold, ensemble=ensemble)
     first = FirstStage(settled.refine, cases, settled.folds, device) if settled.refine else None
     if first is not None:
+        first.begin(work)
         first.tell(on_progress)
         about = first.named(about, settled.channels)
     job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress, first)

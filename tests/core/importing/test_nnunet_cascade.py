@@ -57,7 +57,9 @@ def test_both_stages_answer_as_nnunet(model: Model, case: str) -> None:
     found = softmax(scores, axis=0)[1:]
     far = np.abs(found[:, computed] - told["probabilities"][:, computed]) > 6e-4
     assert far.mean() <= (5e-3 if tied else 0)
-    first = load_model(model.card.first_stage).run(image, options).labels.numpy()
+    first_stage = load_model(model.card.first_stage)
+    assert result.record["first_stage_sha256"] == first_stage.card.weights_hash
+    first = first_stage.run(image, options).labels.numpy()
     assert (first != told["first"]).sum() <= 1
 
 

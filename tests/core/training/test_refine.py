@@ -225,6 +225,31 @@ def test_a_first_stage_of_other_cases_is_refused(marked: Path, first: Path) -> N
     assert FirstStage(str(first), [*cases, replace(more[-1], split="test")], 2).card.name == "marked-low"
 
 
+def test_a_run_does_not_go_on_with_other_weights_of_its_first_stage(
+    marked: Path, first: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first, tmp_path / "marked-low")
+    for file in ("fingerprint.csv", "fold_0/marked-low", "fold_1/marked-low"):
+        source, target = (one / "marked-low.training" / file for one in (first.parent, tmp_path))
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.parent.mkdir()
+            shutil.copyfile(source, target)
+    cases, work = read_cases(marked), tmp_path / "marked.training"
+    (work / "fold_0").mkdir(parents=True)
+    FirstStage(str(first), cases, 2).begin(work)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)  # the same weights elsewhere
+    one = tmp_path / "marked-low.training" / "fold_1" / "marked-low"
+    shutil.rmtree(one)
+    shutil.copytree(one.parents[1] / "fold_0" / "marked-low", one)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)  # nothing has been learned yet
+    (work / "fold_0" / "checkpoint.pt").touch()
+    with pytest.raises(OptionError, match="begun with other weights of the first stage 'marked-low'"):
+        FirstStage(str(first), cases, 2).begin(work)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)
+
+
 def test_a_plan_names_the_first_stage_from_everywhere(
     marked: Path, first: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
