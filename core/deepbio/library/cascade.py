@@ -90,6 +90,14 @@ def stages(card: ModelCard) -> tuple[ModelCard, ...]:
     Raises
     ------
     CardError
-        If the card of the first stage cannot be read.
+        If the card of the first stage cannot be read, or is that of a cascade itself.
     """
-    return (card,) if card.first_stage is None else (card, read_card(card.first_stage))
+    if card.first_stage is None:
+        return (card,)
+    first = read_card(card.first_stage)
+    if first.first_stage is not None:
+        raise CardError(
+            f"The first stage of '{card.name}' is a cascade itself; expected two stages.",
+            "Get the model package again.",
+        )
+    return card, first

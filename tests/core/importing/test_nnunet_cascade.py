@@ -149,6 +149,8 @@ def test_a_broken_entry_is_told(model: Model, tmp_path: Path) -> None:
     ):
         with pytest.raises(CardError, match=message):
             load_model(changed(old, new))
+    with pytest.raises(CardError, match="is a cascade itself; expected two stages"):
+        add_model(changed("package: first_stage", "package: ."), name="endless")
     folder = changed("cascade:", "cascade:")
     inner = folder / "first_stage" / "bioimageio.yaml"
     inner.write_text(inner.read_text().replace("- MRI", "- CT"))
