@@ -25,7 +25,7 @@ from deepbio.library import ModelCard, find_model
 from deepbio.object_files import labels_of, names_labels
 from deepbio.options import RunOptions
 from deepbio.tasks import Result
-from deepbio.tasks.first_stage import check_within, first_stage_of, options_for_first
+from deepbio.tasks.first_stage import as_taken, check_within, first_stage_of, options_for_first
 from deepbio.tasks.recorded import run_record
 from deepbio.tasks.takes import check_imageless
 
@@ -140,6 +140,8 @@ class Model:
             if besides:
                 result = replace(result, labels=None)
         told = {**self.describe(), "task": self.card.task or "segment"}
+        if self._first is not None:
+            told["first_stage_sha256"] = self._first.card.weights_hash
         record = run_record(told, result.record, options, time.perf_counter() - start)
         return replace(result, record=record)
 
@@ -267,7 +269,7 @@ class Model:
         self._first.many = self.many
         listener(Notice(f"First stage of '{self.card.name}'."))
         how = options_for_first(self._first.card, options)
-        labels = self._first.run(image, how, on_progress=listener).labels
+        labels = self._first.run(as_taken(image, self.card), how, on_progress=listener).labels
         assert labels is not None, "it was asked for labels"  # noqa: S101
         return labels
 

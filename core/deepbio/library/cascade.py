@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from deepbio.errors import CardError
-from deepbio.library.card import CARD_NAMES, Step, TensorSpec
+from deepbio.library.card import CARD_NAMES, ModelCard, Step, TensorSpec, read_card
 from deepbio.library.fields import Fields, inside
 from deepbio.library.tensors import read_step
 
-__all__ = ["FIRST", "LABELS", "cascade_entry", "read_cascade"]
+__all__ = ["FIRST", "LABELS", "cascade_entry", "read_cascade", "stages"]
 
 FIRST = "first_stage"
 """Folder of the first stage in the packages that are written here."""
@@ -82,3 +82,22 @@ def read_cascade(ours: Fields, spec: TensorSpec, root: Path) -> tuple[TensorSpec
     )
     steps = tuple(read_step(step, list(spec.axis_ids)) for step in entry.children("steps"))
     return replace(spec, axes=axes, channels=spec.channels[:-1], steps=steps), folder
+
+
+def stages(card: ModelCard) -> tuple[ModelCard, ...]:
+    """The card itself, and of a cascade that of its first stage.
+
+    Raises
+    ------
+    CardError
+        If the card of the first stage cannot be read, or is that of a cascade itself.
+    """
+    if card.first_stage is None:
+        return (card,)
+    first = read_card(card.first_stage)
+    if first.first_stage is not None:
+        raise CardError(
+            f"The first stage of '{card.name}' is a cascade itself; expected two stages.",
+            "Get the model package again.",
+        )
+    return card, first

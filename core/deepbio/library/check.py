@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from deepbio.errors import CardError, MissingPackage
 from deepbio.library.card import ModelCard, TensorSpec
+from deepbio.library.cascade import stages
 
 __all__ = ["CheckReport", "OutputCheck", "check_package", "validate_package"]
 
@@ -76,6 +77,8 @@ class CheckReport:
 def check_package(card: ModelCard, run: Runner) -> CheckReport:
     """Run the package's own test input and compare with its expected output.
 
+    Of a cascade its first stage, which is a package of its own, is tested as well.
+
     Parameters
     ----------
     card : ModelCard
@@ -96,6 +99,20 @@ def check_package(card: ModelCard, run: Runner) -> CheckReport:
     CardError
         If a test file is not a numpy array.
     """
+    report, *others = [_check_stage(stage, run) for stage in stages(card)]
+    for first in others:
+        named = tuple(replace(one, id=f"{one.id} of the first stage") for one in first.outputs)
+        messages = tuple(f"Of the first stage: {message}" for message in first.messages)
+        report = CheckReport(
+            report.name,
+            (*report.outputs, *named),
+            report.seconds + first.seconds,
+            (*report.messages, *messages),
+        )
+    return report
+
+
+def _check_stage(card: ModelCard, run: Runner) -> CheckReport:
     for weights in card.weights:
         weights.verify()
     missing = [tensor.id for tensor in (*card.inputs, *card.outputs) if tensor.test_tensor is None]

@@ -20,6 +20,7 @@ from pathlib import Path
 from deepbio.errors import CardError, DeepBioError, OutputError, UnknownModel, WeightsError
 from deepbio.library.archive import copy_folder, unpack
 from deepbio.library.card import CARD_NAMES, ModelCard, read_card
+from deepbio.library.cascade import stages
 
 __all__ = [
     "Problem",
@@ -214,16 +215,21 @@ def add_model(source: str | Path, *, name: str | None = None, replace: bool = Fa
         raise CardError(f"There is no folder or zip '{source}'.", "Give the path of a model package.")
     with _workspace() as folder:
         if source.is_dir():
-            for weights in read_card(source).weights:  # what is wrong is told with the user's own path
-                weights.verify()
+            _verify(read_card(source))  # what is wrong is told with the user's own path
             copy_folder(source, folder)
         else:
             unpack(source, folder)
         with _told_of(source, folder):
             card = read_card(folder)
-            for weights in card.weights:
-                weights.verify()
+            _verify(card)
         return read_card(_publish(folder, name or _default_name(card), replace))
+
+
+def _verify(card: ModelCard) -> None:
+    """Compare the hashes of all weights, of a cascade those of its first stage, too."""
+    for stage in stages(card):
+        for weights in stage.weights:
+            weights.verify()
 
 
 def remove_model(name: str) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from deepbio.engine.geometry import GridSpec, place
 from deepbio.errors import CardError, InputMismatch
-from deepbio.library import ModelCard, read_card
+from deepbio.image import Image
+from deepbio.library import ModelCard
+from deepbio.library.cascade import stages
 from deepbio.options import RunOptions
 
-__all__ = ["check_within", "first_stage_of", "options_for_first"]
+__all__ = ["as_taken", "check_within", "first_stage_of", "options_for_first"]
 
 
 def first_stage_of(card: ModelCard) -> ModelCard:
@@ -23,16 +28,26 @@ def first_stage_of(card: ModelCard) -> ModelCard:
         If it is no model that segments the same images into classes.
     """
     assert card.first_stage is not None, "it is a cascade"  # noqa: S101
-    first = read_card(card.first_stage)
+    _, first = stages(card)
     if (first.task, first.ndim, first.input.channels) != (card.task, card.ndim, card.input.channels):
         raise CardError(
             f"The first stage of '{card.name}' is for {first.task!r} in {first.ndim}D of {first.input.channels}; "
             f"expected the same images: {card.task!r} in {card.ndim}D of {card.input.channels}.",
             "Get the model package again.",
         )
-    if first.first_stage is not None:
-        raise CardError(f"The first stage of '{card.name}' is a cascade itself; expected two stages.")
     return first
+
+
+def as_taken(image: Image, card: ModelCard) -> Image:
+    """The image with pixels as large as the cascade takes them where the image does not say, for both stages alike."""
+    spec = GridSpec.from_card(card.deepbio.get("grid"))
+    grid = image.grid
+    if grid.unit != "pixel" or len(spec.spacing) != grid.ndim or None in spec.spacing:
+        return image
+    axes = place(grid, GridSpec(orientation=spec.orientation)).axes
+    known = dict(zip(axes, spec.spacing, strict=True))
+    spacing = tuple(float(known[axis] or 1) for axis in range(grid.ndim))
+    return replace(image, grid=replace(grid, spacing=spacing, unit=spec.unit))
 
 
 def options_for_first(first: ModelCard, options: RunOptions) -> RunOptions:

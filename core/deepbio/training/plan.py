@@ -18,7 +18,7 @@ from deepbio.training.augment import Augmentation
 from deepbio.training.configure import Budget, Configuration, configurations, normalisation
 from deepbio.training.facts import CLASS_LIMIT
 from deepbio.training.fingerprint import Fingerprint
-from deepbio.training.refine import check_first_stage
+from deepbio.training.refine import check_first_stage, lasting_name
 from deepbio.training.settling import mark_of
 from deepbio.training.start import started_from, steps_of, trainable
 from deepbio.training.targets import channel_names
@@ -185,7 +185,7 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     )
     if wishes.start:
         return _going_on(plan, seen, wishes)
-    return _refining(plan, wishes.refine) if wishes.refine else plan
+    return _refining(plan, wishes) if wishes.refine else plan
 
 
 def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:
@@ -213,15 +213,20 @@ def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:
     )
 
 
-def _refining(plan: Plan, name: str) -> Plan:
+def _refining(plan: Plan, wishes: Wishes) -> Plan:
     """The plan of the second stage of a cascade: the network also sees what the first found."""
-    check_first_stage(name, plan.dims, plan.channels, plan.classes if plan.target == "classes" else 0)
+    classes = wishes.classes or range(1, plan.classes + 1)
+    check_first_stage(
+        wishes.refine, plan.dims, plan.channels, tuple(classes) if plan.target == "classes" else ()
+    )
     arguments = {
         **plan.network["arguments"],
         "in_channels": plan.channels + plan.classes,
         "labels": plan.classes,
     }
-    return replace(plan, network={"name": "guided_unet", "arguments": arguments}, refine=name)
+    return replace(
+        plan, network={"name": "guided_unet", "arguments": arguments}, refine=lasting_name(wishes.refine)
+    )
 
 
 def _choose(seen: Fingerprint, wishes: Wishes, scores: int) -> Configuration:

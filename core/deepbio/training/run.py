@@ -227,9 +227,11 @@ def train(
     settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about, on_progress))
     on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
     _check_folds(settled, work, fold, ensemble=ensemble)
-    first = FirstStage(settled.refine, cases, settled.folds) if settled.refine else None
+    first = FirstStage(settled.refine, cases, settled.folds, device) if settled.refine else None
     if first is not None:
+        first.begin(work)
         first.tell(on_progress)
+        about = first.named(about, settled.channels)
     job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress, first)
     if not settled.folds:
         return job.run(split_cases(cases), work, output)

@@ -127,8 +127,8 @@ class _Both:
         self.shape, self.ndim = labels.shape, labels.ndim
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        labels: np.ndarray = self._labels[key].astype(np.int32)
-        return labels + self._base * self._guide[key]
+        labels, guide = (one[key].astype(np.int32) for one in (self._labels, self._guide))
+        return np.asarray(labels + self._base * guide)
 
 
 def _inside(centre: np.ndarray, shape: tuple[int, ...], patch: tuple[int, ...]) -> np.ndarray:

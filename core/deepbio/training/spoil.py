@@ -6,6 +6,7 @@ classes grow, shrink, lose corners or gaps, and small pieces of them are lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -58,10 +59,22 @@ def spoil_labels(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _change_shape(labels: np.ndarray, label: int, rng: np.random.Generator) -> None:
     operation: Callable[[np.ndarray, float], np.ndarray] = _OPERATIONS[rng.integers(len(_OPERATIONS))]
-    before = labels == label
-    after = operation(before, rng.uniform(1, _RADIUS))
-    labels[before & ~after] = 0
-    labels[after] = label
+    radius = rng.uniform(1, _RADIUS)
+    part = _around(labels, label, math.ceil(radius) + 2)  # so that background is left around what has grown
+    before = part == label
+    after = operation(before, radius)
+    part[before & ~after] = 0
+    part[after] = label
+
+
+def _around(labels: np.ndarray, label: int, margin: int) -> np.ndarray:
+    """The part of a patch that holds a class, which costs less than the patch; a view."""
+    spans = []
+    for axis in range(labels.ndim):
+        others = tuple(k for k in range(labels.ndim) if k != axis)
+        at = np.flatnonzero((labels == label).any(axis=others))
+        spans.append(slice(max(int(at[0]) - margin, 0), int(at[-1]) + 1 + margin) if len(at) else slice(None))
+    return labels[tuple(spans)]
 
 
 def _grown(mask: np.ndarray, radius: float) -> np.ndarray:
@@ -88,8 +101,9 @@ _OPERATIONS = (_grown, _shrunk, _opened, _closed)
 
 
 def _lose_piece(labels: np.ndarray, label: int, rng: np.random.Generator) -> None:
-    pieces, count = ndimage.label(labels == label)
+    part = _around(labels, label, 0)
+    pieces, count = ndimage.label(part == label)
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
     small = np.flatnonzero(sizes < _SMALL * labels.size) + 1
     if len(small):
-        labels[pieces == rng.choice(small)] = 0
+        part[pieces == rng.choice(small)] = 0

@@ -12,10 +12,12 @@ from scipy.special import softmax
 torch = pytest.importorskip("torch")
 
 from deepbio.engine.tensors import run_tensors  # noqa: E402
-from deepbio.errors import CardError  # noqa: E402
+from deepbio.errors import CardError, WeightsError  # noqa: E402
 from deepbio.events import Event, Notice  # noqa: E402
+from deepbio.image import Grid, Image  # noqa: E402
 from deepbio.importing import add_model  # noqa: E402
 from deepbio.io import read  # noqa: E402
+from deepbio.library import read_card  # noqa: E402
 from deepbio.library.check import check_package, validate_package  # noqa: E402
 from deepbio.options import RunOptions  # noqa: E402
 from deepbio.predict import Model, load_model  # noqa: E402
@@ -23,6 +25,7 @@ from deepbio.predict import Model, load_model  # noqa: E402
 from .conftest import NNUNET  # noqa: E402
 
 CASCADE = NNUNET / "cascade_3d"
+TORCH = RunOptions(output=("labels",), runtime="torch")
 LOWRES, FULLRES = (f"nnUNetTrainer__nnUNetPlans__3d_{one}" for one in ("lowres", "cascade_fullres"))
 
 
@@ -54,7 +57,9 @@ def test_both_stages_answer_as_nnunet(model: Model, case: str) -> None:
     found = softmax(scores, axis=0)[1:]
     far = np.abs(found[:, computed] - told["probabilities"][:, computed]) > 6e-4
     assert far.mean() <= (5e-3 if tied else 0)
-    first = load_model(model.card.first_stage).run(image, options).labels.numpy()
+    first_stage = load_model(model.card.first_stage)
+    assert result.record["first_stage_sha256"] == first_stage.card.weights_hash
+    first = first_stage.run(image, options).labels.numpy()
     assert (first != told["first"]).sum() <= 1
 
 
@@ -144,6 +149,8 @@ def test_a_broken_entry_is_told(model: Model, tmp_path: Path) -> None:
     ):
         with pytest.raises(CardError, match=message):
             load_model(changed(old, new))
+    with pytest.raises(CardError, match="is a cascade itself; expected two stages"):
+        add_model(changed("package: first_stage", "package: ."), name="endless")
     folder = changed("cascade:", "cascade:")
     inner = folder / "first_stage" / "bioimageio.yaml"
     inner.write_text(inner.read_text().replace("- MRI", "- CT"))
@@ -151,6 +158,51 @@ def test_a_broken_entry_is_told(model: Model, tmp_path: Path) -> None:
         CardError, match=r"of \('CT',\); expected the same images: 'segment' in 3D of \('MRI',\)"
     ):
         load_model(folder).run(read(NNUNET / "cases" / "asis.nii.gz"))
+
+
+def test_both_stages_take_pixels_of_unknown_size_alike(model: Model) -> None:
+    # the second works at 1 mm, the first at 2 mm: what one takes as 1 mm the other must not take as 2
+    pixels = read(NNUNET / "cases" / "asis.nii.gz").numpy()
+    told = Grid(pixels.shape, (1.0, 1.0, 1.0), unit="millimeter")
+    heard: list[Event] = []
+    known = model.run(Image(pixels, "ZYX", told), TORCH).labels.numpy()
+    unknown = model.run(Image(pixels, "ZYX"), TORCH, on_progress=heard.append).labels
+    assert known.any()
+    np.testing.assert_array_equal(unknown.numpy(), known)
+    assert unknown.grid == Grid(pixels.shape)
+    warned = [one.message for one in heard if isinstance(one, Notice) and one.level == "warning"]
+    assert len(warned) == 1
+    assert "taken as 1 x 1 x 1 millimeter" in warned[0]
+
+
+def test_a_time_series_is_guided_frame_by_frame(model: Model) -> None:
+    pixels = read(NNUNET / "cases" / "asis.nii.gz").numpy()
+    frames = (pixels, np.ascontiguousarray(pixels[::-1, :, 2:-1]))
+    smaller = [frame[:, :, : frames[1].shape[2]] for frame in frames]
+    found = model.run(Image(np.stack(smaller), "TZYX"), TORCH).labels.numpy()
+    for number, frame in enumerate(smaller):
+        np.testing.assert_array_equal(found[number], model.run(Image(frame, "ZYX"), TORCH).labels.numpy())
+    assert (found[0] != found[1]).any()
+
+
+def test_the_first_stage_is_checked_as_the_second(model: Model, tmp_path: Path, library: Path) -> None:
+    report = check_package(model.card, run_tensors)
+    second, first = (one.id for one in report.outputs)
+    assert first == f"{second} of the first stage"
+    folder = tmp_path / "damaged"
+    shutil.copytree(model.card.root, folder)
+    expected = folder / "first_stage" / "test_output.npy"
+    np.save(expected, np.load(expected) + 1)
+    assert [one.passed for one in check_package(read_card(folder), run_tensors).outputs] == [True, False]
+    weights = folder / "first_stage" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    archive = shutil.make_archive(str(tmp_path / "damaged"), "zip", folder)
+    for source in (folder, Path(archive)):
+        with pytest.raises(WeightsError, match=r"first_stage/weights.safetensors' is damaged"):
+            add_model(source, name="damaged")
+    with pytest.raises(WeightsError, match="is damaged"):
+        check_package(read_card(folder), run_tensors)
+    assert not any(library.glob("*"))
 
 
 def test_labels_with_gaps_are_refused(tmp_path: Path, library: Path) -> None:

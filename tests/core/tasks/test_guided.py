@@ -1,9 +1,12 @@
 """Labels of a first stage beside the pixels, on the grid that the network works on."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from deepbio.engine.geometry import GridSpec, labels_to_working, place
-from deepbio.image import Grid
+from deepbio.image import Grid, Image
+from deepbio.tasks.first_stage import as_taken
 from deepbio.tasks.guided import GuidedSource, guided
 from deepbio.tasks.placed import Placed
 
@@ -40,3 +43,19 @@ def test_labels_are_brought_to_the_working_grid() -> None:
     whole = source.read((0, 0, 0), placement.grid.shape)
     np.testing.assert_array_equal(whole[1], labels_to_working(labels, placement))
     assert (whole[1] == 2).sum() > 20
+
+
+def test_pixels_of_unknown_size_are_as_large_as_the_network_works() -> None:
+    # sagittal slices: the array's first axis is the last of the working grid
+    direction = np.eye(3)
+    card = SimpleNamespace(deepbio={"grid": {"spacing": [3.0, 2.0, 1.0], "orientation": "SPL"}})
+    pixels = np.zeros((4, 5, 6), np.uint8)
+    unknown = Image(pixels, "ZYX", Grid(pixels.shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), direction))
+    taken = as_taken(unknown, card).grid  # type: ignore[arg-type]
+    spec = GridSpec((3.0, 2.0, 1.0), orientation="SPL")
+    before, after = place(unknown.grid, spec), place(taken, spec)
+    assert (taken.spacing, taken.unit) == ((1.0, 2.0, 3.0), "millimeter")
+    assert after.grid.shape == before.grid.shape == (6, 5, 4)
+    assert after.grid.spacing == (3.0, 2.0, 1.0)
+    known = Image(pixels, "ZYX", Grid(pixels.shape, (1.0, 1.0, 1.0), unit="millimeter"))
+    assert as_taken(known, card) is known  # type: ignore[arg-type]

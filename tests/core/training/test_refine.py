@@ -1,10 +1,12 @@
 """Cascades: the second stage sees what the first found, in training as in use."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -210,19 +212,89 @@ def test_a_first_stage_without_folds_is_told(marked: Path, first: Path) -> None:
     assert "'marked-low' was not cross-validated" in notice.message
 
 
+def test_a_first_stage_of_other_cases_is_refused(marked: Path, first: Path) -> None:
+    cases = read_cases(marked)
+    more = [*cases, replace(cases[0], patient="P99", image=cases[0].image.with_name("99.nrrd"))]
+    # one case more, and others are held out by another fold than before
+    held = [{case.key for case in fold_cases(some, 2)[0][1]} for some in (cases, more)]
+    assert held[0] - held[1]
+    with pytest.raises(
+        OptionError, match=r"made of 8 cases, the data set has 9; expected the same ones, found .*: 99.nrrd"
+    ):
+        FirstStage(str(first), more, 2)
+    assert FirstStage(str(first), [*cases, replace(more[-1], split="test")], 2).card.name == "marked-low"
+
+
+def test_a_run_does_not_go_on_with_other_weights_of_its_first_stage(
+    marked: Path, first: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(first, tmp_path / "marked-low")
+    for file in ("fingerprint.csv", "fold_0/marked-low", "fold_1/marked-low"):
+        source, target = (one / "marked-low.training" / file for one in (first.parent, tmp_path))
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.parent.mkdir()
+            shutil.copyfile(source, target)
+    cases, work = read_cases(marked), tmp_path / "marked.training"
+    (work / "fold_0").mkdir(parents=True)
+    FirstStage(str(first), cases, 2).begin(work)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)  # the same weights elsewhere
+    one = tmp_path / "marked-low.training" / "fold_1" / "marked-low"
+    shutil.rmtree(one)
+    shutil.copytree(one.parents[1] / "fold_0" / "marked-low", one)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)  # nothing has been learned yet
+    (work / "fold_0" / "checkpoint.pt").touch()
+    with pytest.raises(OptionError, match="begun with other weights of the first stage 'marked-low'"):
+        FirstStage(str(first), cases, 2).begin(work)
+    FirstStage(str(tmp_path / "marked-low"), cases, 2).begin(work)
+
+
+def test_a_plan_names_the_first_stage_from_everywhere(
+    marked: Path, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(first.parent)
+    plan = propose_plan(marked, Wishes(folds=2, memory=1.5, refine=first.name), about=NAMES)
+    assert plan.refine == str(first.resolve())
+
+
+def test_classes_with_a_gap_and_names_of_channels_are_those_of_the_first_stage(
+    marked: Path, first: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(first, other)
+    path = other / "bioimageio.yaml"
+    content = yaml.safe_load(path.read_text())
+    ours = content["config"]["deepbio"]
+    ours["classes"] = {1: {"name": "a"}, 4: {"name": "b"}}
+    ours["training"]["folds"] = 0
+    (channels,) = (axis for axis in content["inputs"][0]["axes"] if axis["type"] == "channel")
+    channels["channel_names"] = ["MR"]
+    path.write_text(yaml.safe_dump(content))
+    assert check_first_stage(str(other), 3, 1, (4, 1)).input.channels == ("MR",)
+    with pytest.raises(OptionError, match=r"the labels \[1, 4\]; expected .* the labels \[1, 2, 4\]"):
+        check_first_stage(str(other), 3, 1, (1, 2, 4))
+    stage = FirstStage(str(other), read_cases(marked), 0)
+    assert tuple(stage.named(NAMES, 1).channels) == ("MR",)
+    with pytest.raises(OptionError, match=r"sees the channels \['MR'\]; the description has \['CT'\]"):
+        stage.named(replace(NAMES, channels=("CT",)), 1)
+    plain = FirstStage(str(first), read_cases(marked), 2)
+    assert plain.named(NAMES, 1) is NAMES
+
+
 def test_models_that_cannot_be_refined_are_refused(first: Path, cascade: Path) -> None:
     with pytest.raises(
         OptionError, match=r"for segment in 3D, 1 channels, the labels \[1, 2\]; expected segment in 3D, 2"
     ):
-        check_first_stage(str(first), 3, 2, 2)
+        check_first_stage(str(first), 3, 2, (1, 2))
     with pytest.raises(OptionError, match=r"labels \[1, 2\]; expected .* the labels \[1, 2, 3\]"):
-        check_first_stage(str(first), 3, 1, 3)
+        check_first_stage(str(first), 3, 1, (1, 2, 3))
     with pytest.raises(OptionError, match=r"for classes in volumes; the data set has objects"):
-        check_first_stage(str(first), 3, 1, 0)
+        check_first_stage(str(first), 3, 1, ())
     with pytest.raises(OptionError, match=r"the data set has 2D images, or is learned slice by slice"):
-        check_first_stage(str(first), 2, 1, 2)
+        check_first_stage(str(first), 2, 1, (1, 2))
     with pytest.raises(OptionError, match=r"and is a cascade itself; expected segment"):
-        check_first_stage(str(cascade), 3, 1, 2)
+        check_first_stage(str(cascade), 3, 1, (1, 2))
     with pytest.raises(OptionError, match=r"both a model to start from, 'nuclei', and one to refine, 'b'"):
         Wishes(start="nuclei", refine="b")
 

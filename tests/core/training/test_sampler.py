@@ -13,7 +13,7 @@ from deepbio.image import Image, LabelMap
 from deepbio.io import write
 from deepbio.training.augment import Augmentation
 from deepbio.training.plan import Plan
-from deepbio.training.sampler import PatchSampler, _inside
+from deepbio.training.sampler import PatchSampler, _Both, _inside
 from deepbio.training.volumes import Volumes
 
 
@@ -74,3 +74,15 @@ def test_plans_of_older_versions_draw_as_they_did(discs: list[Case]) -> None:
         for plan in (_plan(object_patches=0.0), _plan(object_patches=0.0, configuration="2d"))
     )
     assert not np.array_equal(old, new)
+
+
+@pytest.mark.parametrize("classes", [2, 16, 104, 300])
+def test_labels_and_guide_are_told_apart_whatever_the_number_of_classes(classes: int) -> None:
+    # both lie in the smallest type that holds them, which their one number may not fit
+    kind = np.min_scalar_type(classes)
+    labels, guide = (
+        np.array(one, kind) for one in ([0, 1, classes, classes, 0], [0, classes, classes, 1, classes])
+    )
+    both = _Both(labels, guide, classes + 1)[...]
+    np.testing.assert_array_equal(both % (classes + 1), labels)
+    np.testing.assert_array_equal(both // (classes + 1), guide)
