@@ -12,7 +12,7 @@ import pytest
 
 from deepbio.image import Grid, Image, LabelMap
 
-collect_ignore_glob = ["data/*/make.py"]  # need nnU-Net and others, which tests do not
+collect_ignore_glob = ["data/*/make*.py"]  # need nnU-Net and others, which tests do not
 
 SHAPE = (5, 7, 11)
 SPACING = (1.2, 0.8, 0.5)
