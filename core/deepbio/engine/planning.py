@@ -192,9 +192,10 @@ def _card_overlap(card: ModelCard, tile: tuple[int, ...]) -> float | list[float]
 
 
 def _full_resolution_channels(card: ModelCard) -> int:
-    """Channels of the network's first stage, inputs or outputs, whichever are most."""
+    """Channels of the network's first stage, inputs (of a cascade one for each class, too) or outputs, the most."""
     features = [
         weights.arguments["features"][0] for weights in card.weights if "features" in dict(weights.arguments)
     ]
-    tensors = [len(card.input.channels), math.ceil(len(card.output.channels) / 3)]
+    inputs = [int(weights.arguments.get("in_channels", 0)) for weights in card.weights]
+    tensors = [len(card.input.channels), *inputs, math.ceil(len(card.output.channels) / 3)]
     return max(*tensors, max(features, default=_CHANNELS), 1)

@@ -134,3 +134,10 @@ def test_a_tile_that_cannot_be_understood_is_told(plain_card, tile, message):
     card = plain_card(tile=tile)
     with pytest.raises(CardError, match=message):
         plan_for(card, (40, 40), Rung(cpu_device(), "auto", (32, 32), 1))
+
+
+def test_the_classes_that_a_cascade_sees_count_as_channels(plain_card, monkeypatch):
+    few, many = (plain_card(3, features=[32, 64]) for _ in range(2))
+    many.weights[0].arguments["in_channels"] = 130
+    edges = [first_rung(card, device("cpu", 8 * GIB, monkeypatch)).tile[0] for card in (few, many)]
+    assert edges == [128, 64]
