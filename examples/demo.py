@@ -9,6 +9,7 @@ HERE = Path(os.path.relpath(Path(__file__).parent))
 # model, images, what is saved of each; results of several models lie in folders of their own
 JOBS = (
     ("nuclei", ("fluorescence.tif", "histology.png", "timelapse.tif"), ("overlay", "labels", "table")),
+    ("nuclei-3d", ("noisy_nuclei_stack.tif",), ("overlay", "labels", "table")),
     ("hippocampus", ("hippocampus/hippocampus_311.nii.gz",), ("overlay", "labels")),
     ("heart-lv", ("heart_cine.nii.gz",), ("overlay", "labels")),
     ("blood-cells", ("blood_cells/monocyte.jpg", "blood_cells/neutrophil.jpg"), ("overlay", "table")),
