@@ -176,7 +176,7 @@ def test_deepimagej_arguments_with_a_file(
 @pytest.mark.parametrize(
     ("options", "kind", "says"),
     [
-        ("model=nucleii", DeepBioError, "Did you mean 'nuclei' or 'nuclei-synth'?"),
+        ("model=nucleii", DeepBioError, "Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?"),
         ("input=other", OptionError, "Select the image first"),
         ("frames=9 model=nuclei", OptionError, "'frames' is '9'; the image has 1"),
         ("model=hippocampus", InputMismatch, "3D stacks"),

@@ -153,7 +153,7 @@ def test_the_real_process(tmp_path: Path, threshold_model: Path) -> None:
         bad = hand_over(tmp_path / "b", spots(), "model=nucleii")
         assert command("command", str(bad)) == (
             1,
-            "error There is no model 'nucleii'. Did you mean 'nuclei' or 'nuclei-synth'?\n",
+            "error There is no model 'nucleii'. Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?\n",
         )
         assert json.loads(state_file().read_text())["pid"] == pid  # still the same one
         released = hand_over(tmp_path / "c", None, "", "DeepBio Release")

@@ -151,9 +151,9 @@ def test_an_error_is_that_of_the_core(client: WorkerClient) -> None:
     assert (error.kind, error.message, error.hint) == (
         "UnknownModel",
         "There is no model 'nuclie'.",
-        "Did you mean 'nuclei' or 'nuclei-synth'?",
+        "Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?",
     )
-    assert str(error) == "There is no model 'nuclie'. Did you mean 'nuclei' or 'nuclei-synth'?"
+    assert str(error) == "There is no model 'nuclie'. Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?"
 
 
 def test_a_request_that_is_no_json_is_refused_at_once(client: WorkerClient) -> None:

@@ -171,7 +171,9 @@ def find_model(name: str | Path) -> ModelCard:
 def _unknown(name: str, folders: Iterable[str]) -> UnknownModel:
     near = difflib.get_close_matches(name.lower(), folders, n=3, cutoff=0.55)
     known = f"Known: {', '.join(sorted(folders)) or 'none'}."
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else known
+    *others, last = map(repr, near) if near else ("",)
+    likely = f"{', '.join(others)} or {last}" if others else last
+    hint = f"Did you mean {likely}?" if near else known
     return UnknownModel(f"There is no model {name!r}.", hint)
 
 

@@ -126,7 +126,7 @@ def test_appose_hears_of_a_failure_in_words(appose: Service) -> None:
     task = appose.task(SCRIPT, {"request": {"command": "run", "model": "nuclie"}})
     with pytest.raises(TaskException):
         task.wait_for()
-    assert task.error == "There is no model 'nuclie'. Did you mean 'nuclei' or 'nuclei-synth'?"
+    assert task.error == "There is no model 'nuclie'. Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?"
 
 
 def test_what_is_printed_does_not_get_into_the_answers(worker: subprocess.Popen[str]) -> None:

@@ -48,9 +48,12 @@ def test_an_error_is_told_with_its_hint_and_no_traceback(service: Service, task:
     assert told(task) == {
         "error": "UnknownModel",
         "message": "There is no model 'nuclie'.",
-        "hint": "Did you mean 'nuclei' or 'nuclei-synth'?",
+        "hint": "Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?",
     }
-    assert task.end == ("failed", "There is no model 'nuclie'. Did you mean 'nuclei' or 'nuclei-synth'?")
+    assert task.end == (
+        "failed",
+        "There is no model 'nuclie'. Did you mean 'nuclei', 'nuclei-3d' or 'nuclei-synth'?",
+    )
 
 
 def test_a_bug_is_told_with_its_traceback(
