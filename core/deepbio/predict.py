@@ -139,10 +139,8 @@ class Model:
             result = with_maps(image, self, options, result, on_progress, **more)
             if besides:
                 result = replace(result, labels=None)
-        told = {**self.describe(), "task": self.card.task or "segment"}
-        if self._first is not None:
-            told["first_stage_sha256"] = self._first.card.weights_hash
-        record = run_record(told, result.record, options, time.perf_counter() - start)
+        told = {"task": self.card.task or "segment"}
+        record = run_record({**self.describe(), **told}, result.record, options, time.perf_counter() - start)
         return replace(result, record=record)
 
     def opener(self, options: RunOptions, *, trial: bool = False) -> Opener:
@@ -159,6 +157,7 @@ class Model:
             "model": self.card.name,
             "model_version": self.card.version,
             "weights_sha256": self.card.weights_hash,
+            **({"first_stage_sha256": self._first.card.weights_hash} if self._first is not None else {}),
         }
 
     def device_for(self, options: RunOptions | None = None) -> Device:

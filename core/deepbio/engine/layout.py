@@ -11,7 +11,7 @@ from deepbio.engine.runtimes import Runtime
 from deepbio.errors import CardError
 from deepbio.library.card import SPATIAL, ModelCard, TensorSpec
 
-__all__ = ["arranged", "input_channels", "input_frames", "network_shape"]
+__all__ = ["arranged", "network_channels", "input_frames", "network_shape"]
 
 
 def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,11 +26,11 @@ def network_shape(card: ModelCard, tile: tuple[int, ...]) -> tuple[int, ...]:
         names = ", ".join(tensor.id for tensor in card.inputs)
         raise CardError(f"The model '{card.name}' has {len(card.inputs)} inputs ({names}); expected one.")
     sizes = dict(zip(_spatial(card.input), tile, strict=True))
-    sizes |= {"batch": 1, "channel": input_channels(card), "time": input_frames(card) or 1}
+    sizes |= {"batch": 1, "channel": network_channels(card), "time": input_frames(card) or 1}
     return tuple(sizes[name] for name in _known_axes(card, card.input))
 
 
-def input_channels(card: ModelCard) -> int:
+def network_channels(card: ModelCard) -> int:
     """Channels that the network takes, of a cascade with that of labels; 1 where its input has no such axis."""
     if "channel" not in card.input.axis_ids:
         return 1

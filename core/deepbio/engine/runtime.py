@@ -20,7 +20,7 @@ from deepbio.engine import memory
 from deepbio.engine.choices import choice_key, recall, remember
 from deepbio.engine.device import Device, choose_device
 from deepbio.engine.ladder import is_out_of_memory
-from deepbio.engine.layout import arranged, input_channels, input_frames, network_shape
+from deepbio.engine.layout import arranged, input_frames, network_channels, network_shape
 from deepbio.engine.runtimes import BACKENDS, Backend, Opening, Runtime
 from deepbio.engine.tiling import plan_tiles
 from deepbio.errors import CardError, MissingPackage, OptionError
@@ -299,7 +299,7 @@ def _trial_tile(request: _Request) -> tuple[int, ...]:
 
 def _sample(card: ModelCard, tile: tuple[int, ...]) -> np.ndarray:
     """Blobs and noise, like a normalised image; the same in every trial."""
-    channels = input_channels(card)
+    channels = network_channels(card)
     random = np.random.default_rng(0)
     coarse = random.normal(size=(1, channels, *(-(-t // 16) for t in tile)))
     for axis in range(2, coarse.ndim):

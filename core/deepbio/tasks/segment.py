@@ -155,9 +155,7 @@ class _Job:
     found: int | None = None  # objects of the only frame, where they were found while they were measured
     normalisers: dict[tuple[int, ...], Normaliser] = field(default_factory=dict)
     stacks: Stacks = field(default_factory=dict)
-    looked: tuple[tuple[int, ...], FrameSource | GuidedSource] | None = (
-        None  # the frame that was looked at last
-    )
+    looked: tuple[tuple[int, ...], FrameSource | GuidedSource] | None = None  # the last frame looked at
 
     def __post_init__(self) -> None:
         self.kept = KeptScores(self.image, self.card.output.channels)

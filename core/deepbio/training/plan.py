@@ -159,17 +159,7 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
         dims=dims,
         channels=channels,
         classes=classes,
-        network={
-            "name": "unet",
-            "arguments": {
-                "dims": dims,
-                "in_channels": channels,
-                "out_channels": scores,
-                **chosen.arguments,
-                "norm": "batch" if dims == 2 else "instance",
-                "deep_supervision": True,
-            },
-        },
+        network=_network(chosen, channels, scores),
         patch=chosen.patch,
         batch=chosen.batch,
         steps=wishes.steps or int(np.clip(250 * seen.cases, 2000, 40000)),
@@ -186,6 +176,20 @@ def make_plan(seen: Fingerprint, wishes: Wishes | None = None) -> Plan:
     if wishes.start:
         return _going_on(plan, seen, wishes)
     return _refining(plan, wishes) if wishes.refine else plan
+
+
+def _network(chosen: Configuration, channels: int, scores: int) -> dict[str, Any]:
+    """Name and arguments of the network of a configuration."""
+    dims = len(chosen.patch)
+    arguments = {
+        "dims": dims,
+        "in_channels": channels,
+        "out_channels": scores,
+        **chosen.arguments,
+        "norm": "batch" if dims == 2 else "instance",
+        "deep_supervision": True,
+    }
+    return {"name": "unet", "arguments": arguments}
 
 
 def _going_on(plan: Plan, seen: Fingerprint, wishes: Wishes) -> Plan:

@@ -227,11 +227,8 @@ def train(
     settled: Plan = settle_plan(path, plan, _Planner(Path(data), cases, about, on_progress))
     on_progress(Notice(f"Plan ({path}):\n{path.read_text(encoding='utf-8')}"))
     _check_folds(settled, work, fold, ensemble=ensemble)
-    first = FirstStage(settled.refine, cases, settled.folds, device) if settled.refine else None
-    if first is not None:
-        first.begin(work)
-        first.tell(on_progress)
-        about = first.named(about, settled.channels)
+    first = _begun_first(settled, cases, work, device, on_progress)
+    about = about if first is None else first.named(about, settled.channels)
     job = _Job(Path(data), settled, about, choose_device(device), work / "cache", on_progress, first)
     if not settled.folds:
         return job.run(split_cases(cases), work, output)
@@ -243,6 +240,18 @@ def train(
         return folders[fold].package
     ending = Ending(about, job.sample(parts[0][1]), None if first is None else first.package())
     return package_ensemble(folders, settled, ending, output, Path(data))
+
+
+def _begun_first(
+    plan: Plan, cases: Sequence[Case], work: Path, device: str, listener: Listener
+) -> FirstStage | None:
+    """Of a cascade its first stage, the same as the run was begun with."""
+    if not plan.refine:
+        return None
+    first = FirstStage(plan.refine, cases, plan.folds, device)
+    first.begin(work)
+    first.tell(listener)
+    return first
 
 
 def _check_folds(plan: Plan, work: Path, fold: int | None, *, ensemble: bool) -> None:

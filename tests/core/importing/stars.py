@@ -1,6 +1,7 @@
 """Models of StarDist as files, for tests."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,17 @@ import yaml
 STARDIST = Path(__file__).parents[2] / "data" / "stardist"
 FLUO, TISSUE = STARDIST / "fluo_grid2", STARDIST / "tissue_grid1"
 FILES = ("config.json", "thresholds.json", "weights_best.h5")
+
+
+def changed_copy(source: Path, parent: Path, **changes: object) -> Path:
+    """A copy of a model whose configuration has been changed; None takes an entry away."""
+    folder = parent / "model" / source.name
+    folder.mkdir(parents=True)
+    for name in FILES:
+        shutil.copyfile(source / name, folder / name)
+    config = {**json.loads((source / "config.json").read_text()), **changes}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
 
 
 def zipped(archive: Path, files: dict[str, bytes]) -> Path:

@@ -21,7 +21,7 @@ from deepbio.importing import ImportChoice, add_model  # noqa: E402
 from deepbio.importing.stardist import find_stardist, is_stardist, read_stardist  # noqa: E402
 from tests.core.command import deepbio as command  # noqa: E402
 
-from .stars import FILES, FLUO, STARDIST, TISSUE, exported, zipped  # noqa: E402
+from .stars import FILES, FLUO, STARDIST, TISSUE, changed_copy, exported, zipped  # noqa: E402
 
 
 @pytest.fixture
@@ -29,13 +29,7 @@ def copied(tmp_path: Path) -> Callable[..., Path]:
     """``copied(FLUO, n_rays=8)``: a model whose configuration has been changed; None takes an entry away."""
 
     def make(source: Path = FLUO, **changes: object) -> Path:
-        folder = tmp_path / "model" / source.name
-        folder.mkdir(parents=True)
-        for name in FILES:
-            shutil.copyfile(source / name, folder / name)
-        config = {**json.loads((source / "config.json").read_text()), **changes}
-        (folder / "config.json").write_text(json.dumps(config))
-        return folder
+        return changed_copy(source, tmp_path, **changes)
 
     return make
 

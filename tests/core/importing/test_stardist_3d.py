@@ -1,7 +1,5 @@
 """Models of StarDist in 3D give the probabilities, distances and objects that StarDist 0.9.2 gives with them."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from deepbio.predict import Model, load_model  # noqa: E402
 from deepbio.tasks.result import Result  # noqa: E402
 from tests.core.command import deepbio as command  # noqa: E402
 
-from .stars import FILES, STARDIST, exported, zipped  # noqa: E402
+from .stars import FILES, STARDIST, changed_copy, exported, zipped  # noqa: E402
 
 UNET, RESNET = STARDIST / "stack_unet", STARDIST / "stack_resnet"
 CASES = [(path.parent.name, path.stem) for path in sorted(STARDIST.glob("stack_*/*.npz"))]
@@ -54,13 +52,7 @@ def copied(tmp_path: Path) -> Callable[..., Path]:
     """``copied(UNET, n_rays=8)``: a model whose configuration has been changed; None takes an entry away."""
 
     def make(source: Path = UNET, **changes: object) -> Path:
-        folder = tmp_path / "model" / source.name
-        folder.mkdir(parents=True)
-        for name in FILES:
-            shutil.copyfile(source / name, folder / name)
-        config = {**json.loads((source / "config.json").read_text()), **changes}
-        (folder / "config.json").write_text(json.dumps(config))
-        return folder
+        return changed_copy(source, tmp_path, **changes)
 
     return make
 

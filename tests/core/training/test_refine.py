@@ -200,16 +200,14 @@ def test_a_patch_shows_image_and_guide_at_the_same_place(marked: Path, first: Pa
     assert both.sum() / either.sum() > 0.7  # spoilt on purpose in some
 
 
-def test_a_first_stage_without_folds_is_told(marked: Path, first: Path) -> None:
-    alone = first.with_name("marked-low.training") / "fold_0" / "marked-low"
-    stage = FirstStage.__new__(FirstStage)
-    stage.card, stage._folds = load_model(alone).card, []
+def test_a_first_stage_without_folds_is_told(marked: Path) -> None:
+    stage = FirstStage("hippocampus", read_cases(marked), 0)
     heard: list[Event] = []
     stage.tell(heard.append)
     (notice,) = heard
     assert isinstance(notice, Notice)
     assert notice.level == "warning"
-    assert "'marked-low' was not cross-validated" in notice.message
+    assert "'hippocampus' was not cross-validated" in notice.message
 
 
 def test_a_first_stage_of_other_cases_is_refused(marked: Path, first: Path) -> None:
